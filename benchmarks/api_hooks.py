@@ -1,8 +1,9 @@
 """Hooks of schemathesis for `benchmarks/api.py`: what a JSON Schema cannot say of a request that is accepted.
 
 They are read in schemathesis' own environment. Only requests that are meant to be valid are changed: an image in
-base64 is an image, an option fits the task of the model, a tensor has as many values as its shape says, feedback is on
-a prediction that was made and of labels that its model knows. Everything else stays as schemathesis generates it.
+base64 is an image, an option fits the task of the model and the other options, a tensor has as many values as its shape
+says, feedback is on a prediction that was made and of labels that its model knows. Everything else stays as
+schemathesis generates it.
 """
 
 import base64
@@ -63,6 +64,10 @@ def _fit(options: Any, model: dict[str, Any]) -> None:
     elif "coverage" in options and options["coverage"] is not None:
         # In a query it is text.
         options["coverage"] = min(float(options["coverage"]), 0.5)
+    if options.get("coverage") is None:
+        # Both say how sets of a coverage are formed.
+        options.pop("coverage_by", None)
+        options.pop("sets", None)
     if isinstance(options.get("label"), str):
         options["label"] = model["labels"][0]
 
@@ -111,6 +116,9 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         _infer(case, model)
     elif path == "/v1/feedback":
         _feedback(case, kwargs)
+    elif path == "/v1/search" and case.media_type == "application/json":
+        # What is sought is in the body or in the query, not in both.
+        case.query = {}
     elif path in ("/v1/models/{name}/predict", "/predict/{name}"):
         _fit(case.query, model)
         if isinstance(case.body, dict) and "file" in case.body:

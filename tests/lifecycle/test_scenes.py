@@ -101,8 +101,8 @@ def test_tiles_and_mirrors_find_what_the_whole_does(found, painted, scenes: Path
     for k, image in enumerate(images):
         p = found.bundle.predict(image, conf=0.2)
         # The most confident: how many others there are depends on the processor on which the net was trained.
-        surest = p.boxes_xyxy[:3] + np.array([k % 2, k // 2] * 2) * 96
-        for box, label in zip(surest, p.label_ids[:3], strict=True):
+        confident = p.boxes_xyxy[:3] + np.array([k % 2, k // 2] * 2) * 96
+        for box, label in zip(confident, p.label_ids[:3], strict=True):
             overlaps = box_overlaps(box[None], tiled.boxes_xyxy[tiled.label_ids == label])
             alone, again = alone + 1, again + int(overlaps.max(initial=0.0) >= 0.5)
     # What one image shows is seen in its tile; where a tile next to it sees more of it, that answer takes its place.

@@ -19,6 +19,7 @@ import pytest
 
 from eyewright.cli import main
 from eyewright.core.errors import InputError, MissingExtraError, UsageError
+from eyewright.imaging.headers import Limits
 from eyewright.scaling import fetching, open_plan, plan_predict, run_job, stores, verify_folder
 from eyewright.scaling.archives import write_webdataset
 from eyewright.scaling.fetching import fetched_rows, list_references
@@ -83,6 +84,24 @@ def test_predictions_of_objects_are_those_of_files(bundle: Path, images: Path, m
         one = expected[row["source"].rpartition("/")[2]]
         assert row["result"]["scores"] == pytest.approx(one["result"]["scores"], abs=2e-6)
     assert not list(Path(fetching.tempfile.gettempdir()).glob(f"eyewright-fetch-{os.getpid()}-*"))
+
+
+def test_files_that_a_list_names_next_to_objects_are_checked_too(
+    bundle: Path, images: Path, memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = [images / "a" / f"{k:02d}.png" for k in (0, 2, 4)]
+    addresses = [*map(str, own), "memory://bucket/photos/a/06.png"]
+    (tmp_path / "list.txt").write_text("\n".join(addresses))
+    plan = plan_predict(bundle, f"@{tmp_path / 'list.txt'}", tmp_path / "job", shard_size=100)
+    (shard,) = plan.shards()
+    items = plan.items(shard)
+    own[1].write_bytes(own[1].read_bytes() + b"more")
+    own[2].unlink()
+    monkeypatch.setattr(fetching, "Limits", lambda: Limits(bytes=own[0].stat().st_size - 1))
+    rows = list(fetched_rows(open_work(plan, 1), items, 0, 0))
+    assert [row["source"] for row in rows] == [item.path for item in items]
+    assert [row["error"] for row in rows[1:3]] == ["changed", "not_found"]
+    assert "bytes" in rows[0]["message"]
 
 
 class Failing:

@@ -81,6 +81,23 @@ def test_every_way_to_send_an_image_gives_the_same_hits(searched: Served, photos
     assert names(searched.post("/v1/search", form, content_type="multipart/form-data; boundary=xx")) == plain
 
 
+def test_a_form_may_have_every_field_of_the_document(searched: Served) -> None:
+    given = {"index": "photos", "words": "red", "unlike_words": "blue", "like": "1", "unlike": "2", "n": "3",
+             "folder": "", "max_p": "1"}  # fmt: skip
+    document = searched.get("/openapi.json").json
+    schema = document["paths"]["/v1/search"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert set(schema["properties"]) == {*given, "file"}
+    parts = [
+        part for k, v in given.items()
+        for part in (b"--xx", f'Content-Disposition: form-data; name="{k}"'.encode(), b"", v.encode())
+    ]  # fmt: skip
+    image = encode_image(draw_coloured(6))
+    parts += [b"--xx", b'Content-Disposition: form-data; name="file"; filename="a.png"', b"", image, b"--xx--", b""]
+    answer = searched.post("/v1/search", b"\r\n".join(parts), content_type="multipart/form-data; boundary=xx")
+    assert answer.status == 200, answer.body
+    assert len(answer.json["hits"]) == 3
+
+
 def test_hits_are_refined_and_kept_to_a_folder(searched: Served) -> None:
     found = searched.post("/v1/search", {"words": "disc", "n": 24}).json["hits"]
     red = next(h for h in found if is_colour(h["path"], 0))

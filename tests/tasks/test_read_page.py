@@ -68,7 +68,9 @@ def test_tables_hold_lengths_pairs_probabilities_and_characters() -> None:
     assert texts(groups.rows) == [["page 1", "1,200", "25.0%", "50.0%"]] * 20
 
 
-@pytest.mark.parametrize(("n", "note"), [(30, ""), (31, "1 more are in report.json.")])
+@pytest.mark.parametrize(
+    ("n", "note"), [(30, ""), (31, "1 more is in report.json."), (32, "2 more are in report.json.")]
+)
 def test_of_many_characters_and_pairs_the_first_are_shown(n: int, note: str) -> None:
     rows = tuple(character(chr(65 + k), 5, 0.5) for k in range(n))
     made = replace(report(pairs=report().tables["pairs"] * 20), per_class=rows)

@@ -9,11 +9,11 @@ from tests.tasks.test_class_results import Told
 
 from eyewright.core.report import Report
 from eyewright.tasks.scene_blocks import (
-    enlargement,
-    explain_surest,
+    explain_most_confident,
     explained_block,
-    larger,
     slice_table,
+    upscale_factor,
+    upscaled,
     worst_block,
 )
 
@@ -22,15 +22,15 @@ from eyewright.tasks.scene_blocks import (
     ("size", "times"), [((520, 40), 1), ((521, 900), 1), ((260, 100), 2), ((20, 64), 8), ((1, 1), 520)]
 )
 def test_a_small_image_is_enlarged_to_520_pixels(size: tuple[int, int], times: int) -> None:
-    assert enlargement(np.zeros((*size, 3), np.uint8)) == times
+    assert upscale_factor(np.zeros((*size, 3), np.uint8)) == times
 
 
 def test_every_pixel_becomes_a_square() -> None:
     pixels = np.array([[1, 2, 3], [4, 5, 6]])
-    assert larger(pixels, 1) is pixels
-    assert larger(pixels, 2).tolist() == [[1, 1, 2, 2, 3, 3]] * 2 + [[4, 4, 5, 5, 6, 6]] * 2
-    assert larger(np.zeros((2, 3, 3)), 4).shape == (8, 12, 3)
-    assert larger(pixels, 3).shape == (6, 9)
+    assert upscaled(pixels, 1) is pixels
+    assert upscaled(pixels, 2).tolist() == [[1, 1, 2, 2, 3, 3]] * 2 + [[4, 4, 5, 5, 6, 6]] * 2
+    assert upscaled(np.zeros((2, 3, 3)), 4).shape == (8, 12, 3)
+    assert upscaled(pixels, 3).shape == (6, 9)
 
 
 def test_the_worst_images_show_truth_and_prediction() -> None:
@@ -58,7 +58,7 @@ def test_at_most_five_images_are_tried_for_an_explanation() -> None:
         asked.extend(zip([int(i[0, 0, 0]) for i in images], ids, strict=True))
         return [Told(i, "bolt", 0.625, "occlusion", i == "3.png") for i in ids if i == "3.png"]
 
-    shown = explain_surest(report_of(9), dataset, {"worst": ()}, explain)
+    shown = explain_most_confident(report_of(9), dataset, {"worst": ()}, explain)
     assert asked == [(10 + k, f"{k}.png") for k in range(4)]
     (row,) = shown["explained"]
     assert {k: row[k] for k in ("label", "score", "id", "method", "verdict", "faithful")} == {
@@ -66,7 +66,12 @@ def test_at_most_five_images_are_tried_for_an_explanation() -> None:
     }  # fmt: skip
     assert row["src"].startswith("data:image/")
     asked.clear()
-    assert explain_surest(report_of(9), dataset, {"worst": ()}, lambda i, ids: asked.extend(ids) or []) == {"worst": ()}  # type: ignore[func-returns-value]
+
+    def explain_nothing(images: Any, ids: Any, labels: Any = ()) -> list[Told]:
+        asked.extend(ids)
+        return []
+
+    assert explain_most_confident(report_of(9), dataset, {"worst": ()}, explain_nothing) == {"worst": ()}
     assert len(asked) == 5
 
 

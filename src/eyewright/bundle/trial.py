@@ -168,7 +168,7 @@ class Trial:
         try:
             # A model that never ends must not outlive the process that tries it.
             self._process = children.start_child((sys.executable, "-P", "-c", _CHILD), environment=environment)
-            self._talk = children.Talk(self._process)
+            self._pipes = children.open_pipes(self._process)
         except OSError as error:
             raise BundleError(f"no process could be started to try the model: {error}", fix="free memory") from error
 
@@ -185,12 +185,12 @@ class Trial:
         try:
             # Imports are ours and take as long as they take; the time of the model begins after them.
             starts = time.monotonic() + _START_S
-            self._talk.send(FRAME.pack(len(text), size) + text, starts)
+            self._pipes.send(FRAME.pack(len(text), size) + text, starts)
             self._receive(starts)
             began = time.monotonic()
             deadline = began + self._left
             for part in payload:
-                self._talk.send(part, deadline)
+                self._pipes.send(part, deadline)
             answer, data = self._receive(deadline)
             self._left = max(0.1, self._left - (time.monotonic() - began))
         except TimeoutError:
@@ -218,13 +218,13 @@ class Trial:
         return BundleError(f"the model's first run crashed: {why}", fix="do not use it", code="first_run_crash")
 
     def _receive(self, deadline: float) -> tuple[dict[str, Any], bytes]:
-        length, size = FRAME.unpack(self._talk.take(FRAME.size, deadline))
+        length, size = FRAME.unpack(self._pipes.take(FRAME.size, deadline))
         if length > 2**24 or size > _MOST_ANSWER:
             raise ValueError("an answer that is too large")
-        answer = json.loads(self._talk.take(length, deadline))
+        answer = json.loads(self._pipes.take(length, deadline))
         if not isinstance(answer, dict):
             raise ValueError("an answer of another form")
-        return answer, self._talk.take(size, deadline)
+        return answer, self._pipes.take(size, deadline)
 
     def __enter__(self) -> "Trial":
         return self

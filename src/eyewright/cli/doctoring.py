@@ -113,7 +113,7 @@ def _heaviest(codes: Sequence[Sequence["Finding"]], room: int, width: int) -> li
 
 def _message(f: "Finding", width: int) -> list[str]:
     where = f"{f.path}:{f.line}: " if f.line is not None else (f"{f.path}: " if f.path and not f.paths else "")
-    return textwrap.wrap(f"{f.severity}[{f.code}] {where}{f.message}", width, subsequent_indent="  ")
+    return textwrap.wrap(f"{f.heading} {where}{f.message}", width, subsequent_indent="  ")
 
 
 def _fix(f: "Finding", width: int) -> list[str]:

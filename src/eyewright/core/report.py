@@ -59,9 +59,18 @@ class Finding:
     severity: Literal["error", "warning", "note"] = "warning"
     paths: tuple[str, ...] = ()
 
+    @property
+    def heading(self) -> str:
+        """Severity and code, as the terminal prints them before the message.
+
+        >>> Finding("tiny_class", "", "").heading, Finding("note", "", "", severity="note").heading
+        ('warning[tiny_class]', 'note')
+        """
+        return self.severity if self.code == self.severity else f"{self.severity}[{self.code}]"
+
     def __str__(self) -> str:
         where = f"{self.path}:{self.line}: " if self.line is not None else (f"{self.path}: " if self.path else "")
-        return f"{self.severity}[{self.code}] {where}{self.message} → {self.fix}"
+        return f"{self.heading} {where}{self.message} → {self.fix}"
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,13 @@ def draw_objects(
     *,
     masks: NDArray[np.bool_] | None = None,
     dashed: bool = False,
+    line: int | None = None,
 ) -> NDArray[np.uint8]:
     """Return a copy of the image, uint8 (H, W, 3), with boxes (n, 4), their texts and any masks (n, H, W).
 
-    Lines and letters grow with the image. A text lies above its box, and inside it where there is no room; it is left
-    out where boxes are smaller than letters. `dashed` distinguishes ground truth from predictions.
+    Lines and letters grow with the image; `line` sets the width of lines in pixels, for a picture that is shown
+    smaller. A text lies above its box, and inside it where there is no room; it is left out where boxes are smaller
+    than letters. `dashed` distinguishes ground truth from predictions.
     """
     canvas = image.copy()
     if masks is not None:
@@ -43,9 +45,9 @@ def draw_objects(
     picture = Image.fromarray(canvas)
     draw = ImageDraw.Draw(picture)
     longer = max(image.shape[:2])
-    line, size = max(1, round(longer / 400)), int(np.clip(longer / 45, 9, 40))
+    line, size = line or max(1, round(longer / 400)), int(np.clip(longer / 45, 9, 40))
     font = ImageFont.load_default(size)
-    # The surest come first and are drawn last, on top.
+    # The most confident come first and are drawn last, on top.
     for k in reversed(range(len(boxes))):
         x0, y0, x1, y1 = (float(v) for v in boxes[k])
         colour = colour_of(int(colours[k]))

@@ -67,7 +67,7 @@ class Worker:
         self.bounds = bounds or Bounds()
         self.replaced = 0
         self._process: children.Child | None = None
-        self._talk: children.Talk | None = None
+        self._pipes: children.Pipes | None = None
         self._answered = 0
         # The worker writes arrays here and the parent reads them with pread: never mapped, since a worker that cuts
         # the file short would then kill its parent by SIGBUS. Without such files arrays come with the answer.
@@ -86,7 +86,7 @@ class Worker:
             environment=environment,
             descriptors=self._shared.passed,
         )
-        self._talk = children.Talk(self._process)
+        self._pipes = children.open_pipes(self._process)
         self._answered = -1
 
     def ask(self, request: Mapping[str, Any], payload: bytes = b"") -> tuple[dict[str, Any], NDArray[Any] | None]:
@@ -100,21 +100,21 @@ class Worker:
         if self._answered >= self.bounds.answers:
             self.close_process()
         self.start()
-        talk = self._talk
-        if talk is None:
+        pipes = self._pipes
+        if pipes is None:
             raise RuntimeError("the worker has no process")
         started = time.monotonic()
         try:
             if self._answered < 0:
-                self._receive(talk, started + 60.0)
+                self._receive(pipes, started + 60.0)
                 self._answered = 0
                 started = time.monotonic()
             text = json.dumps(request).encode()
             deadline = started + self.bounds.wall_s
-            talk.send(FRAME.pack(len(text), len(payload)) + text, deadline)
-            talk.send(payload, deadline)
-            answer, size = self._receive(talk, deadline)
-            pixels = self._array(answer, talk, size, deadline)
+            pipes.send(FRAME.pack(len(text), len(payload)) + text, deadline)
+            pipes.send(payload, deadline)
+            answer, size = self._receive(pipes, deadline)
+            pixels = self._array(answer, pipes, size, deadline)
         except TimeoutError:
             self._kill()
             raise LimitError(
@@ -140,7 +140,7 @@ class Worker:
 
     def close_process(self) -> None:
         """End the process; the next request starts a new one."""
-        process, self._process, self._talk = self._process, None, None
+        process, self._process, self._pipes = self._process, None, None
         if process is not None:
             # It holds nothing that is worth an orderly end, for which a loaded machine may take seconds.
             children.end_child(process)
@@ -167,16 +167,18 @@ class Worker:
             f"the decoder crashed on the image ({name})", fix="save it again or remove it", code="decoder_crashed"
         )
 
-    def _receive(self, talk: children.Talk, deadline: float) -> tuple[dict[str, Any], int]:
-        length, size = FRAME.unpack(talk.take(FRAME.size, deadline))
+    def _receive(self, pipes: children.Pipes, deadline: float) -> tuple[dict[str, Any], int]:
+        length, size = FRAME.unpack(pipes.take(FRAME.size, deadline))
         if length > _JSON_CAP:
             raise EOFError
-        answer = json.loads(talk.take(length, deadline))
+        answer = json.loads(pipes.take(length, deadline))
         if not isinstance(answer, dict):
             raise EOFError
         return answer, size
 
-    def _array(self, answer: Mapping[str, Any], talk: children.Talk, size: int, deadline: float) -> NDArray[Any] | None:
+    def _array(
+        self, answer: Mapping[str, Any], pipes: children.Pipes, size: int, deadline: float
+    ) -> NDArray[Any] | None:
         if "shape" not in answer:
             return None
         dtype = np.dtype(_DTYPES[answer["dtype"]])
@@ -185,7 +187,7 @@ class Worker:
         if self._shared.descriptor < 0:
             if size != array.nbytes:
                 raise EOFError
-            view[:] = talk.take(size, deadline)
+            view[:] = pipes.take(size, deadline)
         else:
             self._shared.read_into(view)
         return array

@@ -22,9 +22,10 @@ from urllib.parse import quote, unquote
 
 from eyewright.core.errors import InputError, UnreadableImageError
 from eyewright.core.machine.limits import started
+from eyewright.core.regular import open_regular, require_path
 from eyewright.imaging.headers import FORMATS, Limits
 from eyewright.scaling.archives import is_archive, iter_tar, read_parquet, rows_of_parquet
-from eyewright.scaling.listing import Item
+from eyewright.scaling.listing import Item, has_changed
 from eyewright.scaling.rows import Row, changed_row, error_row
 from eyewright.scaling.stores import Store, is_address, open_store
 
@@ -257,7 +258,11 @@ def _content(item: Item) -> bytes | InputError | None:
     """Return the content of an object; None where it is not the planned one."""
     try:
         if not is_address(item.path):
-            return Path(item.path).read_bytes()
+            if has_changed(item):
+                return None
+            require_path(Path(item.path), "an image")
+            with open_regular(Path(item.path), most=Limits().bytes, follow=True) as file:
+                return file.read()
         store = _store_of(item.path.partition("://")[0] + "://" + item.path.partition("://")[2].partition("/")[0])
         now = store.entry(item.path)
         # Of a list nothing is known but the addresses.

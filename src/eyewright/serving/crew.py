@@ -24,7 +24,7 @@ from eyewright.core.errors import (
 )
 from eyewright.core.machine.nursery import Nursery
 from eyewright.core.machine.nursery import Worker as Process
-from eyewright.core.machine.shelf import Shelf, open_shelf
+from eyewright.core.machine.shared_buffer import SharedBuffer, open_shared_buffer
 from eyewright.serving.messages import ANSWERS, FRAME, Answer, Batch, Failure, Job, ModelPlace, Progress
 from eyewright.serving.settings import Settings
 
@@ -57,7 +57,7 @@ class _Worker:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     generation: int
-    shelf: Shelf | None = None
+    buffer: SharedBuffer | None = None
     ready: bool = False
     retired: bool = False
     decoded: bool = False
@@ -193,8 +193,8 @@ class Crew:
         images = [w.job.data for w in chosen if w.job.data]
         jobs = [msgspec.structs.replace(w.job, data=b"", follows=len(w.job.data)) for w in chosen]
         batch = Batch(chosen[0].model, jobs)
-        if sum(map(len, images)) <= _AT_ONCE and all(_shelve(worker, images)):
-            worker.writer.write(_framed(batch, shelved=True))
+        if sum(map(len, images)) <= _AT_ONCE and all(_write_images(worker, images)):
+            worker.writer.write(_framed(batch, in_buffer=True))
         else:
             self._keep(self._hand_over(worker, batch, images))
         loop = asyncio.get_running_loop()
@@ -205,16 +205,16 @@ class Crew:
         """Send a worker large images without a copy of the whole; between two pieces the loop serves others."""
         # The worker is gone: its watcher sees to the job.
         with contextlib.suppress(ConnectionError):
-            for shelved in _shelve(worker, images):
-                if not shelved:
+            for in_buffer in _write_images(worker, images):
+                if not in_buffer:
                     break
                 await asyncio.sleep(0)
                 if worker not in self._workers:
                     return
             else:
-                worker.writer.write(_framed(batch, shelved=True))
+                worker.writer.write(_framed(batch, in_buffer=True))
                 return
-            worker.writer.write(_framed(batch, shelved=False))
+            worker.writer.write(_framed(batch, in_buffer=False))
             for piece in _pieces(images):
                 worker.writer.write(piece)
                 await worker.writer.drain()
@@ -261,8 +261,8 @@ class Crew:
                         waiting.done.set_result(answer)
             self.answered += len(worker.running)
             worker.running = []
-            if worker.shelf is not None:
-                worker.shelf.clear()
+            if worker.buffer is not None:
+                worker.buffer.clear()
             if worker.retired:
                 worker.writer.close()
         self._dispatch()
@@ -274,8 +274,8 @@ class Crew:
             worker.timer.cancel()
         if worker in self._workers:
             self._workers.remove(worker)
-        if worker.shelf is not None:
-            worker.shelf.close()
+        if worker.buffer is not None:
+            worker.buffer.close()
         left, worker.running = worker.running, []
         for waiting in reversed(left):
             if waiting.done.done():
@@ -322,13 +322,13 @@ class Crew:
             }
         )
         async with self._asking:
-            process = await asyncio.to_thread(self._nursery.hire, orders)
+            process = await asyncio.to_thread(self._nursery.start_worker, orders)
         if process is None:
             raise BundleError("no worker process could be started", fix="see whether there is memory left")
-        shelf = await asyncio.to_thread(open_shelf, process.channel)
+        buffer = await asyncio.to_thread(open_shared_buffer, process.channel)
         process.channel.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=process.channel, limit=2**20)
-        worker = _Worker(process, reader, writer, self._generation, shelf)
+        worker = _Worker(process, reader, writer, self._generation, buffer)
         self._workers.append(worker)
         self._keep(self._watch(worker))
         return worker
@@ -374,8 +374,8 @@ class Crew:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for worker in list(self._workers):
             worker.writer.close()
-            if worker.shelf is not None:
-                worker.shelf.close()
+            if worker.buffer is not None:
+                worker.buffer.close()
         await asyncio.to_thread(self._nursery.close)
 
 
@@ -385,8 +385,8 @@ def _set_late(done: "asyncio.Future[Answer]") -> None:
         done.set_exception(error)
 
 
-def _framed(batch: Batch, *, shelved: bool) -> bytes:
-    data = msgspec.msgpack.encode(msgspec.structs.replace(batch, shelved=shelved))
+def _framed(batch: Batch, *, in_buffer: bool) -> bytes:
+    data = msgspec.msgpack.encode(msgspec.structs.replace(batch, in_buffer=in_buffer))
     return FRAME.pack(len(data)) + data
 
 
@@ -397,18 +397,18 @@ def _pieces(images: list[bytes]) -> Iterator[memoryview]:
             yield view[at : at + _PIECE]
 
 
-def _shelve(worker: _Worker, images: list[bytes]) -> Iterator[bool]:
-    """Put the images of a batch on a worker's shelf, piece by piece; yield whether it has one, and memory for them."""
+def _write_images(worker: _Worker, images: list[bytes]) -> Iterator[bool]:
+    """Write the images of a batch to a worker's buffer in pieces; yield whether there is one, with memory for them."""
     at = 0
     for piece in _pieces(images):
-        if worker.shelf is None:
+        if worker.buffer is None:
             yield False
             return
         try:
-            at = worker.shelf.write(at, piece)
+            at = worker.buffer.write(at, piece)
         except OSError:
-            worker.shelf.close()
-            worker.shelf = None
+            worker.buffer.close()
+            worker.buffer = None
             yield False
             return
         yield True

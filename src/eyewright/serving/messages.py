@@ -55,12 +55,12 @@ class Job(msgspec.Struct, array_like=True, frozen=True):
 class Batch(msgspec.Struct, array_like=True, frozen=True):
     """Jobs of one model that are run together.
 
-    Their images lie one after another on the worker's shelf, or without `shelved` follow the batch.
+    Their images lie one after another on the worker's buffer, or without `in_buffer` follow the batch.
     """
 
     model: str
     jobs: list[Job]
-    shelved: bool = False
+    in_buffer: bool = False
 
 
 class Failure(msgspec.Struct, array_like=True, frozen=True):

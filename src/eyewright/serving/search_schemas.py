@@ -16,7 +16,15 @@ _Name = Annotated[str, Meta(max_length=200, description="The index; may be left 
 _N = Annotated[int, Meta(ge=1, le=MOST_HITS, description="Most hits (default 20)")]
 _Folder = Annotated[str, Meta(max_length=1000, description="Only images below this folder")]
 _P = Annotated[float, Meta(ge=0, le=1, description="Only hits with at most this p-value")]
-_Listed = Annotated[str, Meta(max_length=600, description="Ids of indexed images, separated by commas")]
+_Listed = Annotated[
+    str,
+    Meta(
+        max_length=600,
+        description="Ids of indexed images, separated by commas",
+        # Not a pattern that msgspec checks: it would say so without the value.
+        extra_json_schema={"pattern": "^([0-9]{1,15}(,[0-9]{1,15}){0,31})?$"},
+    ),
+]
 
 
 class SearchOptions(Struct, frozen=True, forbid_unknown_fields=True):

@@ -65,7 +65,7 @@ class Settings:
     json_depth: int = 32
     json_values: int = 100_000
     json_digits: int = 40
-    parts: int = 8
+    parts: int = 16
     worker_memory: int = 320 * 2**20
     scaled_decode: bool = False
     refuse: tuple[Reason, ...] = ()

@@ -32,7 +32,7 @@ from eyewright.core.errors import EyewrightError, LateError, LimitError, Refused
 from eyewright.core.inputs import IMAGE, Example, Given, count_rows, name_inputs, slice_rows
 from eyewright.core.jsonable import to_jsonable
 from eyewright.core.machine import limits
-from eyewright.core.machine.shelf import Shelf, receive_shelf
+from eyewright.core.machine.shared_buffer import SharedBuffer, receive_shared_buffer
 from eyewright.core.prediction import Prediction
 from eyewright.core.task import task_of
 from eyewright.explanation.outside import explain_prepared
@@ -70,7 +70,7 @@ class Orders(msgspec.Struct, frozen=True):
 def run_worker(channel: socket.socket, message: bytes) -> None:
     """Load every model, say "ready", then answer batch after batch."""
     orders = msgspec.msgpack.decode(message, type=Orders)
-    shelf = receive_shelf(channel)
+    buffer = receive_shared_buffer(channel)
     stream = channel.makefile("rwb")
     try:
         # What --refuse needs of each model is known only once it is open.
@@ -92,7 +92,7 @@ def run_worker(channel: socket.socket, message: bytes) -> None:
     while len(head := stream.read(FRAME.size)) == FRAME.size:
         (length,) = FRAME.unpack(head)
         batch = BATCH.decode(stream.read(length))
-        jobs = _with_images(batch, stream, shelf)
+        jobs = _with_images(batch, stream, buffer)
         if served.waits(batch.model):
             # The time to open it is not one of decoding.
             _say(stream, Progress("decoded"))
@@ -118,13 +118,13 @@ def _open_late(served: "LazyModels[_Served]", name: str, memory: int, most: int)
     return None
 
 
-def _with_images(batch: Batch, stream: Any, shelf: Shelf | None) -> list[Job]:
+def _with_images(batch: Batch, stream: Any, buffer: SharedBuffer | None) -> list[Job]:
     """Return the jobs of a batch with their images."""
     at = 0
     jobs = []
     for job in batch.jobs:
         if job.follows:
-            data = shelf.read(at, job.follows) if batch.shelved and shelf is not None else stream.read(job.follows)
+            data = buffer.read(at, job.follows) if batch.in_buffer and buffer is not None else stream.read(job.follows)
             at += job.follows
             job = msgspec.structs.replace(job, data=data)
         jobs.append(job)

@@ -35,11 +35,11 @@ from eyewright.metrics.matching import whole_masks
 from eyewright.tasks.box_marks import AUDIT
 from eyewright.tasks.box_results import true_objects
 from eyewright.tasks.scene_blocks import (
-    enlargement,
     explained_block,
-    larger,
     scene_address,
     slice_table,
+    upscale_factor,
+    upscaled,
     worst_block,
 )
 
@@ -77,7 +77,7 @@ def summarise(report: Report) -> str:
 
 
 def lay_out(report: Report, pictures: Pictures) -> Page:
-    """Return the blocks of the page; `pictures` are those of `take_pictures` and `explain_surest`."""
+    """Return the blocks of the page; `pictures` are those of `take_pictures` and `explain_most_confident`."""
     blocks: list[Block] = []
     errors = report.tables.get("errors")
     if errors is not None:
@@ -228,18 +228,18 @@ def _scene(
     masks = _true_masks(dataset, item["index"], image) if prediction.crops is not None else None
     boxes = np.array([b for b, _ in truth], np.float64).reshape(-1, 4)
     names = [n for _, n in truth]
-    # Words on a small picture would hide it, so it is made larger first.
-    k = enlargement(image)
-    shown = larger(image, k)
+    # Words on a small picture would hide it, so it is enlarged first.
+    k = upscale_factor(image)
+    shown = upscaled(image, k)
     real = draw_objects(
-        shown, boxes * k, names, np.array([ids[n] for n in names], np.int64), masks=_larger_masks(masks, k)
+        shown, boxes * k, names, np.array([ids[n] for n in names], np.int64), masks=_upscaled_masks(masks, k)
     )
     found = draw_objects(
         shown,
         prediction.boxes_xyxy * k,
         [f"{n} {s:.0%}" for n, s in zip(prediction.labels, prediction.scores, strict=True)],
         prediction.label_ids,
-        masks=_larger_masks(prediction.masks, k),
+        masks=_upscaled_masks(prediction.masks, k),
     )
     text = f"{item['objects']} objects, {len(item['missed'])} missed, {len(item['false'])} false alarms."
     return {
@@ -251,7 +251,7 @@ def _scene(
     }
 
 
-def _larger_masks(masks: NDArray[np.bool_] | None, k: int) -> NDArray[np.bool_] | None:
+def _upscaled_masks(masks: NDArray[np.bool_] | None, k: int) -> NDArray[np.bool_] | None:
     return masks if masks is None or k == 1 else np.repeat(np.repeat(masks, k, 1), k, 2)
 
 
@@ -272,8 +272,10 @@ def _crop(row: dict[str, Any], dataset: Dataset, ids: dict[str, int]) -> dict[st
     part = image[top:bottom, left:right]
     box = np.array([[x0 - left, y0 - top, x1 - left, y1 - top]])
     factor = max(1, _CROP_SIDE // max(part.shape[:2]))
-    part = larger(part, factor)
-    drawn = draw_objects(part, box * factor, [""], np.array([ids[row["label"]]]))
+    part = upscaled(part, factor)
+    # The page shows it at less than half of its size until it is opened.
+    line = max(1, round(max(part.shape[:2]) / 100))
+    drawn = draw_objects(part, box * factor, [""], np.array([ids[row["label"]]]), line=line)
     return {
         "src": data_uri(shrink(drawn, _CROP_SIDE)),
         "label": row["label"],

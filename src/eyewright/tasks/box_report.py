@@ -42,7 +42,7 @@ from eyewright.tasks.box_results import (
     mean_ap50,
 )
 from eyewright.tasks.item_scores import item_scores
-from eyewright.tasks.scene_blocks import explain_surest
+from eyewright.tasks.scene_blocks import explain_most_confident
 
 _CURVE_POINTS = 200
 _MOST_SORTED = 2000
@@ -368,7 +368,7 @@ REPORTING = Reporting(
     summary=summarise,
     page=lay_out,
     pictures=take_pictures,
-    explained=explain_surest,
+    explained=explain_most_confident,
     audit=AUDIT,
 )
 """How a detector is measured and reported."""

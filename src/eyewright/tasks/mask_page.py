@@ -18,11 +18,11 @@ from eyewright.evaluation.reporting import AuditView, Pictures
 from eyewright.evaluation.units import say_rate, show_interval, show_number
 from eyewright.imaging.drawing import draw_classes
 from eyewright.tasks.scene_blocks import (
-    enlargement,
     explained_block,
-    larger,
     scene_address,
     slice_table,
+    upscale_factor,
+    upscaled,
     worst_block,
 )
 
@@ -48,7 +48,7 @@ def summarise(report: Report) -> str:
 
 
 def lay_out(report: Report, pictures: Pictures) -> Page:
-    """Return the blocks of the page; `pictures` are those of `take_pictures` and `explain_surest`."""
+    """Return the blocks of the page; `pictures` are those of `take_pictures` and `explain_most_confident`."""
     wrong = sum(_is_wrong(i) for i in report.items)
     empty = f"The mean IoU of {wrong} of {report.n} images is below 0.98; they are not in this file."
     svg = confusion_svg(np.array(report.tables["confusion"]), report.labels, unit="pixels")
@@ -111,14 +111,14 @@ def _scene(item: Mapping[str, Any], dataset: Dataset, predictor: Predictor) -> d
     names = predictor.labels.names
     mask = dataset.relabelled(predictor.labels).mask(item["index"], image.shape[:2])
     rows = [f"{name} {value:.2f}" for name, value in item["iou"].items()]
-    k = enlargement(image)
-    shown = larger(image, k)
+    k = upscale_factor(image)
+    shown = upscaled(image, k)
     return {
         "id": item["id"],
         "text": f"IoU: {', '.join(rows)}.",
         "of": sorted(item["iou"]),
-        "truth": scene_address(draw_classes(shown, larger(mask, k), names)),
-        "found": scene_address(draw_classes(shown, larger(prediction.mask, k), names)),
+        "truth": scene_address(draw_classes(shown, upscaled(mask, k), names)),
+        "found": scene_address(draw_classes(shown, upscaled(prediction.mask, k), names)),
     }
 
 

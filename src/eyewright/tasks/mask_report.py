@@ -20,7 +20,7 @@ from eyewright.tasks.amounts import changed_amounts
 from eyewright.tasks.item_scores import item_scores
 from eyewright.tasks.mask_page import AUDIT, lay_out, summarise, take_pictures
 from eyewright.tasks.mask_results import MaskResults, first_cut, gather_masks, list_items
-from eyewright.tasks.scene_blocks import explain_surest
+from eyewright.tasks.scene_blocks import explain_most_confident
 
 _CHANGED = 0.01
 """A mask that differs in a smaller share of the image looks the same."""
@@ -116,7 +116,7 @@ REPORTING = Reporting(
     summary=summarise,
     page=lay_out,
     pictures=take_pictures,
-    explained=explain_surest,
+    explained=explain_most_confident,
     audit=AUDIT,
 )
 """How a segmenter is measured and reported."""

@@ -179,7 +179,8 @@ def _characters(report: Report) -> Table:
         for r in ranked[:_CHARACTERS]
     ]
     more = len(report.per_class) - _CHARACTERS
-    return Table("Characters", header, rows, note=f"{more} more are in report.json." if more > 0 else "")
+    note = f"{more:,} more {'is' if more == 1 else 'are'} in report.json." if more > 0 else ""
+    return Table("Characters", header, rows, note=note)
 
 
 def take_pictures(

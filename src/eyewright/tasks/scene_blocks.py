@@ -1,6 +1,14 @@
 """What the pages of boxes and of masks share: ground truth next to prediction, an explanation, weak slices."""
 
-__all__ = ["enlargement", "explain_surest", "explained_block", "larger", "scene_address", "slice_table", "worst_block"]
+__all__ = [
+    "upscale_factor",
+    "explain_most_confident",
+    "explained_block",
+    "upscaled",
+    "scene_address",
+    "slice_table",
+    "worst_block",
+]
 
 from typing import Any
 
@@ -22,7 +30,7 @@ _LOOKED_AT = 5
 _SIDE = 448
 
 
-def enlargement(image: NDArray[np.uint8]) -> int:
+def upscale_factor(image: NDArray[np.uint8]) -> int:
     """Return how many times an image is enlarged before words are drawn on it, which would hide a small one."""
     longer: int = max(image.shape[:2])
     return max(1, _DRAWN_SIDE // longer)
@@ -33,7 +41,7 @@ def scene_address(drawn: NDArray[np.uint8]) -> str:
     return data_uri(shrink(drawn, _SCENE_SIDE) if max(drawn.shape[:2]) > _SCENE_SIDE else drawn)
 
 
-def larger(pixels: NDArray[Any], k: int) -> NDArray[Any]:
+def upscaled(pixels: NDArray[Any], k: int) -> NDArray[Any]:
     """Return every pixel as k x k of them, (H, W, ...)."""
     return pixels if k == 1 else np.repeat(np.repeat(pixels, k, 0), k, 1)
 
@@ -51,7 +59,7 @@ def worst_block(pictures: Pictures, empty: str) -> Scenes:
     return Scenes("Worst images" if rows else "Images", rows, empty=empty)
 
 
-def explain_surest(report: Report, dataset: Dataset, pictures: Pictures, explain: Explain) -> Pictures:
+def explain_most_confident(report: Report, dataset: Dataset, pictures: Pictures, explain: Explain) -> Pictures:
     """Return the pictures with one explanation, of the most confident prediction on the worst image that has any."""
     for item in report.items[:_LOOKED_AT]:
         for one in explain([dataset.image(item["index"])], [item["id"]]):
@@ -69,7 +77,7 @@ def explain_surest(report: Report, dataset: Dataset, pictures: Pictures, explain
 
 
 def explained_block(pictures: Pictures) -> list[Block]:
-    """Return the explanations that `explain_surest` adds to the pictures."""
+    """Return the explanations that `explain_most_confident` adds to the pictures."""
     rows = [
         Scene(
             ((e["src"], "heatmap", ""),),

@@ -8,11 +8,12 @@ __all__ = [
     "PIPE",
     "Child",
     "Inbox",
+    "Pipes",
     "SharedBytes",
-    "Talk",
     "code_of",
     "end_child",
     "kill_group",
+    "open_pipes",
     "open_stream",
     "start_child",
     "write_some",
@@ -25,7 +26,7 @@ import select
 import threading
 import time
 from collections.abc import Hashable, Mapping, Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from eyewright.core.machine.lifeline import lifeline_options
 
@@ -169,24 +170,8 @@ class SharedBytes:
             self.descriptor = -1
 
 
-class Talk:
-    """Bytes to a child's standard input and from its standard output, each with a deadline on the monotonic clock.
-
-    >>> import sys
-    >>> child = start_child((sys.executable, "-c", "print(input() * 2)"), tied=False)
-    >>> talk = Talk(child)
-    >>> talk.send(b"ab\\n", time.monotonic() + 20)
-    >>> talk.take(4, time.monotonic() + 20), end_child(child) in (0, -9, 1)
-    (b'abab', True)
-    """
-
-    def __new__(cls, child: Child) -> "Talk":
-        return super().__new__(_Polled if _WAITS_FOR_PIPES else _Threaded)
-
-    def __init__(self, child: Child) -> None:
-        if child.stdin is None or child.stdout is None:
-            raise ValueError("the child has no pipes")
-        self._in, self._out = child.stdin, child.stdout
+class Pipes(Protocol):
+    """Bytes to a child's standard input and from its standard output, each with a deadline on the monotonic clock."""
 
     def send(self, data: bytes, deadline: float) -> None:
         """Write all bytes.
@@ -195,7 +180,7 @@ class Talk:
             TimeoutError: it does not take them in time.
             BrokenPipeError: it is gone.
         """
-        raise NotImplementedError
+        ...
 
     def take(self, n: int, deadline: float) -> bytes:
         """Read so many bytes.
@@ -204,14 +189,32 @@ class Talk:
             TimeoutError: they do not come in time.
             EOFError: it is gone.
         """
-        raise NotImplementedError
+        ...
 
 
-class _Polled(Talk):
+def open_pipes(child: Child) -> Pipes:
+    """Return the pipes of a child.
+
+    >>> import sys
+    >>> child = start_child((sys.executable, "-c", "print(input() * 2)"), tied=False)
+    >>> pipes = open_pipes(child)
+    >>> pipes.send(b"ab\\n", time.monotonic() + 20)
+    >>> pipes.take(4, time.monotonic() + 20), end_child(child) in (0, -9, 1)
+    (b'abab', True)
+
+    Raises:
+        ValueError: it has none.
+    """
+    if child.stdin is None or child.stdout is None:
+        raise ValueError("the child has no pipes")
+    return (_Polled if _WAITS_FOR_PIPES else _Threaded)(child.stdin, child.stdout)
+
+
+class _Polled:
     """For systems that wait for pipes."""
 
-    def __init__(self, child: Child) -> None:
-        super().__init__(child)
+    def __init__(self, into: IO[bytes], out: IO[bytes]) -> None:
+        self._in, self._out = into, out
         os.set_blocking(self._in.fileno(), False)
 
     def send(self, data: bytes, deadline: float) -> None:
@@ -235,11 +238,11 @@ class _Polled(Talk):
         return bytes(parts)
 
 
-class _Threaded(Talk):
+class _Threaded:
     """For systems that do not: a thread reads ahead, and one writes what is to be written."""
 
-    def __init__(self, child: Child) -> None:
-        super().__init__(child)
+    def __init__(self, into: IO[bytes], out: IO[bytes]) -> None:
+        self._in, self._out = into, out
         self._read, self._more = bytearray(), threading.Condition()
         self._wanted, self._ended = 0, False
         threading.Thread(target=self._reading, daemon=True).start()

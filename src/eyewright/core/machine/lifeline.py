@@ -17,10 +17,13 @@ import select
 import signal
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eyewright.core.machine import find_module
-from eyewright.core.machine.loopback import Landing, reach
+from eyewright.core.machine.loopback import LoopbackListener, connect_back
+
+if TYPE_CHECKING:
+    import socket
 
 fcntl = find_module("fcntl")
 
@@ -31,7 +34,7 @@ _PR_SET_PDEATHSIG = 1
 _KILL = int(getattr(signal, "SIGKILL", signal.SIGTERM))
 _lock = threading.Lock()
 _ends: list[int] = []
-_landings: list[Any] = []
+_listeners: list[LoopbackListener] = []
 
 
 def lifeline() -> int:
@@ -55,19 +58,19 @@ def lifeline_options() -> tuple[dict[str, str], list[int]]:
     if fcntl is not None:
         return {_VARIABLE: str(lifeline())}, [lifeline()]
     with _lock:
-        if not _landings:
-            landing, held = Landing(), list[Any]()
-            _landings.append(landing)
-            threading.Thread(target=_hold_ends, args=(landing, held), name="eyewright-lifeline", daemon=True).start()
-        return {_VARIABLE: _landings[0].text}, []
+        if not _listeners:
+            listener, held = LoopbackListener(), list[Any]()
+            _listeners.append(listener)
+            threading.Thread(target=_hold_ends, args=(listener, held), name="eyewright-lifeline", daemon=True).start()
+        return {_VARIABLE: _listeners[0].text}, []
 
 
-def _hold_ends(landing: Any, held: list[Any]) -> None:
+def _hold_ends(listener: LoopbackListener, held: "list[socket.socket]") -> None:
     """Take up the lifelines of children and hold them until this process ends."""
     while True:
         with contextlib.suppress(TimeoutError):
             try:
-                held.append(landing.accept(None))
+                held.append(listener.accept(None))
             except OSError:
                 return
         for channel in list(held):
@@ -117,7 +120,7 @@ def hold_lifeline() -> None:
 
 def _hold_socket(text: str) -> None:
     try:
-        channel = reach(text)
+        channel = connect_back(text)
     except (OSError, ValueError):
         # The parent has gone already.
         os._exit(1)

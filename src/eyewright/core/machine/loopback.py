@@ -4,7 +4,7 @@ Every program of the machine can connect to an address of it, so each side first
 child has from its environment, which only the user can read.
 """
 
-__all__ = ["Landing", "reach"]
+__all__ = ["LoopbackListener", "connect_back"]
 
 import contextlib
 import hmac
@@ -19,18 +19,18 @@ _HALF = 32
 _SHOWN_S = 2.0
 
 
-class Landing:
+class LoopbackListener:
     """A port that one's own children can reach; `text` is what they need to know.
 
     >>> import concurrent.futures
-    >>> landing = Landing()
+    >>> listener = LoopbackListener()
     >>> with concurrent.futures.ThreadPoolExecutor() as pool:
-    ...     child = pool.submit(reach, landing.text)
-    ...     with landing.accept(10.0) as ours, child.result() as theirs:
+    ...     child = pool.submit(connect_back, listener.text)
+    ...     with listener.accept(10.0) as ours, child.result() as theirs:
     ...         theirs.sendall(b"hi")
     ...         ours.recv(2)
     b'hi'
-    >>> landing.close()
+    >>> listener.close()
     """
 
     def __init__(self) -> None:
@@ -73,8 +73,8 @@ class Landing:
         self._door.close()
 
 
-def reach(text: str) -> "socket.socket":
-    """Connect to the `Landing` that has this text.
+def connect_back(text: str) -> "socket.socket":
+    """Connect to the `LoopbackListener` that has this text.
 
     Raises:
         OSError: nobody is there, or somebody else is.

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 
 from eyewright.core.machine import children
 from eyewright.core.machine.lifeline import hold_lifeline
-from eyewright.core.machine.loopback import Landing, reach
+from eyewright.core.machine.loopback import LoopbackListener, connect_back
 
-_VARIABLE = "EYEWRIGHT_LANDING"
+_VARIABLE = "EYEWRIGHT_LOOPBACK"
 _LENGTH = struct.Struct("<I")
 _MOST_ORDERS = 64 * 1024
 _FORKS = sys.platform == "linux" and hasattr(os, "fork") and hasattr(socket, "AF_UNIX")
@@ -65,7 +65,7 @@ class Nursery:
         """The process that forks, where one does."""
         return None if self._process is None else self._process.pid
 
-    def hire(self, orders: bytes) -> Worker | None:
+    def start_worker(self, orders: bytes) -> Worker | None:
         """Return a worker that has these orders; None where no process can be started."""
         if not _FORKS:
             return self._start(orders)
@@ -124,26 +124,26 @@ class Nursery:
         for worker in [w for w in self._started if w._child is not None and w._child.poll() is not None]:
             self._started.remove(worker)
         try:
-            landing = Landing()
+            listener = LoopbackListener()
         except OSError:
             return None
         child = None
         try:
             child = children.start_child(
                 self._command,
-                environment={**self._environment, _VARIABLE: landing.text},
+                environment={**self._environment, _VARIABLE: listener.text},
                 stdin=children.DEVNULL,
                 stdout=children.DEVNULL,
                 stderr=_said(),
             )
-            channel = _accepted(landing, child, self._timeout_s)
+            channel = _accepted(listener, child, self._timeout_s)
             channel.sendall(_LENGTH.pack(len(orders)) + orders)
         except OSError:
             if child is not None:
                 children.end_child(child)
             return None
         finally:
-            landing.close()
+            listener.close()
         worker = Worker(child.pid, channel, child)
         self._started.append(worker)
         return worker
@@ -157,7 +157,7 @@ def serve_orders(arguments: Sequence[str], run: Callable[[socket.socket, bytes],
     hold_lifeline()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not arguments:
-        channel = reach(os.environ.pop(_VARIABLE, ""))
+        channel = connect_back(os.environ.pop(_VARIABLE, ""))
         (length,) = _LENGTH.unpack(_exactly(channel, _LENGTH.size))
         run(channel, _exactly(channel, length))
         return
@@ -182,12 +182,12 @@ def serve_orders(arguments: Sequence[str], run: Callable[[socket.socket, bytes],
         door.sendall(pid.to_bytes(8, "little"))
 
 
-def _accepted(landing: Landing, child: "children.Child", timeout_s: float) -> socket.socket:
+def _accepted(listener: LoopbackListener, child: "children.Child", timeout_s: float) -> socket.socket:
     """Return the connection of a child; a child that ends is not waited for."""
     ends = time.monotonic() + timeout_s
     while True:
         try:
-            return landing.accept(0.2)
+            return listener.accept(0.2)
         except TimeoutError:
             if child.poll() is not None or time.monotonic() > ends:
                 raise

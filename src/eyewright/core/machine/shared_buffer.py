@@ -5,7 +5,7 @@ server's next turn: three turns for four photographs. The file is read and writt
 mapped, since a worker that cut it short would end the server by SIGBUS.
 """
 
-__all__ = ["Shelf", "open_shelf", "receive_shelf"]
+__all__ = ["SharedBuffer", "open_shared_buffer", "receive_shared_buffer"]
 
 import os
 import socket
@@ -14,15 +14,15 @@ _KEPT_BYTES = 8 * 2**20
 _NAME = "eyewright-images"
 
 
-class Shelf:
+class SharedBuffer:
     """A file in memory that the server and one worker hold: the images of one batch, one after another.
 
-    >>> shelf = Shelf(os.memfd_create("example"))
-    >>> shelf.write(0, b"one"), shelf.write(3, b"three")
+    >>> buffer = SharedBuffer(os.memfd_create("example"))
+    >>> buffer.write(0, b"one"), buffer.write(3, b"three")
     (3, 8)
-    >>> shelf.read(3, 5)
+    >>> buffer.read(3, 5)
     b'three'
-    >>> shelf.close()
+    >>> buffer.close()
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -70,21 +70,21 @@ class Shelf:
             os.close(descriptor)
 
 
-def open_shelf(channel: socket.socket) -> Shelf | None:
-    """Return a new shelf and hand it to the process at the other end of a socket, which takes it with `receive_shelf`;
-    None where the system has no such files."""
+def open_shared_buffer(channel: socket.socket) -> SharedBuffer | None:
+    """Return a new buffer and hand it to the process at the other end of a socket, which takes it with
+    `receive_shared_buffer`; None where the system has no such files."""
     if not hasattr(os, "memfd_create") or channel.family != getattr(socket, "AF_UNIX", None):
         channel.sendall(b"-")
         return None
     descriptor = os.memfd_create(_NAME)
     socket.send_fds(channel, [b"+"], [descriptor])
-    return Shelf(descriptor)
+    return SharedBuffer(descriptor)
 
 
-def receive_shelf(channel: socket.socket) -> Shelf | None:
-    """Return the shelf that `open_shelf` sent, None where there is none."""
+def receive_shared_buffer(channel: socket.socket) -> SharedBuffer | None:
+    """Return the buffer that `open_shared_buffer` sent, None where there is none."""
     if channel.family != getattr(socket, "AF_UNIX", None):
         channel.recv(1)
         return None
     _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
-    return Shelf(descriptors[0]) if descriptors else None
+    return SharedBuffer(descriptors[0]) if descriptors else None

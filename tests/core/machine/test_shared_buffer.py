@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from eyewright.core.machine.shelf import Shelf, open_shelf, receive_shelf
+from eyewright.core.machine.shared_buffer import SharedBuffer, open_shared_buffer, receive_shared_buffer
 from eyewright.serving.crew import _AT_ONCE, _PIECE, Crew, _Waiting, _Worker
 from eyewright.serving.messages import BATCH, FRAME, Job
 from eyewright.serving.settings import Settings
@@ -21,13 +21,13 @@ def _image(size: int) -> bytes:
 
 
 def _handed_over(
-    images: list[bytes], *, change: Callable[[Shelf | None], None] = lambda shelf: None
+    images: list[bytes], *, change: Callable[[SharedBuffer | None], None] = lambda buffer: None
 ) -> tuple[bool, list[bytes]]:
-    """Give images to a worker; return whether they came by the shelf, and what its side reads."""
+    """Give images to a worker; return whether they came through the buffer, and the images that it read."""
 
     async def main() -> tuple[bool, list[bytes]]:
         ours, theirs = socket.socketpair()
-        given = open_shelf(ours)
+        given = open_shared_buffer(ours)
         change(given)
         reader, writer = await asyncio.open_connection(sock=ours)
         crew = Crew(Settings(workers=1))
@@ -38,12 +38,12 @@ def _handed_over(
         crew._give(worker, waiting)
 
         def read() -> tuple[bool, list[bytes]]:
-            taken = receive_shelf(theirs)
+            taken = receive_shared_buffer(theirs)
             with theirs.makefile("rb") as stream:
                 (length,) = FRAME.unpack(stream.read(FRAME.size))
                 batch = BATCH.decode(stream.read(length))
                 assert not any(job.data for job in batch.jobs)
-                return batch.shelved, [job.data for job in _with_images(batch, stream, taken)]
+                return batch.in_buffer, [job.data for job in _with_images(batch, stream, taken)]
 
         try:
             return await asyncio.to_thread(read)
@@ -57,7 +57,7 @@ def _handed_over(
 
 
 @pytest.mark.parametrize("sizes", SIZES)
-def test_images_reach_their_worker_whole_on_its_shelf(sizes: list[int]) -> None:
+def test_images_reach_their_worker_whole_in_its_buffer(sizes: list[int]) -> None:
     images = [_image(n) for n in sizes]
     assert _handed_over(images) == (True, images)
 
@@ -72,40 +72,40 @@ def test_images_follow_their_batch_where_there_are_no_files_in_memory(
 
 
 @pytest.mark.parametrize("sizes", SIZES)
-def test_images_follow_their_batch_where_the_shelf_has_no_memory_for_them(sizes: list[int]) -> None:
-    def full(shelf: Shelf | None) -> None:
-        assert shelf is not None
-        before = shelf.write
+def test_images_follow_their_batch_where_the_buffer_has_no_memory_for_them(sizes: list[int]) -> None:
+    def full(buffer: SharedBuffer | None) -> None:
+        assert buffer is not None
+        before = buffer.write
 
         def write(start: int, data: bytes | memoryview) -> int:
             if start + len(data) >= sum(sizes):
                 raise OSError(28, "no space left")
             return before(start, data)
 
-        shelf.write = write  # type: ignore[method-assign]
+        buffer.write = write  # type: ignore[method-assign]
 
     images = [_image(n) for n in sizes]
     assert _handed_over(images, change=full) == (False, images)
 
 
-def test_a_shelf_keeps_the_memory_of_an_ordinary_batch_only() -> None:
+def test_a_buffer_keeps_the_memory_of_an_ordinary_batch_only() -> None:
     descriptor = os.memfd_create("test")
-    shelf = Shelf(descriptor)
-    shelf.write(0, bytes(2**20))
-    shelf.clear()
+    buffer = SharedBuffer(descriptor)
+    buffer.write(0, bytes(2**20))
+    buffer.clear()
     assert os.fstat(descriptor).st_size == 2**20
-    shelf.write(0, bytes(9 * 2**20))
-    shelf.clear()
+    buffer.write(0, bytes(9 * 2**20))
+    buffer.clear()
     assert os.fstat(descriptor).st_size == 0
     # It is as good as before.
-    assert shelf.write(3, b"abc") == 6
-    assert shelf.read(0, 6) == b"\0\0\0abc"
-    shelf.close()
+    assert buffer.write(3, b"abc") == 6
+    assert buffer.read(0, 6) == b"\0\0\0abc"
+    buffer.close()
 
 
-def test_a_shelf_that_was_cut_short_ends_the_reading() -> None:
-    shelf = Shelf(os.memfd_create("test"))
-    shelf.write(0, b"abc")
+def test_a_buffer_that_was_cut_short_ends_the_reading() -> None:
+    buffer = SharedBuffer(os.memfd_create("test"))
+    buffer.write(0, b"abc")
     with pytest.raises(EOFError):
-        shelf.read(1, 3)
-    shelf.close()
+        buffer.read(1, 3)
+    buffer.close()
