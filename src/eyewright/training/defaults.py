@@ -16,7 +16,8 @@ from eyewright.training.recipe import Recipe
 _SMALL = 64
 _LARGE = 10_000
 _STEP = 32
-# Images of 32x32 pixels that photo_net learns from in a second: two cores without bfloat16, measured, and a fifth off.
+# Images of 32x32 pixels that photo_net learns from in a second: 350 a core were measured without bfloat16; two cores,
+# a third off for what they share.
 _PHOTO_NET_SPEED = 450.0
 # Of 3,500 CIFAR-10 images quick_net learns no more after 50 epochs (67 %, also after 220); photo_net is as good after
 # 12, and reaches 74 % after 50 (benchmarks/minute.py).
