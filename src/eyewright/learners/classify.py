@@ -15,6 +15,7 @@ from eyewright.data.scan import Scan
 from eyewright.imaging.preparation import Preparation
 from eyewright.metrics.calibration import fit_confidence
 from eyewright.nets.answers import ClassAnswers
+from eyewright.nets.hub import HubBuilder
 from eyewright.nets.hub_kinds import CLASSIFIERS
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.augment import plan_augmentation
@@ -45,7 +46,7 @@ def check(dataset: Dataset) -> None:
         )
 
 
-def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
+def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: HubBuilder | None) -> Preparation:
     """Choose how images become pixels from their sizes and colours."""
     return choose_preparation(scan, recipe, published)
 

@@ -17,6 +17,7 @@ from eyewright.imaging.preparation import Preparation
 from eyewright.metrics.detection import detection_metrics, fit_points
 from eyewright.metrics.matching import Detected, match_detections
 from eyewright.nets.answers import BoxAnswers
+from eyewright.nets.hub import HubBuilder
 from eyewright.nets.hub_kinds import DETECTORS
 from eyewright.nets.pixels import PixelNet
 from eyewright.tasks.boxes import choose_boxes
@@ -53,7 +54,7 @@ def check(dataset: Dataset) -> None:
             )
 
 
-def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
+def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: HubBuilder | None) -> Preparation:
     """Choose a size in which nine tenths of the objects can be seen."""
     if published is not None:
         return published_preparation(published, scan, recipe)

@@ -21,6 +21,7 @@ from eyewright.data.targets.captions import Captions
 from eyewright.imaging.preparation import Preparation
 from eyewright.learners.pair_ridge import fit_ridge
 from eyewright.metrics.retrieval import AT, Ranks, ranks_of
+from eyewright.nets.hub import HubBuilder
 from eyewright.nets.pairs import BUCKETS, FIXED, LEARNT, PairBody, PairOutputs
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.augment import Augmentation, plan_augmentation
@@ -130,7 +131,7 @@ def check(dataset: Dataset) -> None:
         )
 
 
-def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
+def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: HubBuilder | None) -> Preparation:
     """Choose how images become pixels: squares of 48 pixels, of 96 where the images are large, or of `imgsz`."""
     if published is not None:
         raise UsageError("Hugging Face models are not trained for this task", fix="use --model pair_net or pair_ridge")

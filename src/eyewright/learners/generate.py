@@ -21,6 +21,7 @@ from eyewright.data.scan import Scan
 from eyewright.imaging.preparation import Preparation
 from eyewright.metrics.generation import frechet_distance, neighbourhoods
 from eyewright.nets.generators import SIZES
+from eyewright.nets.hub import HubBuilder
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.augment import Augmentation
 from eyewright.training.learner import Learner
@@ -92,7 +93,7 @@ def check(dataset: Dataset) -> None:
         raise DatasetError(f"class {lacking[0]!r} has no image to train on", fix="add images, or remove the class")
 
 
-def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
+def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: HubBuilder | None) -> Preparation:
     """Return square images of 32, 64 or 128 pixels, grey ones with one channel: cut to a square, or where they are
     smaller put on a border of their size, so that small drawings are not blurred.
 

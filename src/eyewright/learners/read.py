@@ -18,6 +18,7 @@ from eyewright.data.scan import Scan
 from eyewright.data.targets.text import Text
 from eyewright.imaging.preparation import LINE_STRIDE, Preparation
 from eyewright.metrics.reading import TextErrors
+from eyewright.nets.hub import HubBuilder
 from eyewright.nets.pixels import PixelNet
 from eyewright.nets.readers import steps_in
 from eyewright.tasks.ctc import BLANK, fewest_steps
@@ -62,7 +63,7 @@ def check(dataset: Dataset) -> None:
         raise DatasetError(f"expected no --ignore for texts, found {shown}", fix="leave --ignore out")
 
 
-def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
+def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: HubBuilder | None) -> Preparation:
     """Return lines in grey, 32 pixels high, as wide as the widest needs, up to 2,048 pixels."""
     height = recipe.imgsz or _HEIGHT
     if height % 16:

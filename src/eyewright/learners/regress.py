@@ -21,6 +21,7 @@ from eyewright.imaging.preparation import Preparation
 from eyewright.metrics.conformal import least_for_coverage
 from eyewright.metrics.points import group_numbers
 from eyewright.metrics.regression import NumberErrors, conformal_reach
+from eyewright.nets.hub import HubBuilder
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.augment import plan_augmentation
 from eyewright.training.defaults import choose_preparation, resolve_recipe
@@ -73,7 +74,7 @@ def outgoing(train: Dataset) -> dict[str, list[float]]:
     return {"centre": values.mean(0).tolist(), "spread": np.maximum(values.std(0), 1e-12).tolist()}
 
 
-def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
+def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: HubBuilder | None) -> Preparation:
     """Choose how images become pixels from their sizes and colours."""
     return choose_preparation(scan, recipe, published)
 

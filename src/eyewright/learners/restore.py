@@ -22,6 +22,7 @@ from eyewright.imaging.degrade import PAIRS, SELF, parse_degradation
 from eyewright.imaging.preparation import Preparation
 from eyewright.imaging.restoring import enlarged
 from eyewright.imaging.tiles import TileCut, cut_region, grain_level, with_level
+from eyewright.nets.hub import HubBuilder
 from eyewright.nets.pixels import PixelNet
 from eyewright.nets.restorers import FINE_REACH
 from eyewright.training.cache import build_array
@@ -63,7 +64,7 @@ def check(dataset: Dataset) -> None:
         raise DatasetError("expected at least 2 training images, found 1", fix="add images")
 
 
-def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
+def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: HubBuilder | None) -> Preparation:
     """Return tiles as large as the usual image, of 96 to 640 pixels, with what the net is to undo.
 
     Raises:

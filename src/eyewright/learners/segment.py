@@ -17,6 +17,7 @@ from eyewright.imaging.preparation import Preparation
 from eyewright.metrics.masks import FOUND_IOU
 from eyewright.metrics.points import choose_point, thresholds_of, unknown_point
 from eyewright.nets.answers import MaskAnswers
+from eyewright.nets.hub import HubBuilder
 from eyewright.nets.hub_kinds import SEGMENTERS
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.cache import build_array
@@ -57,7 +58,7 @@ def check(dataset: Dataset) -> None:
         raise DatasetError("no mask of train holds anything but background", fix="check the masks' values")
 
 
-def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
+def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: HubBuilder | None) -> Preparation:
     """Choose a size in which masks can be learnt, from those of the images."""
     if published is not None:
         return published_preparation(published, scan, recipe)

@@ -19,6 +19,7 @@ from eyewright.data.targets.tags import Tags
 from eyewright.imaging.preparation import Preparation
 from eyewright.metrics.points import thresholds_of
 from eyewright.metrics.tagging import TagNumbers, fit_tag_temperature, tag_points
+from eyewright.nets.hub import HubBuilder
 from eyewright.nets.hub_kinds import CLASSIFIERS
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.augment import plan_augmentation
@@ -85,7 +86,7 @@ def check(dataset: Dataset) -> None:
         )
 
 
-def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
+def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: HubBuilder | None) -> Preparation:
     """Choose how images become pixels from their sizes and colours."""
     return choose_preparation(scan, recipe, published)
 

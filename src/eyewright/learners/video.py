@@ -18,6 +18,7 @@ from eyewright.imaging.sampling import ClipSampling
 from eyewright.learners.classify import LEARNER as CLASSIFY
 from eyewright.learners.classify import ClassLearning
 from eyewright.nets.clips import share_encoder
+from eyewright.nets.hub import HubBuilder
 from eyewright.nets.hub_kinds import CLIP_CLASSIFIERS
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.augment import Augmentation, augment_batch
@@ -74,7 +75,7 @@ class ClipAugmentation:
         return f"times, {self.plan.describe()}" if self.cut else self.plan.describe()
 
 
-def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) -> Preparation:
+def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: HubBuilder | None) -> Preparation:
     """Choose how clips become pixels: frames whose shorter side is 64 pixels, or `imgsz`, in the usual shape."""
     if published is not None:
         return _published_preparation(recipe, published)
@@ -95,11 +96,11 @@ def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: Any) ->
     )
 
 
-def _published_preparation(recipe: Recipe, published: Any) -> Preparation:
+def _published_preparation(recipe: Recipe, published: HubBuilder) -> Preparation:
     """Return a checkpoint's own preparation of frames, for as many of them as it takes."""
     published.check()
     published.check_frames(recipe.frames)
-    own: Preparation = published.preparation
+    own = published.preparation
     assert own.clip is not None
     height, width = own.frame().size_hw
     if recipe.imgsz not in (None, min(height, width)):

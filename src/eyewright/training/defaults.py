@@ -3,7 +3,6 @@
 __all__ = ["choose_preparation", "published_preparation", "resolve_recipe", "resolve_scenes", "usual_size"]
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +10,21 @@ from numpy.typing import NDArray
 from eyewright.core.errors import UsageError
 from eyewright.data.scan import Scan
 from eyewright.imaging.preparation import Preparation
+from eyewright.nets.hub import HubBuilder
 from eyewright.training.recipe import Recipe
 
 _SMALL = 64
 _LARGE = 10_000
 _STEP = 32
+# Images of 32x32 pixels that photo_net learns from in a second: 350 a core were measured without bfloat16; two cores,
+# a third off for what they share.
+_PHOTO_NET_SPEED = 450.0
+# Of 3,500 CIFAR-10 images quick_net learns no more after 50 epochs (67 %, also after 220); photo_net is as good after
+# 12, and reaches 74 % after 50 (benchmarks/minute.py).
+_PHOTO_NET_EPOCHS = 15
 
 
-def choose_preparation(scan: Scan, recipe: Recipe, published: Any = None) -> Preparation:
+def choose_preparation(scan: Scan, recipe: Recipe, published: HubBuilder | None = None) -> Preparation:
     """Choose how images become pixels; a `published` net brings its own way, from which nothing departs.
 
     Images whose usual shorter side is 24-64 pixels keep that size, smaller ones are enlarged to 24, larger ones are
@@ -30,7 +36,7 @@ def choose_preparation(scan: Scan, recipe: Recipe, published: Any = None) -> Pre
     """
     if published is not None:
         published.check()
-        own: Preparation = published.preparation
+        own = published.preparation
         if recipe.imgsz not in (None, min(own.size_hw)):
             raise UsageError(
                 f"expected no imgsz with {recipe.model!r}, which takes {own.size_hw[1]}x{own.size_hw[0]}, "
@@ -65,14 +71,15 @@ def resolve_recipe(recipe: Recipe, n_train: int, preparation: Preparation) -> Re
     """Fill in what the recipe leaves open: model, size, epochs, batch, optimiser and its rates, smoothing.
 
     Epochs shrink with the number of training images (by its power 0.55), so that small sets are seen often enough and
-    large ones end in minutes; large ones bear a larger rate meanwhile.
+    large ones end in minutes; large ones bear a larger rate meanwhile. A budget that is long for its images buys a
+    larger net, because a small one stops improving.
     """
     from eyewright.training.optimisers import default_lr
 
     side = min(preparation.size_hw)
     model = recipe.model
     if model == "auto":
-        model = "quick_net" if side <= _SMALL else "photo_net"
+        model = "photo_net" if side > _SMALL or _has_time(recipe, n_train, side) else "quick_net"
     epochs = recipe.epochs
     tuned = model.startswith("hf:")
     if epochs is None and recipe.budget_s is None:
@@ -107,6 +114,14 @@ def resolve_recipe(recipe: Recipe, n_train: int, preparation: Preparation) -> Re
         loss=loss,
         ema=recipe.ema if recipe.ema is not None else 0.99,
     )
+
+
+def _has_time(recipe: Recipe, n_train: int, side: int) -> bool:
+    """Return whether the budget is long enough for the larger net to see every small image often enough."""
+    if recipe.budget_s is None:
+        return False
+    seen = recipe.budget_s * _PHOTO_NET_SPEED * (32 / side) ** 2
+    return seen >= _PHOTO_NET_EPOCHS * n_train
 
 
 def resolve_scenes(
@@ -153,7 +168,7 @@ def _preview(recipe: Recipe, n_train: int, tuned: bool) -> float:
     return 0.45 if suits else 0.0
 
 
-def published_preparation(published: Any, scan: Scan, recipe: Recipe) -> Preparation:
+def published_preparation(published: HubBuilder, scan: Scan, recipe: Recipe) -> Preparation:
     """Return a checkpoint's own preparation; where it takes any size, one of the size that it gives the usual image.
 
     Then `imgsz` may choose a smaller one: the longer side.
@@ -164,7 +179,7 @@ def published_preparation(published: Any, scan: Scan, recipe: Recipe) -> Prepara
         usual = (int(np.median(sizes[:, 0])), int(np.median(sizes[:, 1])))
         chosen = usual_size(sizes, recipe.imgsz or max(published.usual_edges(usual)))
         return Preparation(chosen, fit="letterbox", fill=114, steps=recipe.steps)
-    own: Preparation = published.preparation
+    own = published.preparation
     if recipe.imgsz not in (None, max(own.size_hw)):
         raise UsageError(
             f"expected no imgsz with {recipe.model!r}, which takes {own.size_hw[1]}x{own.size_hw[0]}, "

@@ -20,9 +20,10 @@ from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan
 from eyewright.imaging.preparation import Preparation
 from eyewright.nets.ensemble import MeanOf, mean_of_distributions
+from eyewright.nets.hub import HubBuilder
 from eyewright.nets.hub_kinds import HubKind
 from eyewright.nets.pixels import PixelNet
-from eyewright.training.loop import FitData
+from eyewright.training.loop import Augmenter, FitData
 from eyewright.training.recipe import Recipe
 from eyewright.training.soft_answers import SoftAnswers
 from eyewright.training.steps import Step, plain_step
@@ -32,7 +33,11 @@ class Learning(Protocol):
     """How one dataset is learnt: made by a `Learner` for a net."""
 
     main_metric: str
-    augmentation: Any
+
+    @property
+    def augmentation(self) -> Augmenter:
+        """What may be done to a training image."""
+        ...
 
     def objective(self, outputs: Any, targets: Any) -> torch.Tensor:
         """Return the loss of a batch."""
@@ -123,7 +128,7 @@ class Learner:
 
     task: str
     check: Callable[[Dataset], None]
-    preparation: Callable[[Dataset, Scan, Recipe, Any], Preparation]
+    preparation: Callable[[Dataset, Scan, Recipe, HubBuilder | None], Preparation]
     resolve: Callable[[Recipe, int, Preparation], Recipe]
     targets: Targets
     learn: Callable[[PixelNet, FitData, Recipe, Dataset, Preparation], Learning]

@@ -57,6 +57,10 @@ class Augmenter(Protocol):
         self, pixels: Tensor, targets: Any, *, rng: torch.Generator, progress: float = 0.0
     ) -> tuple[Tensor, Any]: ...
 
+    def describe(self) -> str:
+        """Say it in a few words, for the console and the report."""
+        ...
+
 
 @dataclass(frozen=True)
 class FitData:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from eyewright.evaluation.known import FEATURES_FILE, pack_features
 from eyewright.evaluation.validation import history_optimism, say_validated
 from eyewright.metrics.novelty import nearness
 from eyewright.metrics.points import group_numbers
+from eyewright.nets.hub import HubBuilder
 from eyewright.nets.pixels import PixelNet, parameter_count
 from eyewright.training.cache import build_cache
 from eyewright.training.distributed import rank_of
@@ -70,7 +71,7 @@ def train_model(
     learner.check(dataset)
     leads = rank_of() == 0
     device = choose_device(recipe.device)
-    published: Any = build_of(recipe.model, recipe.task) if recipe.model.startswith("hf:") else None
+    published = cast(HubBuilder, build_of(recipe.model, recipe.task)) if recipe.model.startswith("hf:") else None
     preparation = plan.preparation or learner.preparation(dataset, scan, recipe, published)
     resolved = learner.resolve(recipe, sum(s.split == "train" for s in dataset.samples), preparation)
     build = published or build_of(resolved.model, resolved.task)
