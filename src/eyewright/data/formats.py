@@ -16,6 +16,7 @@ from eyewright.core.errors import DatasetError, UsageError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.task import task_names, task_of
 from eyewright.data.account import Account
+from eyewright.data.archives import ARCHIVES
 from eyewright.data.clip_tree import CLIP_EXTENSIONS
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.edits import apply_edits
@@ -38,9 +39,11 @@ from eyewright.data.readers.plain import PlainTree
 from eyewright.data.readers.tag_tables import is_tag_table, read_tag_tables
 from eyewright.data.readers.text_files import TEXT_FORMATS, holds_line_files, read_text_files
 from eyewright.data.readers.text_tables import is_text_table, read_text_tables
+from eyewright.data.shards import ShardTree, shards_in
 from eyewright.data.tables import GROUP_COLUMNS, PATH_COLUMNS, column_of, is_label_table, read_label_tables, table_rows
 from eyewright.data.targets.captions import CAPTIONS
 from eyewright.data.targets.label import LABEL
+from eyewright.data.targets.mask import MASK
 from eyewright.data.targets.numbers import NUMBERS
 from eyewright.data.targets.objects import OBJECTS
 from eyewright.data.targets.picture import PICTURES
@@ -60,6 +63,8 @@ DATASET_FORMATS = MappingProxyType(
         **TEXT_FORMATS,
         **CAPTION_FORMATS,
         **PICTURE_FORMATS,
+        "webdataset": "tar files of NAME.jpg with NAME.cls, NAME.txt, NAME.json or NAME.seg.png, read in place",
+        "parquet": "Parquet tables with a column of images, as Hugging Face writes them (extra parquet)",
         "zip": "a zip archive of any of them, read in place",
     }
 )
@@ -76,6 +81,7 @@ FORMAT_KINDS: Mapping[str, tuple[TargetKind, ...]] = MappingProxyType(
         **dict.fromkeys(TEXT_FORMATS, (TEXT,)),
         **dict.fromkeys(CAPTION_FORMATS, (CAPTIONS,)),
         **dict.fromkeys(PICTURE_FORMATS, (PICTURES,)),
+        **dict.fromkeys(("webdataset", "parquet"), (LABEL, OBJECTS, MASK, NUMBERS, TAGS, TEXT, CAPTIONS)),
     }
 )
 """The kinds of target that each format can be read as."""
@@ -184,6 +190,8 @@ def _open_any(path: Path, label_depth: int | None, task: str | None, target: Seq
         return _from_annotations(path, task)
     if path.is_file() and path.suffix.lower() == ".zip":
         tree = ZipTree(path)
+    elif path.is_file() and path.suffix.lower() in ARCHIVES:
+        return _from_shards(path, [path.name], label_depth, task, target)
     elif path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".jsonl", *_more_tables(kind)):
         tree = FolderTree(path.parent)
         if (kind is not None and kind not in _TABLES) or (_boxes_count(kind) and has_boxes(tree, path.name)):
@@ -195,7 +203,7 @@ def _open_any(path: Path, label_depth: int | None, task: str | None, target: Seq
         tree = FolderTree(path.parent)
     elif path.is_file():
         raise DatasetError(
-            f"expected a folder, a .zip, .csv, .json, .xml, .yaml or idx files, found {path.name!r}",
+            f"expected a folder, a .zip, .tar, .parquet, .csv, .json, .xml, .yaml or idx files, found {path.name!r}",
             fix="pass the folder that holds it",
         )
     elif not path.is_dir():
@@ -208,6 +216,29 @@ def _open_any(path: Path, label_depth: int | None, task: str | None, target: Seq
         place = error.filename if isinstance(error.filename, str) else str(path)
         shown = place if len(place) < 300 else f"{place[:300]}…"
         raise DatasetError(f"cannot list {shown!r}: {error.strerror}", fix="check its permissions") from error
+    if shards := shards_in(names):
+        return _from_shards(path, shards, label_depth, task, target)
+    return _open_tree(tree, names, path, label_depth, task, target, table)
+
+
+def _from_shards(
+    path: Path, shards: Sequence[str], label_depth: int | None, task: str | None, target: Sequence[str]
+) -> Dataset:
+    """Read tar files or Parquet tables as the folder that they were written from."""
+    tree = ShardTree(path, shards, None if task is None else kind_of(task))
+    return tree.in_order(_open_tree(tree, tree.names(), path, label_depth, task, target, None))
+
+
+def _open_tree(
+    tree: Tree,
+    names: Sequence[str],
+    path: Path,
+    label_depth: int | None,
+    task: str | None,
+    target: Sequence[str],
+    table: str | None,
+) -> Dataset:
+    kind = None if task is None else kind_of(task)
     if task is not None and task_of(task).reads == "clip":
         return read_clips(tree, names, task, table=table)
     if task is None and holds_clips(names):

@@ -9,6 +9,7 @@ __all__ = [
     "ZipTree",
     "encoded_file",
     "images_of",
+    "member_name",
     "prepared_of",
 ]
 
@@ -180,7 +181,7 @@ class ZipTree:
             raise DatasetError(f"the zip {root.name!r} is encrypted", fix="unpack it and pass the folder")
         self._members: dict[str, zipfile.ZipInfo] = {}
         for member in members:
-            name = _member_name(member.filename)
+            name = member_name(member.filename)
             if not name or name.endswith("/") or not is_wanted(name):
                 continue
             same = self._members.setdefault(name, member)
@@ -282,13 +283,13 @@ class JoinedTree:
         return self._first, name
 
 
-def _member_name(name: str) -> str:
+def member_name(name: str) -> str:
     """Return a zip member's name as a relative path inside the archive, as `unzip` does.
 
     Some Windows tools write backslashes, where the format has slashes only (APPNOTE 4.4.17); a drive, a leading slash
     and the parts `.` and `..` are dropped.
 
-    >>> _member_name("cat\\\\1.png"), _member_name("/../a/../1.png"), _member_name("C:/cat/1.png")
+    >>> member_name("cat\\\\1.png"), member_name("/../a/../1.png"), member_name("C:/cat/1.png")
     ('cat/1.png', 'a/1.png', 'cat/1.png')
     """
     plain = _DRIVE.sub("", name.replace("\\", "/"))

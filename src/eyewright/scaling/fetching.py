@@ -23,8 +23,8 @@ from urllib.parse import quote, unquote
 from eyewright.core.errors import InputError, UnreadableImageError
 from eyewright.core.machine.limits import started
 from eyewright.core.regular import open_regular, require_path
+from eyewright.data.archives import is_archive, iter_tar, read_parquet, rows_of_parquet
 from eyewright.imaging.headers import FORMATS, Limits
-from eyewright.scaling.archives import is_archive, iter_tar, read_parquet, rows_of_parquet
 from eyewright.scaling.listing import Item, has_changed
 from eyewright.scaling.rows import Row, changed_row, error_row
 from eyewright.scaling.stores import Store, is_address, open_store

@@ -125,6 +125,10 @@ class Objects:
         outlines = [o.in_pixels(size_hw) for o in self.outlines]
         return replace(self, boxes_xyxy=self.boxes_xyxy * scale, outlines=outlines, relative=False)
 
+    def bare(self) -> "Objects":
+        """Return the objects without their outlines."""
+        return replace(self, outlines=())
+
     def chosen(self, keep: NDArray[Any]) -> "Objects":
         """Return some of the objects: a mask or indices (n,)."""
         rows = np.flatnonzero(keep) if keep.dtype == bool else keep

@@ -28,6 +28,7 @@ from eyewright.data.writers.clips import (
 )
 from eyewright.data.writers.masks import write_cityscapes, write_class_folders, write_crops, write_masks
 from eyewright.data.writers.mot import write_mot
+from eyewright.data.writers.shards import write_parquet, write_webdataset_shards
 from eyewright.data.writers.tables import write_number_table
 from eyewright.data.writers.tag_table import write_tag_table
 from eyewright.data.writers.text_table import write_text_table
@@ -76,6 +77,7 @@ def write_dataset(dataset: Dataset, to: str, out: Path, *, quiet: bool = True) -
     return Written(out, dataset.task, len(dataset), work.objects, lost, work.account())
 
 
+_PACKED = (LABEL, OBJECTS, MASK, NUMBERS, TAGS, TEXT, CAPTIONS)
 _Writers = Mapping[TargetKind, Callable[[Work], None]]
 
 WRITERS: Mapping[str, _Writers] = MappingProxyType(
@@ -94,6 +96,8 @@ WRITERS: Mapping[str, _Writers] = MappingProxyType(
             TEXT: write_text_table,
             CAPTIONS: write_caption_table,
         },
+        "webdataset": dict.fromkeys(_PACKED, write_webdataset_shards),
+        "parquet": dict.fromkeys(_PACKED, write_parquet),
         "imagefolder": {LABEL: write_class_folders, OBJECTS: write_crops},
         "clips": {LABEL: write_clip_folders},
         "clips-csv": {LABEL: write_clip_table},
@@ -107,5 +111,5 @@ WRITERS: Mapping[str, _Writers] = MappingProxyType(
 CLIP_WRITERS = frozenset({"clips", "clips-csv", "kinetics", "ucf101", "mmaction"})
 """Formats of clips; all others are of images."""
 
-OUTLINED = frozenset({"coco", "yolo", "labelme", "label-studio"})
+OUTLINED = frozenset({"coco", "yolo", "labelme", "label-studio", "webdataset", "parquet"})
 """Formats of objects that have room for their outlines."""

@@ -1,6 +1,6 @@
 """Write a CSV next to the images: their paths, what is learnt from each, and their part of the dataset."""
 
-__all__ = ["TABLE", "write_number_table"]
+__all__ = ["TABLE", "column_titles", "write_number_table"]
 
 import csv
 import io
@@ -18,7 +18,7 @@ TABLE = "labels.csv"
 def write_number_table(work: Work) -> None:
     """Write `labels.csv`: path, a column a quantity with its unit in the header, and split and group where known."""
     samples = work.dataset.samples
-    titles = _titles(work.dataset.labels.names)
+    titles = column_titles(work.dataset.labels.names)
     given = (any(s.split is not None for s in samples), any(s.group is not None for s in samples))
     rows = [["path", *titles, *(t for t, there in zip(("split", "group"), given, strict=True) if there)]]
     for i, sample in work.samples():
@@ -34,10 +34,10 @@ def _more(sample: Sample, given: tuple[bool, bool]) -> list[str]:
     return [v or "" for v, there in zip((sample.split, sample.group), given, strict=True) if there]
 
 
-def _titles(names: tuple[str, ...]) -> list[str]:
+def column_titles(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the titles of columns, each once, none of them that of another column."""
     taken, titles = Counter(("path", "split", "group")), []
     for name in names:
         taken[name] += 1
         titles.append(name if taken[name] == 1 else f"{name} {taken[name]}")
-    return titles
+    return tuple(titles)

@@ -114,16 +114,23 @@ class Work:
         path, line = (known.path, known.line) if known is not None else (of.place(0)[0], None)
         kept[text] = Reason(text, n + (known.n if known is not None else 0), path, line)
 
-    def image(self, index: int, folder: str) -> str:
-        """Write one image to `folder`, under a name that no other has; give the name."""
+    def upright(self, index: int) -> tuple[bytes, str]:
+        """Return one image as a file, upright, and the sample's name with the extension of its format."""
         sample = self.dataset.samples[index]
         data = self.dataset.content(index)
         info = whole_image(data)
-        stem, extension = posixpath.splitext(posixpath.basename(sample.id))
+        stem, extension = posixpath.splitext(sample.id)
         if info.orientation != 1 or not extension:
             # Tools differ in whether they turn an image by its tag, and its marks are on the upright one.
             data, extension = encode_image(read_image(data), png_level=PNG_LEVEL), ".png"
             self.lost["the EXIF tag of images that it turned: they are written upright, as PNG"] += 1
+        return data, stem + extension
+
+    def image(self, index: int, folder: str) -> str:
+        """Write one image to `folder`, under a name that no other has; give the name."""
+        sample = self.dataset.samples[index]
+        data, whole = self.upright(index)
+        stem, extension = posixpath.splitext(posixpath.basename(whole))
         name = stem + extension
         if self.names.get(f"{folder}/{stem}", sample.id) != sample.id:
             # Two folders may hold images of one name.

@@ -50,8 +50,9 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(ARCHIVES)
 
 
-def iter_tar(file: Bytes, name: str) -> Iterator[TarEntry]:
-    """Yield the images of a tar file (ustar, GNU and pax names): regular members with the extension of an image.
+def iter_tar(file: Bytes, name: str, endings: tuple[str, ...] = _ENDINGS) -> Iterator[TarEntry]:
+    """Yield the images of a tar file (ustar, GNU and pax names): regular members with the extension of an image, or
+    with one of `endings`.
 
     Raises:
         InputError: it is not a tar file, is cut off, or has a member larger than images may be.
@@ -85,7 +86,7 @@ def iter_tar(file: Bytes, name: str) -> Iterator[TarEntry]:
         long_name = long_size = None
         if at + size > file.size:
             raise InputError(f"{name!r} is cut off in the member {found[:200]!r}", fix="write or copy it again")
-        if kind in (b"0", b"\0") and found.lower().endswith(_ENDINGS):
+        if kind in (b"0", b"\0") and found.lower().endswith(endings):
             if len(found) > _MOST_NAME or size > Limits().bytes:
                 raise InputError(
                     f"{name!r}: the member {found[:200]!r} has {size:,} bytes, at most {Limits().bytes:,} are read",
