@@ -7,7 +7,7 @@ import pytest
 from eyewright.core import LabelSpace
 from eyewright.core.errors import BundleError, MissingExtraError
 from eyewright.core.task import Agreement, Limits, task_names, task_of
-from eyewright.imaging.preparation import Placement
+from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.tasks import ClassPrediction
 from eyewright.testing import check_task
 
@@ -185,3 +185,30 @@ def test_scores_are_those_of_the_probabilities_and_of_none_are_empty() -> None:
     assert raw["probabilities"].shape == (12, 3)
     assert raw["probabilities"].sum(1) == pytest.approx(np.ones(12))
     assert truth == [0, 1, 2] * 4
+
+
+def test_a_flip_is_the_mean_of_both_mirrors_and_without_it_one_image_is_predicted() -> None:
+    seen: list[int] = []
+
+    def raw(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        seen.append(len(pixels))
+        left = pixels[:, :, 0, 0].mean(1) / 255
+        return {"probabilities": np.stack([left, 1 - left, left * 0], 1).astype(np.float32)}
+
+    predictor = SimpleNamespace(
+        task_name="classify", labels=LABELS, preparation=Preparation((4, 4)), decoding={}, raw=raw
+    )
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[:, 0] = 255
+    options = {"tile": None, "overlap": 0.2, "iou": None}
+    views = task_of("classify").views
+    assert views(predictor, image, flip=False, **options).probabilities.tolist() == [1.0, 0.0, 0.0]  # type: ignore[arg-type]
+    assert views(predictor, image, flip=True, **options).probabilities.tolist() == [0.5, 0.5, 0.0]  # type: ignore[arg-type]
+    assert seen == [1, 2]
+
+
+def test_a_window_of_a_video_says_its_times() -> None:
+    found = one(0.2, 0.5, 0.3, start_s=1.23456, end_s=2.5).to_json()
+    assert (found["start_s"], found["end_s"]) == (1.235, 2.5)
+    assert "start_s" not in one(0.2, 0.5, 0.3, start_s=1.0).to_json()
+    assert "end_s" not in one(0.2, 0.5, 0.3, end_s=1.0).to_json()

@@ -1,5 +1,6 @@
 """Embedding as a task: vectors of length 1, which query is right for which image, and how that is reported."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from eyewright.core.errors import BundleError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers
-from eyewright.core.task import task_of
+from eyewright.core.task import Limits, task_of
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.targets.captions import Captions
 from eyewright.tasks import embed
@@ -132,3 +133,43 @@ def test_an_explanation_is_the_cosine_with_what_the_vector_was() -> None:
     assert TASK.summary(np.array([[0.5, 0.1], [0.25, 0.2]]))[1].tolist() == [0.5, 0.25]
     assert TASK.labelled(np.array([[0.5], [0.25]])).tolist() == [[1], [1]]
     assert list(TASK.counted([1, 1])) == [1, 1]
+
+
+def test_a_typicality_that_moved_is_another_answer_as_a_vector_that_turned_is() -> None:
+    def changed(vector: list[float], near: list[float], tolerance: float) -> tuple[float, int]:
+        """Compare two images; only the second one's vector and typicalities are others."""
+        first = {"embedding": np.array([[1.0, 0], [1, 0]]), "typicality": np.array([[0.5, 0.25], [0.5, 0.25]])}
+        second = {"embedding": np.array([[1.0, 0], vector]), "typicality": np.array([[0.5, 0.25], near])}
+        found = TASK.agree(
+            Answers(None, first, PLACES), Answers(None, second, PLACES), Limits(tolerance, 0.99)  # type: ignore[arg-type]
+        )  # fmt: skip
+        return found.worst, found.changed
+
+    assert changed([1, 0], [0.5, 0.25], 1e-4) == (0.0, 0)
+    # The last of two typicalities is an eighth off; a vector at a cosine of 0.6 is 0.4 off, whatever its length.
+    assert changed([1, 0], [0.5, 0.375], 0.125) == (0.125, 0)
+    assert changed([1, 0], [0.5, 0.375], 0.12) == (0.125, 1)
+    worst, number = changed([3, 4], [0.5, 0.25], 0.1)
+    assert (worst, number) == (pytest.approx(0.4), 1)
+
+
+def test_a_prediction_says_its_typicality_and_size() -> None:
+    first = replace(TASK.decode(RAW, PLACES, NAMES)[1], source="a.png", index=2, time_s=0.5)
+    assert first.line() == "vector of 2 numbers, typicality 0.500"
+    assert first.headline() == ("typicality", 0.5)
+    assert first.to_hub() == [{"label": "typicality", "score": 0.5}]
+    told = first.to_json()
+    assert (told["source"], told["index"], told["time_s"], told["typicality"]) == ("a.png", 2, 0.5, 0.5)
+    assert first.numbers().tolist() == [0.5]
+
+
+def test_the_example_has_vectors_of_length_1_and_two_captions_near_each() -> None:
+    raw, true = TASK.example(np.random.default_rng(0))
+    assert np.linalg.norm(raw["embedding"], axis=1).tolist() == pytest.approx([1.0] * 12)
+    assert (raw["embedding"].shape, raw["typicality"].shape) == ((12, 8), (12, 3))
+    assert 0.5 <= raw["typicality"].min() <= raw["typicality"].max() <= 1
+    assert [t.shape for t in true] == [(2, 8)] * 12
+    apart = np.stack(true) - raw["embedding"][:, None]
+    assert 0.15 < apart.std() < 0.25
+    metrics = TASK.score(TASK.decode(raw, [None] * 12, LabelSpace(("a", "b", "c"))), true, rng=np.random.default_rng(0))  # type: ignore[list-item]
+    assert metrics["recall_at_10"].n == 12

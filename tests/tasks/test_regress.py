@@ -9,8 +9,9 @@ import pytest
 from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers
-from eyewright.core.task import task_of
+from eyewright.core.task import Limits, task_of
 from eyewright.data.targets.numbers import Numbers, Quantity
+from eyewright.imaging.preparation import Preparation
 from eyewright.tasks.corrections import NotUsableError
 from eyewright.testing import check_task
 
@@ -143,3 +144,67 @@ def test_every_quantity_is_explained_unless_one_is_asked_for() -> None:
 def test_what_is_of_scores_is_refused(option: str) -> None:
     with pytest.raises(UsageError, match=f"--{option} is not supported for regression"):
         TASK.require(option)
+
+
+def agreed(ours: Any, theirs: Any, tolerance: float = 1e-3) -> tuple[float, int]:
+    rows = [
+        Answers(SimpleNamespace(labels=NAMES), {"values": np.array(v, np.float64).reshape(-1, 2)}, PLACES)  # type: ignore[arg-type]
+        for v in (ours, theirs)
+    ]
+    found = TASK.agree(*rows, Limits(tolerance, 0.99))
+    return found.worst, found.changed
+
+
+def test_a_value_that_is_the_same_in_all_images_is_compared_in_thousandths_of_itself() -> None:
+    same = [[100.0, 8.0], [100.0, 8.0]]
+    # 0.05 of a unit of 0.1; 0.002 of one of 0.008.
+    assert agreed(same, [[100.05, 8.0], [100.0, 8.0]]) == (pytest.approx(0.5), 1)
+    assert agreed(same, [[100.0, 8.0], [100.0, 7.998]], 0.3) == (pytest.approx(0.25), 0)
+    zero = [[0.0, 0.0], [0.0, 0.0]]
+    # Where all are 0 the unit is a thousandth of a billionth.
+    assert agreed(zero, [[1e-12, 0.0], [0.0, 0.0]]) == (pytest.approx(1.0), 1)
+    assert agreed([], []) == (0.0, 0)
+
+
+def test_an_image_has_changed_once_however_many_of_its_values_are_off() -> None:
+    ours = [[0.0, 0.0], [2.0, 4.0], [0.0, 0.0], [2.0, 4.0]]
+    theirs = [[0.5, 1.0], [2.0, 4.0], [0.0, 0.5], [2.0, 4.0]]
+    # Deviations are 1 and 2: errors of a half, a half and a quarter.
+    assert agreed(ours, theirs, 0.25) == (pytest.approx(0.5), 1)
+    assert agreed(ours, theirs, 0.2) == (pytest.approx(0.5), 2)
+    assert agreed(ours, theirs, 0.5) == (pytest.approx(0.5), 0)
+
+
+def test_the_example_has_values_near_the_true_ones() -> None:
+    raw, true = TASK.example(np.random.default_rng(0))
+    apart = raw["values"] - np.stack(true)
+    assert raw["values"].shape == (12, 3)
+    assert 0.3 < apart.std() < 0.7
+    assert 8 < np.mean(true) < 12
+    assert 2 < np.std(true) < 4
+
+
+def test_a_flip_is_the_mean_of_both_mirrors() -> None:
+    seen: list[int] = []
+
+    def raw(pixels: np.ndarray[Any, Any]) -> dict[str, Any]:
+        seen.append(len(pixels))
+        left = pixels[:, :, 0, 0].mean(1)
+        return {"values": np.stack([left, left + 1], 1).astype(np.float32)}
+
+    predictor: Any = SimpleNamespace(
+        task_name="regress", labels=NAMES, preparation=Preparation((4, 4)), decoding={}, raw=raw
+    )
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[:, 0] = 200
+    options: Any = {"tile": None, "overlap": 0.2, "iou": None}
+    assert TASK.views(predictor, image, flip=False, **options).numbers().tolist() == [200, 201]
+    assert TASK.views(predictor, image, flip=True, **options).numbers().tolist() == [100, 101]
+    assert seen == [1, 2]
+
+
+def test_a_line_and_headline_name_each_value() -> None:
+    one = TASK.settle(TASK.decode(RAW, PLACES, NAMES)[0], np.array([0.25, 1.5]))
+    assert one.line() == "weight [g] 12.5 [12.25, 12.75]  count 3 [1.5, 4.5]"
+    assert one.headline() == ("weight [g]=12.5; count=3", 12.5)
+    assert one.to_hub() == [{"label": "weight [g]", "score": 12.5}, {"label": "count", "score": 3.0}]

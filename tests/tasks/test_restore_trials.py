@@ -151,3 +151,17 @@ def test_without_a_clean_picture_the_psnr_is_estimated_at_hidden_pixels(sigma: f
     assert row == pytest.approx(
         [ours - theirs, ours, np.nan, ours - before, before, theirs, np.nan], nan_ok=True, abs=0.01
     )
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_an_image_is_grey_only_where_all_three_channels_are_the_same(channel: int) -> None:
+    """One pixel of one channel makes an image a colour image, whose channels get noise of their own."""
+    image = picture(grey=True)
+    image[3, 5, channel] += 1
+    tried = try_image(Adds("noise:20"), dataset(image), 0, image)
+    rng = generator(0, "degrade", "x/000000")
+    noisy, _ = TileCut(2, "noise:20").degradation(image, rng=rng)
+    assert np.array_equal(tried.given, noisy)
+    grey = try_image(Adds("noise:20"), dataset(image), 0, picture(grey=True))
+    assert (np.ptp(grey.given, 2) == 0).all()
+    assert (np.ptp(tried.given, 2) > 0).any()

@@ -283,3 +283,10 @@ def test_a_mask_of_a_view_is_moved_to_its_place_in_the_image(turned: bool, left:
     found = _moved(MaskCrop(5, 3, mask), (10, 20, 50, 70), turned)
     assert (found.top, found.left) == (15, left)
     assert found.mask.tolist() == (mask[:, ::-1] if turned else mask).tolist()
+
+
+@pytest.mark.parametrize(("turned", "left"), [(False, 7 + 15), (True, 79 - 7 - 4)])
+def test_places_of_a_mask_and_its_view_are_added(turned: bool, left: int) -> None:
+    mask = np.array([[True, False, True, True]])
+    found = _moved(MaskCrop(13, 7, mask), (11, 15, 50, 79), turned)
+    assert (found.top, found.left) == (24, left)

@@ -112,3 +112,56 @@ def test_frames_in_another_order_are_whole_frames() -> None:
         wanted = np.concatenate([strip[2 * k : 2 * k + 2] for k in order])
         assert np.array_equal(_reordered(strip, 4, "shuffled", row), wanted)
     assert turned[:, 0, 0].tolist() == [3, 3, 2, 2, 1, 1, 0, 0]
+
+
+def test_the_table_of_orders_holds_accuracy_bounds_and_p() -> None:
+    order = {
+        "as_is": 0.75, "reversed": {"accuracy": 0.5, "low": 0.25, "high": 0.625, "p_value": 0.125},
+        "shuffled": {"accuracy": 0.625, "low": 0.5, "high": 0.875, "p_value": 0.05},
+    }  # fmt: skip
+    report = REPORTING.report(results({}), seed=0)
+    page = REPORTING.page(replace(report, tables={**report.tables, "order": order}), {})
+    (block,) = [b for b in page.blocks if getattr(b, "title", "") == "Order of frames"]
+    assert [[c.text for c in row] for row in block.rows] == [
+        ["frames as they are", "75.0%", ""], ["frames in random order", "62.5%", "0.05"],
+        ["frames in reverse order", "50.0%", "0.12"],
+    ]  # fmt: skip
+    assert [row[1].bounds for row in block.rows] == ["", "[50.0, 87.5]", "[25.0, 62.5]"]
+
+
+def test_the_table_of_the_baseline_holds_who_is_right_alone() -> None:
+    compared = {
+        "baseline": "mean_net", "model": "gru_net", "better": "b", "metric": "accuracy", "n": 40, "p_value": 0.0625,
+        "only_a": 3, "only_b": 5, "value": {"baseline": 0.75, "model": 0.875},
+        "epochs": {"baseline": 1500, "model": 10},
+        "differences": {"accuracy": {"value": 0.125, "low": -0.0625, "high": 0.25}},
+    }  # fmt: skip
+    report = REPORTING.report(results({}), seed=0)
+    page = REPORTING.page(replace(report, tables={**report.tables, "baseline": compared}), {})
+    (block,) = [b for b in page.blocks if getattr(b, "title", "").startswith("Baseline")]
+    assert [[c.text for c in row] for row in block.rows] == [
+        ["gru_net", "87.5%", "10", "5"], ["mean_net", "75.0%", "1,500", "3"],
+        ["difference", "+12.5 points", "", "p = 0.062"],
+    ]  # fmt: skip
+    assert block.rows[2][1].bounds == "[-6.2, +25.0]"
+
+
+@pytest.mark.parametrize(
+    ("p", "accuracy", "goes_by"), [(0.05, 0.5, True), (0.051, 0.5, False), (0.01, 0.9, False), (0.01, 1.0, False)]
+)
+def test_a_model_goes_by_the_order_where_accuracy_falls_significantly(p: float, accuracy: float, goes_by: bool) -> None:
+    said = say_order({"as_is": 0.9, "shuffled": {"accuracy": accuracy, "p_value": p}})
+    assert said.startswith("With frames in random order accuracy ")
+    assert f"from 90.0% to {accuracy:.1%}" in said
+    assert ("the model goes by their order" in said) is goes_by
+    assert say_order({"as_is": 0.9}) == ""
+
+
+def test_bounds_of_accuracy_in_another_order_are_those_of_a_share() -> None:
+    found = results({"shuffled": 8}).order_test()
+    assert found is not None
+    # Wilson's interval of 32 of 40.
+    n, p, z = 40, 0.8, 1.959964
+    middle, half = p + z * z / 2 / n, z * (p * (1 - p) / n + z * z / 4 / n / n) ** 0.5
+    bounds = ((middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n))
+    assert (found["shuffled"]["low"], found["shuffled"]["high"]) == pytest.approx(bounds, abs=1e-6)
