@@ -1,4 +1,4 @@
-"""A mask of 12 megapixels painted from small probabilities and written as JSON, and the pixel statistics of a training set: CPU-seconds.
+"""A mask of 12 megapixels painted from small probabilities and as JSON, and pixel statistics of images: CPU-seconds.
 
     python benchmarks/painting.py [--classes 2 6 150] [--rounds 7]
 
