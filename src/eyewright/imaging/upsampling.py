@@ -69,7 +69,9 @@ def top_two(
         part = slice(begin, begin + many)
         mixing.fill(cell_y[part], cell_x[part], first, second)
     counts += mixing.counts
-    pools = {c: _Largest(min(few, int(counts[c])), float(floors[c]), mixing.rich[c]) for c in np.flatnonzero(counts).tolist()}
+    pools = {
+        c: _Largest(min(few, int(counts[c])), float(floors[c]), mixing.rich[c]) for c in np.flatnonzero(counts).tolist()
+    }
     cell_y, cell_x = np.nonzero(settled)
     for c, own in _by_class(owner, high, n):
         for begin in range(0, len(own), _CELLS):
