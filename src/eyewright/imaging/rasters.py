@@ -1,7 +1,9 @@
 """Shapes as pixels and back: polygons filled by pixel centres, and COCO's run-length encoding."""
 
 __all__ = [
+    "count_classes",
     "decode_counts",
+    "encode_classes",
     "encode_counts",
     "fill_polygons",
     "pack_counts",
@@ -15,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from eyewright.core.errors import DatasetError
 
@@ -90,17 +93,18 @@ def pack_counts(counts: Sequence[int]) -> str:
     >>> pack_counts([1, 3])
     '13'
     """
-    text = []
-    for i, count in enumerate(counts):
-        value = int(count) - (int(counts[i - 2]) if i > 2 else 0)
-        while True:
-            low = value & 31
-            value >>= 5
-            done = value == (-1 if low & 16 else 0)
-            text.append(chr((low if done else low | 32) + 48))
-            if done:
-                break
-    return "".join(text)
+    values = np.array(counts, np.int64)
+    values[3:] -= np.array(counts[1:-2], np.int64)
+    left = np.ones(len(values), bool)
+    digits = []
+    while left.any():
+        low = values & 31
+        values >>= 5
+        last = values == -(low >> 4)
+        digits.append(np.where(left, np.where(last, low, low | 32) + 48, 0).astype(np.uint8))
+        left &= ~last
+    text = np.stack(digits, 1).reshape(-1) if digits else np.zeros(0, np.uint8)
+    return text[text > 0].tobytes().decode("ascii")
 
 
 def encode_counts(mask: NDArray[np.bool_]) -> list[int]:
@@ -109,10 +113,55 @@ def encode_counts(mask: NDArray[np.bool_]) -> list[int]:
     >>> encode_counts(np.array([[0, 1], [1, 1]], bool))
     [1, 3]
     """
-    flat = np.asarray(mask, bool).T.ravel()
-    edges = np.flatnonzero(np.diff(flat)) + 1
-    runs = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
-    return [0, *runs] if flat.size and flat[0] else runs
+    return encode_classes(np.asarray(mask, bool).view(np.uint8), [1])[0]
+
+
+def encode_classes(mask: NDArray[np.integer], ids: Sequence[int]) -> list[list[int]]:
+    """Return the run-length encoding of each of the classes `ids` of a mask of integers (H, W), which is read once.
+
+    >>> encode_classes(np.array([[7, 1], [1, 1]], np.uint8), [1, 7])
+    [[1, 3], [0, 1, 3]]
+    """
+    starts, values = _runs(mask)
+    ends = np.append(starts[1:], mask.size)
+    found = []
+    for c in ids:
+        own = np.flatnonzero(values == c)
+        bounds = np.stack([starts[own], ends[own]], 1).reshape(-1)
+        runs = np.diff(bounds, prepend=0, append=mask.size).tolist()
+        found.append(runs if runs[-1] or len(runs) == 1 else runs[:-1])
+    return found
+
+
+def _runs(mask: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.integer]]:
+    """Return where runs of equal values of a mask begin, column by column, and their values.
+
+    The mask is compared row by row, in the order of its memory, and what differs is sorted: turning the whole mask takes
+    several times as long where there are few runs.
+    """
+    height, width = mask.shape
+    if not mask.size:
+        return np.zeros(0, np.int64), mask.reshape(-1)
+    differs = mask[1:] != mask[:-1]
+    if np.count_nonzero(differs) * 16 > mask.size:
+        flat = mask.T.ravel()
+        starts = np.append(0, np.flatnonzero(flat[1:] != flat[:-1]) + 1)
+        return starts, flat[starts]
+    y, x = np.divmod(np.flatnonzero(differs), width)
+    tops = np.flatnonzero(mask[0, 1:] != mask[-1, :-1]) + 1
+    starts = np.sort(np.concatenate([[0], tops * height, x * height + y + 1]))
+    x, y = np.divmod(starts, height)
+    return starts, mask[y, x]
+
+
+def count_classes(mask: NDArray[np.uint8], n: int) -> NDArray[np.int64]:
+    """Return how many pixels of a mask, uint8 (H, W), have each of the values below n, int64 (n,).
+
+    >>> count_classes(np.array([[0, 2], [2, 1]], np.uint8), 4).tolist()
+    [1, 1, 2, 0]
+    """
+    # Pillow counts bytes as they are; numpy's bincount makes an integer of 8 bytes of each before.
+    return np.array(Image.fromarray(mask).histogram()[:n] if mask.size else [0] * n, np.int64)
 
 
 def decode_counts(counts: NDArray[np.int64], size_hw: tuple[int, int]) -> NDArray[np.bool_]:

@@ -52,10 +52,12 @@ class CrossConformal:
         values = np.asarray(reference, np.float64)
         own = np.unique(groups, return_inverse=True)[1].reshape(-1)
         folds = _folds(own)
-        self._fits = [_fit(values[folds != k]) for k in range(int(folds.max()) + 1)]
+        fits = [_fit(values[folds != k]) for k in range(int(folds.max()) + 1)]
+        self._centres, self._inverses = (np.stack(part) for part in zip(*fits, strict=True))
         held_out = np.empty(len(values))
-        for k, fit in enumerate(self._fits):
-            held_out[folds == k] = _distance(values[folds == k], fit)
+        for k in range(len(fits)):
+            own_fit = slice(k, k + 1)
+            (held_out[folds == k],) = _distances(values[folds == k], self._centres[own_fit], self._inverses[own_fit])
         self._ranked = _Ranked(held_out, own, folds)
 
     @property
@@ -66,7 +68,7 @@ class CrossConformal:
     def p(self, looks: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Return the p-value of each image's numbers, (n, D)."""
         values = np.asarray(looks, np.float64)
-        return self._ranked.p(np.array([_distance(values, fit) for fit in self._fits]))
+        return self._ranked.p(_distances(values, self._centres, self._inverses))
 
     def held_out(self) -> NDArray[np.float64]:
         """Return the p-value of every reference image among the others, (N,): its distance by its own fold's fit."""
@@ -247,7 +249,14 @@ def _fit(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.f
     return centre, np.asarray(np.linalg.inv(shrunk), np.float64)
 
 
-def _distance(looks: NDArray[np.float64], fit: tuple[NDArray[np.float64], NDArray[np.float64]]) -> NDArray[np.float64]:
-    apart = looks - fit[0]
-    found: NDArray[np.float64] = np.einsum("ni,ij,nj->n", apart, fit[1], apart)
+def _distances(
+    looks: NDArray[np.float64], centres: NDArray[np.float64], inverses: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the distance of images, (n, D), in each of K fits, (K, n): the same bits for one image as among others.
+
+    A product of matrices would be faster for many images, but rounds by their number, and an image of the reference
+    must lie exactly as far as it does in the reference.
+    """
+    apart = looks[None] - centres[:, None]
+    found: NDArray[np.float64] = np.einsum("kni,kij,knj->kn", apart, inverses, apart)
     return found

@@ -41,7 +41,7 @@ from eyewright.imaging.clips import read_clip_bytes
 from eyewright.imaging.decode import read_labels, read_picture
 from eyewright.imaging.headers import Limits, read_header
 from eyewright.imaging.preparation import Placement, Preparation
-from eyewright.imaging.rasters import encode_counts, pack_counts
+from eyewright.imaging.rasters import encode_classes, pack_counts
 from eyewright.imaging.reduction import read_reduced
 from eyewright.metrics.conformal import By, LabelSets, Method
 from eyewright.serving.lazy import LazyModels
@@ -308,13 +308,10 @@ class _Served:
                 fix=f"the classes are {', '.join(f'{k} {n}' for k, n in enumerate(names[:40]))}",
             )
         size = [int(values.shape[0]), int(values.shape[1])]
+        known = [v for v in held if v != _IGNORED]
         rows = [
-            {
-                "label": names[v],
-                "segmentation": {"size": size, "counts": pack_counts(encode_counts(values == v))},
-            }
-            for v in held
-            if v != _IGNORED
+            {"label": names[v], "segmentation": {"size": size, "counts": pack_counts(counts)}}
+            for v, counts in zip(known, encode_classes(values, known), strict=True)
         ]
         return Answer(job.id, prediction=msgspec.json.encode(rows))
 

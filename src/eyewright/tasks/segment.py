@@ -4,6 +4,7 @@ __all__ = ["TASK", "MaskPrediction", "paint"]
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from eyewright.core.report import Metric
 from eyewright.core.task import Agreement, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
 from eyewright.data.dataset import BACKGROUND
 from eyewright.data.targets.objects import mask_objects
-from eyewright.imaging.rasters import encode_counts, pack_counts
+from eyewright.imaging.rasters import count_classes, encode_classes, pack_counts
 from eyewright.tasks.arrays import array_of
 from eyewright.tasks.corrections import corrected_mask
 from eyewright.tasks.drawn import Drawn, import_supervision, kept_image, mask_png
@@ -56,12 +57,16 @@ class MaskPrediction(Drawn):
     def size_hw(self) -> tuple[int, int]:
         return self.mask.shape[0], self.mask.shape[1]
 
+    @cached_property
+    def _counts(self) -> NDArray[np.int64]:
+        """How many pixels are of each class, int64 (C,)."""
+        return count_classes(self.mask, len(self.label_space))
+
     @property
     def label_ids(self) -> NDArray[np.int64]:
         """The ids of the classes that are there, the largest first, int64 (k,)."""
-        areas = np.bincount(self.mask.ravel(), minlength=len(self.label_space))
-        order = np.argsort(-areas, kind="stable")
-        found: NDArray[np.int64] = order[areas[order] > 0]
+        order = np.argsort(-self._counts, kind="stable")
+        found: NDArray[np.int64] = order[self._counts[order] > 0]
         return found
 
     @property
@@ -80,8 +85,7 @@ class MaskPrediction(Drawn):
     @property
     def areas(self) -> NDArray[np.float64]:
         """The fraction of the image that each of `labels` covers, float64 (k,)."""
-        counts = np.bincount(self.mask.ravel(), minlength=len(self.label_space))
-        share: NDArray[np.float64] = counts[self.label_ids] / self.mask.size
+        share: NDArray[np.float64] = self._counts[self.label_ids] / self.mask.size
         return share
 
     @property
@@ -116,8 +120,7 @@ class MaskPrediction(Drawn):
 
     def numbers(self) -> NDArray[np.float32]:
         """Return the prediction in C numbers, float32 (C,), as drift is tested on: the fraction of the pixels."""
-        counts = np.bincount(self.mask.ravel(), minlength=len(self.label_space)) / self.mask.size
-        return counts.astype(np.float32)
+        return (self._counts / self.mask.size).astype(np.float32)
 
     def line(self) -> str:
         """Say in a line what was found: the fraction of the image of each class."""
@@ -160,7 +163,8 @@ class MaskPrediction(Drawn):
             "scores": [round(float(s), 6) for s in self.sureness[ids]],
             "areas": [round(float(a), 6) for a in self.areas[:top]],
             "segmentations": [
-                {"size": list(self.size_hw), "counts": pack_counts(encode_counts(self.mask == i))} for i in ids
+                {"size": list(self.size_hw), "counts": pack_counts(counts)}
+                for counts in encode_classes(self.mask, ids.tolist())
             ],
         }
         return result if self.time_s is None else {**result, "time_s": self.time_s}
@@ -209,14 +213,10 @@ def paint(probabilities: NDArray[np.float32], placement: "Placement", labels: La
         float(np.clip(ox + width * sx, 0, w)),
         float(np.clip(oy + height * sy, 0, h)),
     )
-    found = top_two(probabilities, (height, width), box)
-    sureness = np.zeros(len(labels), np.float32)
-    few = max(_SURE_LEAST, round(_SURE_SHARE * found.first.size))
-    for c in np.flatnonzero(found.counts).tolist():
-        own = found.value[found.first == c]
-        k = min(few, len(own))
-        # Fewer pixels than that make a class less sure: one alone is noise.
-        sureness[c] = float(np.partition(own, len(own) - k)[len(own) - k :].sum()) / few
+    few = max(_SURE_LEAST, round(_SURE_SHARE * height * width))
+    found = top_two(probabilities, (height, width), box, few=few)
+    # Fewer pixels than that make a class less sure: one alone is noise.
+    sureness = (found.peaks / few).astype(np.float32)
     return MaskPrediction(found.first, sureness.clip(0, 1), labels, found.second)
 
 
@@ -231,11 +231,11 @@ def settle(
         return prediction
     out = prediction.sureness < thresholds
     out[0] = False
-    if not out[prediction.mask].any():
+    if not out[prediction.label_ids].any():
         return prediction
-    mask = np.where(out[prediction.mask], prediction.second, prediction.mask)
+    mask = np.where(np.take(out, prediction.mask), prediction.second, prediction.mask)
     # What comes next may not be accepted either; then it is the first class.
-    mask = np.where(out[mask], np.uint8(0), mask)
+    mask[np.take(out, mask)] = 0
     return replace(prediction, mask=mask)
 
 
