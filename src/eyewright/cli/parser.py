@@ -23,6 +23,7 @@ from eyewright.cli.field import add_field
 from eyewright.cli.following import add_track
 from eyewright.cli.forgetting import add_forgetting
 from eyewright.cli.generating import add_generating
+from eyewright.cli.given import add_images
 from eyewright.cli.numbers import SEED, Checked, Number
 from eyewright.cli.pictures import add_pictures
 from eyewright.cli.predicting import add_predict
@@ -202,13 +203,17 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
 
     p = verb("explain")
     p.add_argument("model", metavar="RUN|BUNDLE", help="a run folder, or a bundle")
-    p.add_argument("images", metavar="IMAGE", nargs="+", help="files, folders or globs")
+    add_images(p, help="files, folders or globs; for a video model videos", source="the same as IMAGE")
     p.add_argument(
         "--method",
         metavar="NAME",
-        help="gradcam, integrated-gradients, rollout (runs), occlusion, rise (any; of boxes only these two)",
+        help="gradcam, integrated-gradients or rollout (for a run), occlusion or rise (for a run or a bundle); for "
+        "detection and segmentation occlusion or rise (default: gradcam for a run, else occlusion; rise for boxes and "
+        "masks)",
     )
-    p.add_argument("--label", metavar="NAME", help="explain this class, not the answer; of boxes only this class's")
+    p.add_argument(
+        "--label", metavar="NAME", help="explain this class instead of the predicted one; for boxes, only its objects"
+    )
     p.add_argument("--out", metavar="DIR", help="write overlays and arrays there")
 
     p = verb("export")

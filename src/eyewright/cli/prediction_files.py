@@ -82,12 +82,19 @@ class PredictionFiles:
     """
 
     def __init__(
-        self, o: argparse.Namespace, saved: tuple[str, ...], task: "Task", labels: Sequence[str], *, keep: bool
+        self,
+        o: argparse.Namespace,
+        given: Sequence[str],
+        saved: tuple[str, ...],
+        task: "Task",
+        labels: Sequence[str],
+        *,
+        keep: bool,
     ) -> None:
         self._saved, self._keep, self._labels = saved, keep, labels
         self._below: float | None = o.review
         self._folder = None if o.out is None else Path(o.out).resolve()
-        self._stem, self._root = stream_stem(o.source), _root_of(o.source)
+        self._stem, self._root = stream_stem(given[0]), _root_of(given)
         self._open: dict[str, LinesFile] = {}
         self._table, self._cells = PredictionTable(), ""
         self._video: Any = None
@@ -274,9 +281,12 @@ def _encoded(parts: Iterable[str]) -> Iterator[bytes]:
     return (part.encode("utf-8", "surrogateescape") for part in parts)
 
 
-def _root_of(source: Any) -> Path:
-    """Return the folder that images are named from: the given one, or that of a file or of what a glob begins with."""
-    place = Path(str(source)).absolute()
+def _root_of(given: Sequence[str]) -> Path:
+    """Return the folder that images are named from: the given one, or that of a file or of what a glob begins with; of
+    several, the folder that holds them all."""
+    if len(given) > 1:
+        return Path(os.path.commonpath([_root_of([one]) for one in given]))
+    place = Path(given[0]).absolute()
     if place.is_dir():
         return place
     parts = [p for p in (place, *place.parents) if not any(c in str(p) for c in "*?[")]

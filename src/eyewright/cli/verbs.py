@@ -31,6 +31,7 @@ from eyewright.cli import (
     scenes,
     searching,
 )
+from eyewright.cli.given import given_images, refuse_swapped
 from eyewright.cli.numbers import Fraction, Number
 from eyewright.cli.signing import key_password
 from eyewright.cli.tables import task_table
@@ -40,12 +41,13 @@ from eyewright.cli.terminal import (
     is_quiet,
     metrics,
     per_label,
+    printable,
     shown_path,
     shown_program,
     talk,
     warn,
 )
-from eyewright.core.errors import UsageError
+from eyewright.core.errors import UnreadableImageError, UsageError
 
 _SHARE = Number(0, 1, whole=False, open_high=True)
 _COUNT = Number(1, 1_000_000)
@@ -280,13 +282,34 @@ def _compare(o: argparse.Namespace) -> Result:
 def _explain(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
 
-    found = lifecycle.explain(o.model, o.images, method=o.method, label=o.label, out=o.out, seed=o.seed or 0)
-    text = [f"{e.source}: {e.said} by {e.method}: {e.verdict}" for e in found]
-    if o.out is None:
-        text.append("pass --out DIR to write the heatmaps")
+    given = given_images(o)
+    refuse_swapped(o.model, given, "explain")
+    findings: list[dict[str, Any]] = []
+
+    def left_out(path: str, error: UnreadableImageError) -> None:
+        findings.append({"code": error.code, "path": path, "message": error.message, "fix": error.fix})
+        warn(f"left out: {error}")
+
+    found = []
+    each = lifecycle.explain_each(
+        o.model, given, method=o.method, label=o.label, out=o.out, seed=o.seed or 0, left_out=left_out
+    )
+    for one in each:
+        found.append(one)
+        if not (o.json or o.quiet):
+            # An explanation takes seconds: each is shown when it is made.
+            print(printable(f"{shown_path(Path(one.source))}: {one.said} by {one.method}: {one.verdict}"), flush=True)
+    text = [f"wrote    {shown_path(Path(o.out))}" if o.out is not None else "pass --out DIR to write the heatmaps"]
     out = {} if o.out is None else {"explanations": Path(o.out).resolve()}
     task = {"task": found[0].task} if found else {}
-    return {**task, "out": out, "explanations": [e.to_json() for e in found], "text": text}
+    return {
+        **task,
+        "out": out,
+        "explanations": [e.to_json() for e in found],
+        "text": text,
+        "findings": findings,
+        "exit": 1 if findings else 0,
+    }
 
 
 def _export(o: argparse.Namespace) -> Result:

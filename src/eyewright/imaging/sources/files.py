@@ -85,7 +85,12 @@ def list_sources(source: str | Path) -> list[Path | str]:
     if path.is_dir():
         found = sorted(files_below(path, _EXTENSIONS))
         if not found:
-            raise InputError(f"expected images in {text!r}, found none", fix="check the folder", code="no_images")
+            videos = sorted(files_below(path, VIDEO_EXTENSIONS))
+            what, fix = "none", "check the folder"
+            if videos:
+                what = f"{len(videos):,} {'video' if len(videos) == 1 else 'videos'}"
+                fix = f"pass one video, such as {str(videos[0])!r}"
+            raise InputError(f"expected images in {text!r}, found {what}", fix=fix, code="no_images")
         return list(found)
     if _NOT_FILES.match(text):
         fix = "open it with eyewright.open_source"
