@@ -100,6 +100,6 @@ def attend(o: argparse.Namespace) -> Result:
             for w in row["top"]
         ]
         told.append(row)
-    text += ["note     where the network looked is not why it answered", *([found.verdict] if found.verdict else [])]
+    text += ["note     attention is not an explanation of the prediction", *([found.verdict] if found.verdict else [])]
     text += [f"page     {shown_path(p)}" for k, p in out.items() if k == "page"]
     return {"out": out, "attention": told, "text": text}

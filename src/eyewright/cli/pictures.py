@@ -142,7 +142,9 @@ def _study(o: argparse.Namespace) -> Result:
     from eyewright.processing import study_folder
 
     study = study_folder(o.study, o.out, workers=o.workers, quiet=is_quiet(o))
-    text = [f"{study.n} pictures; bytes for the same quality, against JPEG:"]
+    for left_out in study.findings:
+        warn(f"left out: {left_out.path}: {left_out.message}")
+    text = [f"{study.n} {'picture' if study.n == 1 else 'pictures'}; bytes for the same quality, against JPEG:"]
     for codec, rates in study.rates.items():
         cells = "  ".join(f"{m} {'–' if r is None else f'{r:+.1f} %'}" for m, r in rates.items())
         text.append(f"  {codec:9} {cells}")
