@@ -37,16 +37,16 @@ def add_predict(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     )
     add_stream(p)
     p.add_argument("--require-signature", metavar="PUB", help="refuse a bundle not signed by this public key (PEM)")
-    p.add_argument("--latest", action="store_true", help="of a live stream, always the newest frame")
+    p.add_argument("--latest", action="store_true", help="live streams: skip to the newest frame")
     add_saved(p)
     p.add_argument(
-        "--top", type=Number(1, 1_000_000), metavar="K", help="labels an image in JSON (default 5; of boxes all)"
+        "--top", type=Number(1, 1_000_000), metavar="K", help="labels per image in JSON (default 5; boxes: all)"
     )
     p.add_argument(
         "--conf",
         type=Number(0, 1, whole=False),
         metavar="P",
-        help="show what reaches this score (default: stored for each class)",
+        help="confidence threshold (default: the stored operating point of each class)",
     )
     p.add_argument(
         "--iou",
@@ -58,21 +58,21 @@ def add_predict(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument(
         "--labels",
         metavar='"A,B"',
-        help="label each image with the best of these words, without training (bundles that embed images and texts)",
+        help="zero-shot: label each image with the best of these words (embedding bundles)",
     )
-    p.add_argument("--classes", metavar="NAMES", help="show these classes only, names with commas between")
+    p.add_argument("--classes", metavar="NAMES", help="show only these classes, separated by commas")
     p.add_argument(
         "--tile",
         type=Number(32, 100_000),
         metavar="N",
-        help="cut images into tiles of N pixels: small objects, large images",
+        help="cut images into tiles of N pixels, for small objects in large images",
     )
     p.add_argument(
         "--overlap",
         type=Number(0, 0.9, whole=False),
         default=0.2,
         metavar="P",
-        help="share that tiles overlap by (default 0.2)",
+        help="overlap of neighbouring tiles as a fraction (default 0.2)",
     )
     p.add_argument("--test-time-flip", action="store_true", help="horizontal-flip test-time augmentation")
     add_job(p, on=False)

@@ -33,7 +33,11 @@ _REVIEWED = ("rank", "confidence", "label", "source", "index", "time_s", "image"
 
 def add_saved(p: argparse.ArgumentParser) -> None:
     """Add the options that say what predict writes."""
-    p.add_argument("--out", metavar="DIR", help="write predictions.json and drawn images, or a drawn video, there")
+    p.add_argument(
+        "--out",
+        metavar="DIR",
+        help="write predictions.json and annotated images, or an annotated video, to this folder",
+    )
     p.add_argument(
         "--save",
         metavar="A,B",
@@ -43,7 +47,7 @@ def add_saved(p: argparse.ArgumentParser) -> None:
         "--review",
         type=Number(0, 1, whole=False),
         metavar="P",
-        help="write predictions of a confidence below P to the folder review, sorted by confidence, such as 0.6",
+        help="write predictions with a confidence below P, such as 0.6, to the folder review, lowest first",
     )
 
 

@@ -51,7 +51,7 @@ from eyewright.data.tree import FolderTree, Tree, ZipTree
 
 DATASET_FORMATS = MappingProxyType(
     {
-        "imagefolder": "a folder a class, with or without train/val/test above them",
+        "imagefolder": "one folder per class, with or without train/val/test above them",
         "idx": "MNIST's train-images-idx3-ubyte(.gz) next to train-labels-idx1-ubyte(.gz)",
         "hf-imagefolder": "Hugging Face imagefolder with metadata.csv or metadata.jsonl (file_name, label)",
         "csv": "a CSV of path,label with an optional split and group column",
@@ -214,7 +214,7 @@ def _open_any(path: Path, label_depth: int | None, task: str | None, target: Seq
         return read_clips(tree, names, _usual(LABEL, reads="clip"), table=table)
     if not names:
         raise DatasetError(
-            f"expected images, found an empty folder at {str(path)!r}", fix="put a folder a class into it"
+            f"expected images, found an empty folder at {str(path)!r}", fix="put one folder per class into it"
         )
     if kind is None and holds_line_files(names):
         kind, task = TEXT, _usual(TEXT)

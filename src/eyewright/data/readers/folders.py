@@ -61,11 +61,11 @@ def read_folders(tree: Tree, names: Sequence[str], label_depth: int | None, task
         # Two systems may write one name in two ways: é as one character, or as e and an accent.
         names_of[name] = unicodedata.normalize("NFC", as_text("/".join(folders[:depth])))
     if not names_of:
-        instead = f"expected a folder a class, found {len(images)} images without one"
+        instead = f"expected one folder per class, found {len(images)} images without one"
         if (read := _labelled_by_table(tree, names, instead, task)) is not None:
             return read
         raise DatasetError(
-            f"expected a folder a class, found {len(images)} images without one",
+            f"expected one folder per class, found {len(images)} images without one",
             fix="sort them into folders named after their class, or pass a CSV of path,label",
         )
     if len(set(names_of.values())) == 1 and not sure:

@@ -60,8 +60,8 @@ def is_masks(names: Sequence[str], images: Images) -> bool:
 
 
 def read_masks(tree: Tree, names: Sequence[str], images: Images) -> Found:
-    """Read masks. Class names are those of `classes.txt` (a name a line, or a number and a name) or a JSON of numbers
-    and names; without them the values that the masks hold are the classes.
+    """Read masks. Class names are those of `classes.txt` (one name per line, or a number and a name) or a JSON of
+    numbers and names; without them the values that the masks hold are the classes.
 
     Masks that hold only 0 and 255 have one class, in white.
 

@@ -1,4 +1,4 @@
-"""Read YOLO: `data.yaml` as Ultralytics and Roboflow write it, a text file an image, shapes in fractions."""
+"""Read YOLO: `data.yaml` as Ultralytics and Roboflow write it, one text file per image, shapes in fractions."""
 
 __all__ = ["is_yolo", "read_yolo"]
 
