@@ -51,6 +51,7 @@ from eyewright.core.notebook import html_card, joined
 from eyewright.core.prediction import Prediction
 from eyewright.core.predictor import decode_everything, predict_everything
 from eyewright.core.provenance import describe_hardware
+from eyewright.core.quoting import quoted
 from eyewright.core.stopping import native_call
 from eyewright.core.task import Task, task_of
 from eyewright.imaging.clips import iter_examples
@@ -434,7 +435,7 @@ class Bundle:
         opened = open_source(source)
         if opened.live and not stream:
             opened.close()
-            raise UsageError(f"{source!r} has no end, and a list of it neither", fix="pass stream=True")
+            raise UsageError(f"{quoted(source)} has no end, and a list of it neither", fix="pass stream=True")
         return self._watched(opened, None if stream else _MOST_KEPT, options)
 
     def _watched(self, opened: Source, most_kept: int | None, options: Mapping[str, Any]) -> Iterator[Prediction]:
@@ -511,7 +512,7 @@ def load_bundle(
     folder = bundle_folder(Path(folder))
     sealed = read_sealed(folder, key=read_public_key(key) if isinstance(key, str | Path) else key)
     if digest is not None and sealed[2] != digest:
-        raise BundleError(f"the bundle at {str(folder)!r} has been replaced since it was checked", fix="try again")
+        raise BundleError(f"the bundle at {quoted(folder)} has been replaced since it was checked", fix="try again")
     manifest, content, digest = sealed
     known = trial.is_known(digest)
     if not known:

@@ -14,6 +14,7 @@ from eyewright.cli.numbers import Number
 from eyewright.cli.pictures import add_stream
 from eyewright.cli.terminal import Result, finding, is_quiet, noting, printable, shown_path, stream_stem, warn
 from eyewright.core.errors import InputError, UsageError, spelling_hint
+from eyewright.core.quoting import quoted
 
 if TYPE_CHECKING:
     from eyewright.core.report import Finding, Metric
@@ -296,7 +297,7 @@ def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
                         printable(f"{c.time_s:8.2f} s: {label} {c.track_id} crosses {c.line} {c.direction}"), flush=True
                     )
         if recorder is None:
-            raise InputError(f"{str(o.source)!r} has no frame that can be read", fix="check it", code="no_frames")
+            raise InputError(f"{quoted(o.source)} has no frame that can be read", fix="check it", code="no_frames")
         fps = o.fps or (round((n - 1) / last_s, 3) if last_s > 0 else None)
         out = output.paths
         if o.offline:

@@ -19,6 +19,7 @@ from eyewright.cli.numbers import Number
 from eyewright.cli.prediction_table import PredictionTable
 from eyewright.cli.terminal import plain_stem, stream_stem
 from eyewright.core.errors import OutputError, UsageError, spelling_hint
+from eyewright.core.quoting import quoted
 
 if TYPE_CHECKING:
     from eyewright.core.prediction import Prediction
@@ -72,7 +73,7 @@ def saved_names(o: argparse.Namespace, moving: bool) -> tuple[str, ...]:
         raise UsageError("expected what to write in --save, found nothing", fix=f"pass some of {', '.join(SAVED)}")
     if draws(names) and not moving:
         raise UsageError(
-            f"--save video needs a video, camera or stream, found {str(o.source)!r}", fix="pass --save images"
+            f"--save video needs a video, camera or stream, found {quoted(o.source)}", fix="pass --save images"
         )
     return names
 
@@ -114,7 +115,7 @@ class PredictionFiles:
             assert self._folder is not None
             place = self._folder / _FOLDERS[name]
             if place.is_dir() and any(place.iterdir()):
-                raise OutputError(f"{str(place)!r} is not empty", fix="choose another --out")
+                raise OutputError(f"{quoted(place)} is not empty", fix="choose another --out")
             self.paths[name] = place
         if "crops" in saved:
             from eyewright.data.writers.class_folders import folder_names

@@ -18,6 +18,7 @@ from eyewright.core.extras import import_extra
 from eyewright.core.files import write_json, write_text
 from eyewright.core.progress import track_progress
 from eyewright.core.provenance import describe_machine
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.evaluation.charts import Series, line_chart
 from eyewright.evaluation.finishing import finish_page
@@ -91,7 +92,7 @@ def study_folder(
         findings.append(Finding("too_small", message, "leave it out", str(path), severity="warning"))
     if not pictures:
         raise InputError(
-            f"expected pictures of at least {_LEAST} pixels a side in {str(source)!r}, found none",
+            f"expected pictures of at least {_LEAST} pixels a side in {quoted(source)}, found none",
             fix="check the folder",
         )
     codecs = [name for name in available_codecs() if not CODECS[name].lossless]

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from eyewright.core.errors import DatasetError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.quoting import quoted
 from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.readers.naming import EXTENSIONS, SPLITS, Images
@@ -40,7 +41,7 @@ def read_folders(tree: Tree, names: Sequence[str], label_depth: int | None, task
     if not images:
         kinds = sorted({posixpath.splitext(n)[1].lower() or n for n in names})[:5]
         raise DatasetError(
-            f"expected images ({', '.join(FORMATS)}), found none in {str(tree.root)!r} (only {', '.join(kinds)})",
+            f"expected images ({', '.join(FORMATS)}), found none in {quoted(tree.root)} (only {', '.join(kinds)})",
             fix=_instead_of(kinds),
         )
     common = _common_folder(images)
