@@ -80,7 +80,7 @@ release: .venv/.dev
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .release/tools
 	$(BIN)/uv pip install --quiet --python .release/tools/bin/python 'cyclonedx-bom>=7,<8'
 	.release/tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o dist/sbom.json .release/env/bin/python
-	$(BIN)/python .ci/licences.py dist/sbom.json dist/licences.csv
+	$(BIN)/python .ci/licences.py dist/sbom.json dist/licences.csv .release/env
 
 clean:
 	rm -rf .venv .clients .mutation .docs .release build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis eyewright-quickstart runs

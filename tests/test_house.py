@@ -1,6 +1,7 @@
 """The public face and the habits of the house, checked on the source itself."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,3 +66,17 @@ def test_no_pickle_no_eval_and_no_network() -> None:
             n.func.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
         }
         assert not {"eval", "exec", "compile"} & called, path.name
+
+
+# Names that hold paths and addresses; `quoted` shows them as they are typed, where `!r` would double every backslash.
+_PATHS = re.compile(r"\{(?:str\(.*?\)|(?:\w+\.)*(?:path|file|folder|place|address|_shown)|path\.name|root\.name)!r\}")
+
+
+def test_messages_show_paths_by_quoted() -> None:
+    wrong = [
+        f"{path.relative_to(SOURCE)}:{number}: {line.strip()}"
+        for path in MODULES
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if _PATHS.search(line)
+    ]
+    assert not wrong, "use quoted(path) of eyewright.core.quoting:\n" + "\n".join(wrong)

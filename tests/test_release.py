@@ -29,6 +29,36 @@ def test_changelog_and_tag_are_of_this_version() -> None:
     assert tag in (None, f"v{eyewright.__version__}"), "the tag is not the version: pass EYEWRIGHT_TAG=v…"
 
 
+def test_a_licence_that_only_the_wheel_has_is_filled_in(tmp_path: Path) -> None:
+    bsd = """Redistributions of source code must retain the above copyright
+    notice. Redistributions in binary form must reproduce the above copyright notice. Neither the name may be used to
+    endorse or promote products derived from this software without specific prior written permission."""
+    wheels = {
+        "proto_buf": ("LICENSE", bsd, ""),
+        "named": ("README", "", "License: 3-Clause BSD License\n"),
+        "bare": ("README", "", ""),
+    }
+    site = tmp_path / "env/lib/python3.11/site-packages"
+    for name, (file, text, line) in wheels.items():
+        about = site / f"{name}-1.dist-info"
+        about.mkdir(parents=True)
+        (about / file).write_text(text)
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n{line}")
+        (about / "RECORD").write_text(f"{about.name}/{file},,\n{about.name}/METADATA,,\n")
+    components = [{"name": n, "version": "1"} for n in ("proto-buf", "named", "bare")]
+    components.append({"name": "said", "version": "1", "licenses": [{"license": {"id": "MIT"}}]})
+    (tmp_path / "sbom.json").write_text(json.dumps({"components": components}))
+    script = [sys.executable, ROOT / ".ci" / "licences.py", "sbom.json", "licences.csv", "env"]
+    said = subprocess.run(script, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert said.endswith("without a declared licence: bare\n")
+    rows = (tmp_path / "licences.csv").read_text().split("\n")
+    assert {r.strip() for r in rows[1:5]} == {
+        "proto-buf,1,BSD-3-Clause", "named,1,3-Clause BSD License", "said,1,MIT", "bare,1,not declared in its metadata",
+    }  # fmt: skip
+    filled = json.loads((tmp_path / "sbom.json").read_text())["components"][0]
+    assert filled["properties"] == [{"name": "eyewright:licence-from", "value": "LICENSE"}]
+
+
 def test_licences_are_listed_and_missing_ones_are_reported(tmp_path: Path) -> None:
     components = [
         {

@@ -64,7 +64,7 @@ MODELS = MappingProxyType(
         ),
         "crnn_gru": ("classes a step", "eyewright.nets.readers:crnn_gru", "convolutions, GRU, CTC"),
         "fine_net": (
-            "image", "eyewright.nets:fine_net", "default restorer: at half resolution, told the noise, ~0.4 M weights",
+            "image", "eyewright.nets:fine_net", "default restorer: half resolution, knows the noise, ~0.4 M weights",
         ),
         "gan_net": (
             "drawn image", "eyewright.nets:gan_net", "generator against a discriminator (GAN): one pass, 1.2 M weights",

@@ -88,7 +88,7 @@ def test_negative_coordinates_are_values() -> None:
         (["nonsense"], "unknown command 'nonsense'; see eyewright --help"),
         (
             ["predict", "b", "--source", "x", "--cofn", "0.5"],
-            "unrecognized arguments: --cofn 0.5; did you mean '--conf'?",
+            "unrecognized arguments: --cofn; did you mean '--conf'?",
         ),
         # A part of an option is not taken for it: --n would be --norm.
         (

@@ -1,4 +1,4 @@
-"""One annotation file that cannot be read costs its own image, in every format of a file an image."""
+"""One annotation file that cannot be read costs its own image, in every format of one file per image."""
 
 import json
 import os

@@ -85,7 +85,7 @@ def test_the_page_holds_the_weights_and_nothing_from_elsewhere() -> None:
     (part,) = data_of(page)
     maps = np.frombuffer(base64.b64decode(str(part["maps"])), np.uint8).reshape(2, 3, 5, 5)
     np.testing.assert_allclose((maps / 255.0) ** 2, one.weights, atol=0.004)
-    assert "not why it answered" in page
+    assert "Attention is not an explanation" in page
 
 
 def test_a_long_text_is_shown_in_part_and_the_page_says_so() -> None:

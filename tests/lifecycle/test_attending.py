@@ -136,7 +136,7 @@ def test_the_command_writes_page_and_arrays(published, tmp_path: Path, capsys) -
     assert main(["attend", f"hf:{published['bert']}", "a red car", "--rollout"]) == 0
     said = capsys.readouterr().out
     assert "rollout  to [CLS]:" in said
-    assert "not why it answered" in said
+    assert "attention is not an explanation" in said
 
 
 @pytest.mark.parametrize(

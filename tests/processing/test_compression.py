@@ -168,3 +168,19 @@ def test_a_study_is_a_page_without_a_host(tmp_path: Path) -> None:
     assert page.count("<svg") == 4
     assert "http" not in page.replace("http-equiv", "")
     assert json.loads(study.paths["study_json"].read_text())["n"] == 2
+
+
+def test_a_study_reports_every_file_it_leaves_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from eyewright.cli import main
+
+    write_image(tmp_path / "in/a.png", np.ascontiguousarray(PHOTO[:64, :64]))
+    write_image(tmp_path / "in/small.png", np.ascontiguousarray(PHOTO[:20, :64]))
+    (tmp_path / "in/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0cut off")
+    assert main(["encode", "--study", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("1 picture;")
+    assert said.err.count("left out: ") == 2
+    assert "small.png: 64x20 pixels are too few" in said.err
+    page = (tmp_path / "out/study.html").read_text("utf-8")
+    assert "broken.jpg" in page
+    assert "small.png" in page

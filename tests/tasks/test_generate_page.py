@@ -101,9 +101,9 @@ def test_the_page_shows_a_grid_classes_and_what_is_nearest() -> None:
     assert (classes.title, classes.empty, list(classes.shots)) == ("Real and generated", "No pictures.", [])
     assert len(table.rows) == 16
     assert [[c.text for c in one] for one in table.rows[:2]] == [
-        ["0", "a", "b", "1.23", "copy?"], ["1", "a", "b", "2.23", ""],
+        ["0", "a", "b", "1.23", "possible"], ["1", "a", "b", "2.23", "no"],
     ]  # fmt: skip
-    assert [c.text for c in table.header] == ["seed", "asked for", "seen as", "distance", ""]
+    assert [c.text for c in table.header] == ["seed", "asked for", "seen as", "distance", "copy"]
     assert table.lead == "Distances in features; 1% of held-out images are nearer than 1.23."
     shown = {"grid": "data:g", "classes": [{"label": "a", "real": "data:r", "generated": "data:d"}]}
     grid, classes, _ = lay_out(made, shown).blocks

@@ -29,7 +29,7 @@ class Contract:
     """How a model's own tensors are meant.
 
     In: `layout`, `dtype` ("float32" or "uint8"), `colour`, and (pixel - `mean`) / `std` of values 0-255, one number or
-    one a channel. Out, by `outputs`:
+    one per channel. Out, by `outputs`:
 
     - "probabilities": one tensor (N, C), of classes, or with `activation` logits;
     - "pixels": one tensor (N, C, H, W), of classes at every pixel, or logits;
@@ -81,7 +81,7 @@ class Contract:
         for name in ("mean", "std"):
             values = np.atleast_1d(np.asarray(getattr(self, name), np.float64))
             if len(values) not in (1, len(_ORDERS[self.colour])) or not np.isfinite(values).all():
-                raise UsageError(f"expected {name} as one number or one a channel, found {values.tolist()}")
+                raise UsageError(f"expected {name} as one number or one per channel, found {values.tolist()}")
             if name == "std" and (values == 0).any():
                 raise UsageError("expected std other than 0", fix="use 1 for no scaling")
         if not 0.05 <= self.temperature <= 20:

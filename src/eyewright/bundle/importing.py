@@ -27,6 +27,7 @@ from eyewright.core.files import checked_output, staged_folder, write_bytes, wri
 from eyewright.core.inputs import IMAGE
 from eyewright.core.labels import LabelSpace
 from eyewright.core.provenance import describe_machine
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import read_regular
 from eyewright.core.rng import generator
 from eyewright.core.task import Task, task_of
@@ -76,7 +77,7 @@ def import_model(
             f"expected outputs for {meaning.words.noun} ({kinds}), found {contract.outputs!r}", fix="change --outputs"
         )
     if out.exists() and not (out / "bundle.json").is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{str(out)!r} exists and is not a bundle", fix="choose another --out")
+        raise OutputError(f"{quoted(out)} exists and is not a bundle", fix="choose another --out")
     data = read_regular(model, most=MOST_MODEL_BYTES, fix="check the path", follow=True)
     refuse_outside_data(data)
     with TrialSession(data) as session:

@@ -17,6 +17,7 @@ from eyewright.bundle.arrays import ArrayFile
 from eyewright.core.errors import BundleError
 from eyewright.core.files import write_bytes
 from eyewright.core.labels import LabelSpace
+from eyewright.core.quoting import quoted
 from eyewright.imaging.preparation import Preparation
 
 FOLDER = "judge"
@@ -112,7 +113,7 @@ def open_judge(
     try:
         content = {name: (folder / name).read_bytes() for name in JUDGE_FILES}
     except OSError as error:
-        raise BundleError(f"the judge in {str(folder)!r} cannot be read: {error.strerror}", fix=_AGAIN) from None
+        raise BundleError(f"the judge in {quoted(folder)} cannot be read: {error.strerror}", fix=_AGAIN) from None
     for name, data in content.items():
         check(name, data)
     try:
@@ -135,4 +136,4 @@ def open_judge(
             open_session(content[MODEL]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BundleError(f"the judge in {str(folder)!r} is damaged: {error}", fix=_AGAIN) from None
+        raise BundleError(f"the judge in {quoted(folder)} is damaged: {error}", fix=_AGAIN) from None

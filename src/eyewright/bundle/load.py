@@ -24,7 +24,7 @@ from eyewright.bundle.contract import Contract
 from eyewright.bundle.files import PredictOptions, in_chunks, is_pixels, names_files, predict_files, predict_given
 from eyewright.bundle.golden import run_golden
 from eyewright.bundle.judge import ABOUT, FOLDER, Judge, open_judge
-from eyewright.bundle.manifest import Manifest
+from eyewright.bundle.manifest import Manifest, bundle_folder
 from eyewright.bundle.session import first_line, open_session, run_options
 from eyewright.bundle.signature import PublicKey, read_public_key
 from eyewright.bundle.tap import with_output
@@ -51,6 +51,7 @@ from eyewright.core.notebook import html_card, joined
 from eyewright.core.prediction import Prediction
 from eyewright.core.predictor import decode_everything, predict_everything
 from eyewright.core.provenance import describe_hardware
+from eyewright.core.quoting import quoted
 from eyewright.core.stopping import native_call
 from eyewright.core.task import Task, task_of
 from eyewright.imaging.clips import iter_examples
@@ -434,7 +435,7 @@ class Bundle:
         opened = open_source(source)
         if opened.live and not stream:
             opened.close()
-            raise UsageError(f"{source!r} has no end, and a list of it neither", fix="pass stream=True")
+            raise UsageError(f"{quoted(source)} has no end, and a list of it neither", fix="pass stream=True")
         return self._watched(opened, None if stream else _MOST_KEPT, options)
 
     def _watched(self, opened: Source, most_kept: int | None, options: Mapping[str, Any]) -> Iterator[Prediction]:
@@ -495,7 +496,8 @@ def load_bundle(
     digest: str | None = None,
     features: bool = False,
 ) -> Bundle:
-    """Load a bundle: check every digest, open the model, check its tensors, run the golden pairs.
+    """Load a bundle, or the one in a run folder: check every digest, open the model, check its tensors, run the golden
+    pairs.
 
     Without `self_test` the golden pairs are not run; only the parity check, which asks more, does so. `threads` are
     those that one run may use; by default those that `eyewright bench` stored for a machine like this one, else as many
@@ -507,10 +509,10 @@ def load_bundle(
         BundleError: damaged, changed, of a newer format, not signed by `key`, not the one of `digest`, or giving other
             numbers than when it was exported.
     """
-    folder = Path(folder)
+    folder = bundle_folder(Path(folder))
     sealed = read_sealed(folder, key=read_public_key(key) if isinstance(key, str | Path) else key)
     if digest is not None and sealed[2] != digest:
-        raise BundleError(f"the bundle at {str(folder)!r} has been replaced since it was checked", fix="try again")
+        raise BundleError(f"the bundle at {quoted(folder)} has been replaced since it was checked", fix="try again")
     manifest, content, digest = sealed
     known = trial.is_known(digest)
     if not known:

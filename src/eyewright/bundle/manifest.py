@@ -5,7 +5,9 @@ __all__ = [
     "MODEL_FILES",
     "PRECISIONS",
     "Manifest",
+    "bundle_folder",
     "manifest_from",
+    "no_bundle",
     "read_manifest",
     "read_sealed_manifest",
     "write_manifest",
@@ -13,6 +15,7 @@ __all__ = [
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,6 +124,25 @@ class Manifest:
         return {**own, **made, "familiarity": dict(self.familiarity), "evidence": dict(self.evidence)}
 
 
+def bundle_folder(path: Path) -> Path:
+    """Return the folder of the bundle at a path: the path itself, or `bundle` in it where the path is a run that
+    `eyewright run` made. A path with neither is returned as it is: reading it says what is missing.
+    """
+    recover_folder(path)
+    inner = path / "bundle"
+    recover_folder(inner)
+    return inner if not (path / "bundle.json").exists() and (inner / "bundle.json").exists() else path
+
+
+def no_bundle(folder: Path) -> BundleError:
+    """Return the error for a folder without `bundle.json`; for a run it says how to make a bundle of it."""
+    shown = str(folder)
+    if (folder / "run.json").is_file():
+        fix = f"make one: eyewright export {shlex.quote(shown)} --out BUNDLE"
+        return BundleError(f"expected a bundle at {shown!r}, found a run without one", fix=fix)
+    return BundleError(f"expected a bundle at {shown!r}, found no bundle.json", fix="check the path")
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `bundle.json` with a digest of itself.
 
@@ -150,7 +172,7 @@ def read_sealed_manifest(folder: Path) -> tuple[Manifest, str]:
     require_path(folder, "a bundle")
     path = folder / "bundle.json"
     if not path.is_symlink() and not path.exists():
-        raise BundleError(f"expected a bundle at {str(folder)!r}, found no bundle.json", fix="check the path")
+        raise no_bundle(folder)
     data = read_regular(path, most=_MOST_BYTES, error=BundleError, fix=_AGAIN)
     try:
         content = json.loads(data)

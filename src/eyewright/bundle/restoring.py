@@ -9,7 +9,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from eyewright.bundle.load import Bundle, load_bundle
+from eyewright.bundle.manifest import bundle_folder
 from eyewright.core.errors import InputError, UsageError
+from eyewright.core.quoting import quoted
 from eyewright.core.task import task_of
 from eyewright.imaging.degrade import Degradation
 from eyewright.imaging.restoring import Restored, restore_pixels
@@ -56,9 +58,7 @@ def open_restorer(place: str, threads: int | None = None) -> Restorer:
         InputError: nothing is there.
         BundleError, UsageError: it is damaged, or for something else.
     """
-    folder = Path(place).expanduser()
-    if not (folder / "bundle.json").exists() and (folder / "bundle" / "bundle.json").exists():
-        folder = folder / "bundle"
+    folder = bundle_folder(Path(place).expanduser())
     if not (folder / "bundle.json").exists():
-        raise InputError(f"expected a bundle at {place!r}, found none", fix="check the path", code="not_found")
+        raise InputError(f"expected a bundle at {quoted(place)}, found none", fix="check the path", code="not_found")
     return Restorer(load_bundle(folder, threads=threads))

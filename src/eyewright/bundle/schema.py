@@ -372,7 +372,7 @@ def _check_contract(found: _Manifest, contract: _Contract, inputs: Inputs) -> No
         value = getattr(contract, name)
         values = value if isinstance(value, list) else [value]
         if len(values) not in (1, channels) or (name == "std" and 0 in values):
-            raise _refused(f"expected {name} as one number or one a channel, and std other than 0, found {values}")
+            raise _refused(f"expected {name} as one number or one per channel, and std other than 0, found {values}")
     if contract.background is not None and contract.background > len(found.labels):
         raise _refused(f"the background is class {contract.background} of {len(found.labels) + 1}")
 

@@ -27,6 +27,7 @@ from typing import Annotated, Any
 import msgspec
 
 from eyewright.core.errors import BundleError, MissingExtraError, UsageError
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import read_regular
 
 SIGNATURE = "model.sig"
@@ -110,7 +111,7 @@ def read_public_key(path: str | Path) -> PublicKey:
     pem = read_regular(Path(path), most=_MOST_KEY_BYTES, error=UsageError, fix="pass a public key file", follow=True)
     if b"PRIVATE KEY" in pem:
         raise UsageError(
-            f"expected a public key in {str(path)!r}, found a private one",
+            f"expected a public key in {quoted(path)}, found a private one",
             fix="pass the public key: openssl ec -in KEY -pubout",
         )
     try:
@@ -119,7 +120,7 @@ def read_public_key(path: str | Path) -> PublicKey:
         key = None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
         raise UsageError(
-            f"expected a public EC key (P-256, P-384 or P-521) in PEM format in {str(path)!r}, found none",
+            f"expected a public EC key (P-256, P-384 or P-521) in PEM format in {quoted(path)}, found none",
             fix="make one: openssl ec -in key.pem -pubout -out key.pub",
         )
     return PublicKey(pem, str(path))
@@ -165,7 +166,7 @@ def check_signature(folder: Path, digests: Mapping[str, str], key: PublicKey | N
     if not path.is_symlink() and not path.exists():
         if key is None:
             return
-        raise _refused(f"expected a {what} signed with the key of {key.file!r}, found no {SIGNATURE}", _SIGN)
+        raise _refused(f"expected a {what} signed with the key of {quoted(key.file)}, found no {SIGNATURE}", _SIGN)
     data = read_regular(path, most=_MOST_BYTES, error=BundleError, fix=f"remove it, or copy the {what} again")
     file, payload, statement = _parsed(data, what)
     _check_files(statement, digests, what)
@@ -224,7 +225,7 @@ def _check_key(file: _File, payload: bytes, key: PublicKey) -> None:
     # A signature of before 1.0 names no key; that one is checked with the key itself.
     hint = file.verificationMaterial.publicKey.hint or own
     if hint != own:
-        raise _refused(f"{SIGNATURE} was made with another key than that of {key.file!r}", "check --key")
+        raise _refused(f"{SIGNATURE} was made with another key than that of {quoted(key.file)}", "check --key")
     content = {
         "mediaType": file.mediaType,
         "verificationMaterial": {"publicKey": {"hint": hint}, "tlogEntries": []},
@@ -237,7 +238,7 @@ def _check_key(file: _File, payload: bytes, key: PublicKey) -> None:
         found = {r.identifier: r.digest.digest_hex for r in verified.resource_descriptors()}
     except InvalidSignature:
         raise _refused(
-            f"{SIGNATURE} was not made with the key of {key.file!r}, or was changed", "check --key"
+            f"{SIGNATURE} was not made with the key of {quoted(key.file)}, or was changed", "check --key"
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _refused(f"{SIGNATURE} cannot be verified: {str(error)[:200]}", "sign it again") from None
@@ -261,18 +262,20 @@ def read_private_key(path: str | Path, password: bytes | None = None) -> bytes:
     pem, file = _read_pem(path), str(path)
     if password is None and _encrypted(pem):
         fix = "pass --key-password-file, or set EYEWRIGHT_KEY_PASSWORD"
-        raise UsageError(f"the key in {file!r} is encrypted, and no password was given", fix=fix)
+        raise UsageError(f"the key in {quoted(file)} is encrypted, and no password was given", fix=fix)
     if password is not None and not _encrypted(pem):
-        raise UsageError(f"a password was given, but the key in {file!r} is not encrypted", fix="omit the password")
+        raise UsageError(
+            f"a password was given, but the key in {quoted(file)} is not encrypted", fix="omit the password"
+        )
     try:
         key = load_pem_private_key(pem, password)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         if password is not None:
-            raise UsageError(f"the password does not open the key in {file!r}", fix="check it") from None
+            raise UsageError(f"the password does not open the key in {quoted(file)}", fix="check it") from None
         key = None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in _CURVES:
         raise UsageError(
-            f"expected a private EC key (P-256, P-384 or P-521) in PEM format in {file!r}, found none", fix=_MAKE
+            f"expected a private EC key (P-256, P-384 or P-521) in PEM format in {quoted(file)}, found none", fix=_MAKE
         )
     return pem
 

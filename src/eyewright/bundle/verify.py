@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from eyewright.bundle.arrays import MOST_BYTES
-from eyewright.bundle.manifest import Manifest, read_sealed_manifest
+from eyewright.bundle.manifest import Manifest, bundle_folder, no_bundle, read_sealed_manifest
 from eyewright.bundle.signature import SIGNATURE, PublicKey, check_signature
 from eyewright.core.errors import BundleError
-from eyewright.core.files import recover_folder
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import digest_of, read_regular, require_path
 
 MOST_MODEL_BYTES = 2 * 2**30
@@ -49,14 +49,16 @@ def digest_folder(folder: Path) -> dict[str, dict[str, Any]]:
 def bundle_digest(folder: Path) -> str:
     """Return the SHA-256 of a bundle's manifest, which holds those of all its files: the name of the whole.
 
+    A run folder stands for the bundle in it.
+
     Raises:
         BundleError: there is none.
     """
-    recover_folder(folder)
+    folder = bundle_folder(folder)
     require_path(folder, "a bundle")
     path = folder / "bundle.json"
     if not path.is_symlink() and not path.exists():
-        raise BundleError(f"expected a bundle at {str(folder)!r}, found none", fix="check the path")
+        raise no_bundle(folder)
     return digest_of(path, most=_MOST_BYTES, error=BundleError, fix=_AGAIN)[0]
 
 
@@ -82,7 +84,7 @@ def read_sealed(folder: Path, *, key: PublicKey | None = None) -> tuple[Manifest
     """
     require_path(folder, "a bundle")
     if not folder.is_dir():
-        raise BundleError(f"expected a bundle folder, found {str(folder)!r}", fix="check the path")
+        raise BundleError(f"expected a bundle folder, found {quoted(folder)}", fix="check the path")
     manifest, digest = signed_manifest(folder, key)
     kept = read_listed(folder, manifest.files, free=_FREE, kept={manifest.model, "golden.npz", "reference.npz"})
     return manifest, kept, digest
@@ -110,7 +112,7 @@ def checked_digests(folder: Path) -> dict[str, str]:
     """
     require_path(folder, "a bundle")
     if not folder.is_dir():
-        raise BundleError(f"expected a bundle folder, found {str(folder)!r}", fix="check the path")
+        raise BundleError(f"expected a bundle folder, found {quoted(folder)}", fix="check the path")
     manifest, digest = read_sealed_manifest(folder)
     read_listed(folder, manifest.files, free=_FREE, kept=frozenset())
     return {**{name: str(entry["sha256"]) for name, entry in manifest.files.items()}, "bundle.json": digest}

@@ -20,58 +20,71 @@ def add_anywhere(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument("model", metavar="RUN|BUNDLE", help="a run folder, or a bundle")
     p.add_argument("--data", metavar="DATA", help="the images it was trained on (a run knows its own)")
     p.add_argument("--ignore", metavar="NAME", action="append", default=[], help="a class of --data to ignore")
-    p.add_argument("--out", metavar="DIR", help="bundle, report and search (default runs/compressed/NAME)")
+    p.add_argument("--out", metavar="DIR", help="output folder (default runs/compressed/NAME)")
     p.add_argument(
         "--max-drop",
         nargs="+",
         default=[],
         metavar="METRIC=DROP",
-        help="accuracy=1%% worst_class_recall=2%% ece=0.02 corruption=3%%, map=1%%, miou=1%%: points that may be lost; "
+        help="accuracy=1%% worst_class_recall=2%% ece=0.02 corruption=3%%, map=1%%, miou=1%%: the largest drop "
+        "allowed; "
         "errors: mae=0.5 in the unit, or mae=5%% of the model's own",
     )
     p.add_argument(
         "--min-speedup",
         type=Number(0, 1000, whole=False, open_low=True),
         metavar="X",
-        help="such as 2: at least twice as fast here, one image at a time",
+        help="minimum speed-up on this machine at batch size 1, such as 2",
     )
-    p.add_argument("--max-bytes", type=Checked(parse_bytes), metavar="SIZE", help="such as 500k: the model file's size")
+    p.add_argument(
+        "--max-bytes", type=Checked(parse_bytes), metavar="SIZE", help="maximum size of the model file, such as 500k"
+    )
     p.add_argument("--methods", metavar="A,B", help="some of int8,weights,half,dynamic,prune,qat,distil,sparse")
     p.add_argument(
         "--budget",
         type=Checked(parse_duration_s),
         metavar="TIME",
-        help="time for all of it (default 10m, or as long as it was trained)",
+        help="total time (default 10m, or the training time if it was longer)",
     )
-    p.add_argument("--teacher", metavar="MODEL", help="learn from this bundle, run or hf:FOLDER, not from the model")
-    p.add_argument("--student", action="append", default=[], metavar="NAME", help="a catalogue net to distil into")
-    p.add_argument("--unlabelled", metavar="DIR", help="images to learn from without labels")
-    p.add_argument("--calibration", metavar="DIR", help="images that 8-bit ranges are found on (default: of training)")
+    p.add_argument("--teacher", metavar="MODEL", help="distil from this bundle, run or hf:FOLDER instead of the model")
     p.add_argument(
-        "--threads", type=Number(1, 1024), metavar="N", help="threads that speed is measured with (default: all cores)"
+        "--student", action="append", default=[], metavar="NAME", help="model to distil into (see eyewright models)"
+    )
+    p.add_argument("--unlabelled", metavar="DIR", help="unlabelled images for distillation")
+    p.add_argument(
+        "--calibration", metavar="DIR", help="calibration images for 8-bit ranges (default: training images)"
+    )
+    p.add_argument(
+        "--threads",
+        type=Number(1, 1024),
+        metavar="N",
+        help="number of threads for speed measurements (default: all cores)",
     )
     p.add_argument("--resume", action="store_true", help="continue the search in --out, or reuse it for another budget")
 
     p = verb("bench")
     p.add_argument("bundle", metavar="BUNDLE", help="a bundle, or the run folder that holds it")
     p.add_argument(
-        "--batch", type=Numbers(Number(1, 4096)), default=(1, 8), metavar="N,N", help="images at once (default 1,8)"
+        "--batch", type=Numbers(Number(1, 4096)), default=(1, 8), metavar="N,N", help="batch sizes (default 1,8)"
     )
     p.add_argument(
-        "--threads", type=Numbers(Number(1, 1024)), metavar="N,N", help="threads (default 1, 2, 4 … up to all cores)"
+        "--threads",
+        type=Numbers(Number(1, 1024)),
+        metavar="N,N",
+        help="numbers of threads (default 1, 2, 4 … up to all cores)",
     )
-    p.add_argument("--against", metavar="BUNDLE", help="another bundle, such as the one this was compressed from")
+    p.add_argument("--against", metavar="BUNDLE", help="compare with another bundle, such as the uncompressed one")
     p.add_argument(
         "--seconds",
         type=Number(0.01, 3600, whole=False),
         default=1.0,
         metavar="S",
-        help="for each combination (default 1)",
+        help="seconds per combination (default 1)",
     )
     p.add_argument(
-        "--store", action="store_true", help="write the best way into the bundle, for machines like this one"
+        "--store", action="store_true", help="store the fastest setting in the bundle, for machines like this one"
     )
-    p.add_argument("--out", metavar="DIR", help="write bench.html and bench.json there")
+    p.add_argument("--out", metavar="DIR", help="write bench.html and bench.json to this folder")
 
 
 def bench(o: argparse.Namespace) -> Result:

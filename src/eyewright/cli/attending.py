@@ -17,19 +17,19 @@ def add_attend(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     """Add the options of attend."""
     p = verb("attend")
     p.add_argument("model", metavar="MODEL", help="hf:FOLDER, hf:OWNER/MODEL, a run with vit, or its bundle")
-    p.add_argument("source", metavar="TEXT|IMAGE", help="a text, or the path of an image, as the model takes it")
+    p.add_argument("source", metavar="TEXT|IMAGE", help="a text or the path of an image, whichever the model takes")
     p.add_argument(
-        "--pair", metavar="TEXT", help="second text of an encoder, target of T5, text for the image with CLIP"
+        "--pair", metavar="TEXT", help="second text of an encoder, target text of T5, or text for the image with CLIP"
     )
     p.add_argument(
         "--layer", type=Checked(numbers), metavar="N,N-N|all", help="layers from 0, such as 0-3 (default all)"
     )
     p.add_argument("--head", type=Checked(numbers), metavar="N,N-N|all", help="heads from 0 (default all)")
-    p.add_argument("--rollout", action="store_true", help="attention through all layers, heads averaged")
+    p.add_argument("--rollout", action="store_true", help="attention rollout through all layers, averaged over heads")
     p.add_argument(
-        "--top", type=Number(0, 10_000), default=20, metavar="N", help="how many of the largest weights (default 20)"
+        "--top", type=Number(0, 10_000), default=20, metavar="N", help="number of largest weights to list (default 20)"
     )
-    p.add_argument("--special", action="store_true", help="count weights onto [CLS], [SEP] and padding among them")
+    p.add_argument("--special", action="store_true", help="include [CLS], [SEP] and padding tokens")
     p.add_argument(
         "--from",
         dest="first",
@@ -38,7 +38,9 @@ def add_attend(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         metavar="N",
         help="first of the 128 tokens on the page (default 0)",
     )
-    p.add_argument("--out", metavar="DIR", help="write attention.html, attention.json and one .npz a layer there")
+    p.add_argument(
+        "--out", metavar="DIR", help="write attention.html, attention.json and one .npz per layer to this folder"
+    )
 
 
 def numbers(text: str) -> tuple[int, ...] | None:
@@ -100,6 +102,6 @@ def attend(o: argparse.Namespace) -> Result:
             for w in row["top"]
         ]
         told.append(row)
-    text += ["note     where the network looked is not why it answered", *([found.verdict] if found.verdict else [])]
+    text += ["note     attention is not an explanation of the prediction", *([found.verdict] if found.verdict else [])]
     text += [f"page     {shown_path(p)}" for k, p in out.items() if k == "page"]
     return {"out": out, "attention": told, "text": text}

@@ -23,7 +23,7 @@ def add_work(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     """Add the options of work."""
     p = verb("work")
     p.add_argument("job", metavar="JOB", help="the folder of a planned job")
-    p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="processes (default: one a core)")
+    p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="number of processes (default: one per core)")
     p.add_argument("--bundle", metavar="BUNDLE", help="where the planned bundle lies here (default: as planned)")
     p.add_argument(
         "--part", type=Checked(_part), metavar="K/N", help="of N machines the K-th from 0: where to begin (0/1)"
@@ -60,9 +60,9 @@ def work(o: argparse.Namespace) -> Result:
 
 def add_job_target(p: argparse.ArgumentParser) -> None:
     """Add the options of export that are for a planned job."""
-    p.add_argument("--tasks", type=Number(1, 100_000), metavar="N", help="of a job: array tasks or pods (default 4)")
-    p.add_argument("--cpus", type=Number(1, 1024), metavar="N", help="of a job: cores a task (default 2)")
-    p.add_argument("--memory", type=Checked(parse_bytes), metavar="N", help="of a job: memory a task (default 4G)")
+    p.add_argument("--tasks", type=Number(1, 100_000), metavar="N", help="jobs: array tasks or pods (default 4)")
+    p.add_argument("--cpus", type=Number(1, 1024), metavar="N", help="jobs: cores per task (default 2)")
+    p.add_argument("--memory", type=Checked(parse_bytes), metavar="N", help="jobs: memory per task (default 4G)")
     p.add_argument("--time", type=Checked(parse_duration_s), metavar="TIME", help="of slurm: a task's limit (4h)")
     p.add_argument("--program", metavar="PATH", help="of slurm: eyewright as it is installed there (default: this one)")
     p.add_argument("--image", metavar="IMAGE", help="of kubernetes: a container image with eyewright")

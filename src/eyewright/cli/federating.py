@@ -25,7 +25,12 @@ def add_federating(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     """Add the options of federate."""
     p = verb("federate")
     p.add_argument("data", metavar="DATA", nargs="+", help="a dataset that is divided, or a folder for each client")
-    p.add_argument("--clients", default="10", metavar="N|groups", help="how many, or a client a group (default 10)")
+    p.add_argument(
+        "--clients",
+        default="10",
+        metavar="N|groups",
+        help="how many, or groups: one per group (default 10)",
+    )
     p.add_argument(
         "--alpha",
         type=Number(1e-6, 1e9, whole=False),

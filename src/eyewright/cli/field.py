@@ -15,6 +15,7 @@ from eyewright.cli.numbers import SEED, Checked, Fraction, Number
 from eyewright.cli.terminal import Result, finding, print_json, printable, shown_path, talk, warn
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
+from eyewright.core.quoting import quoted
 
 _LARGEST_TOKEN = 2**16
 _HOME = "eyewright-monitor"
@@ -25,105 +26,132 @@ _COMMON = {"--json": "one JSON object on stdout, nothing else", "--quiet": "no p
 def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     """Add the options of serve and monitor."""
     p = verb("serve")
-    p.add_argument("bundles", metavar="[NAME=]BUNDLE", nargs="*", help="none: the champion of --home")
+    p.add_argument(
+        "bundles",
+        metavar="[NAME=]BUNDLE",
+        nargs="*",
+        help="bundles to serve, by names of your choice (default: the champion of --home)",
+    )
     p.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine only)")
-    p.add_argument("--port", type=Number(0, 65_535), default=8000, help="0 takes a free one (default 8000)")
-    p.add_argument("--token-file", metavar="FILE", help="every request must carry this token (or EYEWRIGHT_TOKEN)")
+    p.add_argument("--port", type=Number(0, 65_535), default=8000, help="port; 0 chooses a free one (default 8000)")
     p.add_argument(
-        "--admin-token-file", metavar="FILE", help="token of load, unload, reload (or EYEWRIGHT_ADMIN_TOKEN)"
+        "--token-file", metavar="FILE", help="file with a token that every request must send (or EYEWRIGHT_TOKEN)"
     )
-    p.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="a name the server is called by")
-    p.add_argument("--allow-origin", action="append", default=[], metavar="ORIGIN", help="a page that may call it")
     p.add_argument(
-        "--workers", type=Number(1, 1024), metavar="N", help="processes that run models (default: one a core)"
+        "--admin-token-file",
+        metavar="FILE",
+        help="file with the token for load, unload and reload (or EYEWRIGHT_ADMIN_TOKEN)",
     )
-    p.add_argument("--threads", type=Number(1, 1024), default=1, metavar="N", help="threads of each (default 1)")
     p.add_argument(
-        "--max-batch", type=Number(1, 4096), default=4, metavar="N", help="requests run together (default 4)"
+        "--allow-host", action="append", default=[], metavar="NAME", help="host name that clients may use (repeatable)"
+    )
+    p.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="origin of a web page that may call the server (repeatable)",
+    )
+    p.add_argument(
+        "--workers", type=Number(1, 1024), metavar="N", help="processes that run models (default: one per core)"
+    )
+    p.add_argument("--threads", type=Number(1, 1024), default=1, metavar="N", help="threads per process (default 1)")
+    p.add_argument(
+        "--max-batch", type=Number(1, 4096), default=4, metavar="N", help="maximum requests per batch (default 4)"
     )
     p.add_argument(
         "--max-wait-ms",
         type=Number(0, 1000, whole=False),
         default=0.0,
         metavar="MS",
-        help="wait so long for more (default 0)",
+        help="time to wait for more requests to batch (default 0)",
     )
     p.add_argument(
-        "--queue", type=Number(1, 1_000_000), default=256, metavar="N", help="requests that may wait (default 256)"
+        "--queue", type=Number(1, 1_000_000), default=256, metavar="N", help="maximum waiting requests (default 256)"
     )
     p.add_argument(
         "--deadline",
         type=Number(0, 86_400, whole=False, open_low=True),
         default=30.0,
         metavar="S",
-        help="seconds until a request ends (default 30)",
+        help="time limit of a request in seconds (default 30)",
     )
     p.add_argument(
-        "--max-body", type=Checked(_bytes), default="32m", metavar="BYTES", help="largest body (default 32m)"
+        "--max-body",
+        type=Checked(_bytes),
+        default="32m",
+        metavar="BYTES",
+        help="maximum size of a request body (default 32m)",
     )
     p.add_argument(
         "--max-pixels",
         type=Number(1, 10**10, whole=False),
         default=40e6,
         metavar="N",
-        help="largest image (default 40e6)",
+        help="maximum pixels of an image (default 40e6)",
     )
     p.add_argument(
         "--scaled-decode",
         action="store_true",
         help="decode large JPEG files at reduced scale for older bundles: faster, but not bit-identical",
     )
-    p.add_argument("--policy", action="append", metavar="RULE", help="such as min_accuracy=0.9: refuse what is below")
+    p.add_argument(
+        "--policy",
+        action="append",
+        metavar="RULE",
+        help="refuse bundles below this, such as min_accuracy=0.9 (repeatable)",
+    )
     _add_signature(p)
-    p.add_argument("--no-log", action="store_true", help="log no predictions")
+    p.add_argument("--no-log", action="store_true", help="do not log predictions")
     p.add_argument(
         "--keep",
         type=Checked(_share),
         metavar="images=P%",
-        help="keep this share of the images, without metadata (default none)",
+        help="keep a fraction of the images, without metadata, such as images=5%% (default: none)",
     )
     p.add_argument(
         "--keep-days",
         type=Number(0, 36_500, whole=False, open_low=True),
         default=90.0,
         metavar="N",
-        help="days a prediction is kept (default 90)",
+        help="days to keep predictions (default 90)",
     )
     p.add_argument(
         "--keep-rows",
         type=Number(1, 10**12),
         default=1_000_000,
         metavar="N",
-        help="predictions kept (default 1,000,000)",
+        help="maximum number of predictions to keep (default 1,000,000)",
     )
     p.add_argument(
         "--window",
         type=Number(1, 1_000_000),
         default=200,
         metavar="N",
-        help="predictions of a drift test (default 200)",
+        help="number of predictions per drift test (default 200)",
     )
     p.add_argument(
         "--refuse",
         choices=("unfamiliar", "ambiguous", "both"),
-        help="accept no label for images unlike those that the model knows, or where several labels are possible",
+        help="do not accept labels of images unlike the training data (unfamiliar), or where several labels are "
+        "possible (ambiguous)",
     )
     p.add_argument(
         "--coverage",
         type=Fraction(0.01, 0.999, whole=False),
         metavar="FRACTION",
-        help="with --refuse ambiguous: how often the labels that are possible hold the true one (default 0.9)",
+        help="with --refuse ambiguous: coverage of the set of possible labels (default 0.9)",
     )
-    p.add_argument("--label-studio-files", metavar="DIR", help="the images that Label Studio's tasks name")
-    p.add_argument("--alert-webhook", metavar="URL", help="where alarms are posted as JSON")
-    p.add_argument("--alert-email", metavar="ADDRESS", help="who gets alarms by mail")
+    p.add_argument("--label-studio-files", metavar="DIR", help="folder of the images of Label Studio tasks")
+    p.add_argument("--alert-webhook", metavar="URL", help="address that alerts are posted to as JSON")
+    p.add_argument("--alert-email", metavar="ADDRESS", help="address that alerts are mailed to")
     p.add_argument("--smtp", default="localhost:25", metavar="HOST:PORT", help="the mail server (default localhost:25)")
     p.add_argument(
         "--index",
         action="append",
         default=[],
         metavar="[NAME=]DIR",
-        help="an index to search by words or by image, of a served bundle (repeatable)",
+        help="index of a served bundle, to search by words or by image (repeatable)",
     )
     add_sources(p)
     _add_home(p)
@@ -146,7 +174,7 @@ def _add_signature(p: argparse.ArgumentParser) -> None:
 
 
 def _add_home(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--home", default=_HOME, metavar="DIR", help=f"where log and history lie (default {_HOME})")
+    p.add_argument("--home", default=_HOME, metavar="DIR", help=f"folder of the log and the history (default {_HOME})")
     p.add_argument("--log", metavar="DB", help="a SQLite file, or postgresql://… (default: monitor.db in --home)")
 
 
@@ -420,17 +448,21 @@ def _event(event: Any) -> Result:
 
 def _options_drift(p: argparse.ArgumentParser) -> None:
     p.add_argument("bundle", metavar="BUNDLE", help="the bundle")
-    p.add_argument("--source", metavar="S", help="test these images instead of the log")
-    p.add_argument("--model", metavar="NAME", help="the name it was served by (default: any)")
+    p.add_argument("--source", metavar="S", help="test these images instead of logged predictions")
+    p.add_argument("--model", metavar="NAME", help="name under which it was served (default: any)")
     p.add_argument(
-        "--window", type=Number(1, 1_000_000), default=200, metavar="N", help="the last N predictions (default 200)"
+        "--window",
+        type=Number(1, 1_000_000),
+        default=200,
+        metavar="N",
+        help="test the last N predictions (default 200)",
     )
     p.add_argument(
         "--alpha",
         type=Number(0, 1, whole=False, open_low=True),
         default=0.05,
         metavar="P",
-        help="exit 1 from this p on down (default 0.05)",
+        help="exit 1 if p is at most this (default 0.05)",
     )
 
 
@@ -441,32 +473,37 @@ def _options_feedback(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--new-class", action="append", default=[], metavar="NAME", help="import: a class that the model does not know"
     )
-    p.add_argument("--bundle", metavar="BUNDLE", help="import: the model, where an old log does not hold its classes")
+    p.add_argument("--bundle", metavar="BUNDLE", help="import: the model, if an old log does not contain its classes")
 
 
 def _options_select(p: argparse.ArgumentParser) -> None:
-    p.add_argument("-n", type=Number(1, 1_000_000), default=50, metavar="N", help="how many (default 50)")
-    p.add_argument("--model", metavar="NAME", help="the name it is served by (default: the only one)")
-    p.add_argument("--out", metavar="DIR", help="copy them there, with tasks.json for Label Studio")
+    p.add_argument("-n", type=Number(1, 1_000_000), default=50, metavar="N", help="number of images (default 50)")
+    p.add_argument("--model", metavar="NAME", help="name under which it is served (default: the only one)")
+    p.add_argument("--out", metavar="DIR", help="copy them to this folder, with tasks.json for Label Studio")
 
 
 def _options_retrain(p: argparse.ArgumentParser) -> None:
-    p.add_argument("data", metavar="DATA", help="the earlier data; its test part judges")
+    p.add_argument("data", metavar="DATA", help="the data that the model was trained on; its test part decides")
     p.add_argument("--out", required=True, metavar="DIR", help="where to write (required)")
     p.add_argument("--bundle", metavar="BUNDLE", help="continue from this model (default: the champion)")
-    p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="such as 10m")
+    p.add_argument(
+        "--budget",
+        type=Checked(parse_duration_s),
+        metavar="TIME",
+        help="time for preparation and training, such as 10m",
+    )
     p.add_argument(
         "--epochs", type=Number(1, 1_000_000), metavar="N", help="passes over the images (default: by --budget)"
     )
     p.add_argument("--leaks", metavar="RULE", help="as for train: drop (default), refuse or allow")
     p.add_argument("--allow-leaks", action="store_true", help="the same as --leaks allow")
-    p.add_argument("--no-promote", action="store_true", help="only make and compare it")
+    p.add_argument("--no-promote", action="store_true", help="train and compare only, do not promote")
 
 
 def _options_promote(p: argparse.ArgumentParser) -> None:
     p.add_argument("bundle", metavar="BUNDLE", help="the bundle")
-    p.add_argument("--data", metavar="DATA", help="compare with the champion on these images first")
-    p.add_argument("--force", action="store_true", help="without comparing; the history says so")
+    p.add_argument("--data", metavar="DATA", help="compare with the champion on these images")
+    p.add_argument("--force", action="store_true", help="do not compare; the history records it")
     _add_signature(p)
 
 
@@ -494,9 +531,9 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 }
 
 _MONITOR: dict[str, tuple[Callable[[argparse.Namespace], Result], str]] = {
-    "status": (_status, "what the log says of every model"),
+    "status": (_status, "show traffic, accuracy by feedback and drift of every model"),
     "drift": (_drift, "test whether what comes in is still what the bundle was validated on"),
-    "feedback": (_feedback, "list, import or export what people say of predictions"),
+    "feedback": (_feedback, "list, import or export feedback on predictions"),
     "select": (_select, "choose which kept images to label next"),
     "retrain": (_retrain, "learn on from feedback, compare, promote if no worse"),
     "promote": (_promote, "make a bundle the champion"),
@@ -516,9 +553,9 @@ def read_token(file: str | None, variable: str) -> str | None:
         with open(file, "rb") as opened:
             text = opened.read(_LARGEST_TOKEN).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the token in {file!r}: {error}", fix="check the file") from None
+        raise UsageError(f"cannot read the token in {quoted(file)}: {error}", fix="check the file") from None
     if not text:
-        raise UsageError(f"{file!r} holds no token", fix="write one into it")
+        raise UsageError(f"{quoted(file)} holds no token", fix="write one into it")
     return text
 
 

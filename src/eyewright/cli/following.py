@@ -14,6 +14,7 @@ from eyewright.cli.numbers import Number
 from eyewright.cli.pictures import add_stream
 from eyewright.cli.terminal import Result, finding, is_quiet, noting, printable, shown_path, stream_stem, warn
 from eyewright.core.errors import InputError, UsageError, spelling_hint
+from eyewright.core.quoting import quoted
 
 if TYPE_CHECKING:
     from eyewright.core.report import Finding, Metric
@@ -36,32 +37,37 @@ def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p = verb("track")
     p.add_argument("bundle", metavar="BUNDLE", nargs="?", help="a detector; not needed with --detections or --one")
     p.add_argument("--source", metavar="S", help="video, camera number, rtsp://, http:// MJPEG, or a folder of frames")
-    p.add_argument("--detections", metavar="FILE|DIR", help="follow what was detected already: MOT text, CSV or JSON")
-    p.add_argument("--one", metavar="X,Y,W,H", help="follow the one object that is in this box in the first frame")
+    p.add_argument("--detections", metavar="FILE|DIR", help="track existing detections: MOT text, CSV or JSON")
+    p.add_argument("--one", metavar="X,Y,W,H", help="track the one object in this box of the first frame")
     p.add_argument(
         "--method",
         metavar="NAME",
         help="three-stage, byte, sort or package.module:function; of --one csrt, kcf, mosse, onnx:FILE",
     )
-    p.add_argument("--fps", type=_RATE, metavar="N", help="frames a second, whatever the source says")
-    p.add_argument("--rate", type=_RATE, metavar="N", help="follow at most so many frames a second, chosen by time")
+    p.add_argument("--fps", type=_RATE, metavar="N", help="frames per second, overrides that of the source")
+    p.add_argument("--rate", type=_RATE, metavar="N", help="maximum frames per second to process")
     add_stream(p)
-    p.add_argument("--latest", action="store_true", help="of a live stream, always the newest frame")
+    p.add_argument("--latest", action="store_true", help="live streams: skip to the newest frame")
+    p.add_argument("--lost", type=_SECONDS, metavar="S", help="seconds to keep a track without detections (default 2)")
     p.add_argument(
-        "--lost", type=_SECONDS, metavar="S", help="seconds that a track which is not seen is kept (default 2)"
+        "--confirm", type=_SECONDS, metavar="S", help="seconds before a track or a crossing counts (default 0.1)"
     )
     p.add_argument(
-        "--confirm", type=_SECONDS, metavar="S", help="seconds before a track, or the far side of a line, counts (0.1)"
-    )
-    p.add_argument(
-        "--conf", type=Number(0, 1, whole=False), metavar="P", help="score from which detections begin tracks"
+        "--conf",
+        type=Number(0, 1, whole=False),
+        metavar="P",
+        help="minimum score of a detection to start a track (default: chosen from the scores)",
     )
     p.add_argument(
         "--iou", type=Number(0, 1, whole=False), metavar="P", help="IoU threshold of non-maximum suppression"
     )
-    p.add_argument("--classes", metavar="A,B", help="follow these classes alone")
+    p.add_argument("--classes", metavar="A,B", help="track only these classes")
     p.add_argument(
-        "--line", action="append", default=[], metavar="NAME=X1,Y1,X2,Y2", help="count who crosses (repeatable)"
+        "--line",
+        action="append",
+        default=[],
+        metavar="NAME=X1,Y1,X2,Y2",
+        help="count objects that cross this line (repeatable)",
     )
     p.add_argument(
         "--zone",
@@ -69,13 +75,20 @@ def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         nargs="+",
         default=[],
         metavar="NAME=X,Y",
-        help="NAME=X,Y X,Y X,Y …: count who is inside",
+        help="NAME=X,Y X,Y X,Y …: count objects inside this zone",
     )
-    p.add_argument("--anchor", choices=("bottom", "centre"), default="bottom", help="the point of a box that counts")
-    p.add_argument("--camera-motion", action="store_true", help="make up for a camera that moves")
-    p.add_argument("--offline", action="store_true", help="of files: fill gaps, drop short tracks, name early boxes")
-    p.add_argument("--truth", metavar="FILE|DIR", help="measure the tracks against this truth (HOTA, MOTA, IDF1)")
-    p.add_argument("--out", metavar="DIR", help="write tracks there")
+    p.add_argument(
+        "--anchor",
+        choices=("bottom", "centre"),
+        default="bottom",
+        help="point of a box that is tested against lines and zones (default bottom)",
+    )
+    p.add_argument("--camera-motion", action="store_true", help="compensate for camera motion")
+    p.add_argument(
+        "--offline", action="store_true", help="for files: fill gaps, drop short tracks, assign early boxes to tracks"
+    )
+    p.add_argument("--truth", metavar="FILE|DIR", help="evaluate against this ground truth (HOTA, MOTA, IDF1)")
+    p.add_argument("--out", metavar="DIR", help="write tracks to this folder")
     p.add_argument(
         "--save",
         metavar="A,B",
@@ -284,7 +297,7 @@ def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
                         printable(f"{c.time_s:8.2f} s: {label} {c.track_id} crosses {c.line} {c.direction}"), flush=True
                     )
         if recorder is None:
-            raise InputError(f"{str(o.source)!r} has no frame that can be read", fix="check it", code="no_frames")
+            raise InputError(f"{quoted(o.source)} has no frame that can be read", fix="check it", code="no_frames")
         fps = o.fps or (round((n - 1) / last_s, 3) if last_s > 0 else None)
         out = output.paths
         if o.offline:

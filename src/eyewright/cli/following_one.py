@@ -10,6 +10,7 @@ from typing import Any
 
 from eyewright.cli.terminal import Result, is_quiet, noting, printable, shown_path, stream_stem
 from eyewright.core.errors import InputError, UsageError
+from eyewright.core.quoting import quoted
 
 _NOT_HERE = ("bundle", "camera_motion", "offline", "truth", "classes", "conf", "iou", "line", "zone")
 
@@ -87,7 +88,7 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         if video is not None:
             video.close()
     if n == 0:
-        raise InputError(f"{str(o.source)!r} has no frame that can be read", fix="check it", code="no_frames")
+        raise InputError(f"{quoted(o.source)} has no frame that can be read", fix="check it", code="no_frames")
     whole = _joined(rows)
     if folder is not None and "json" in saved:
         from eyewright.core.files import write_text

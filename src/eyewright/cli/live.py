@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from eyewright.cli.following import named_numbers
 from eyewright.cli.numbers import Number
 from eyewright.core.errors import UsageError
+from eyewright.core.quoting import quoted
 
 if TYPE_CHECKING:
     from eyewright.serving.live import LiveSource
@@ -131,7 +132,9 @@ def _address_in(path: Path) -> str:
             return file.read(_LARGEST_ADDRESS).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
-        raise UsageError(f"cannot read {str(path)!r}: {reason}", fix="pass NAME=@FILE with the address in it") from None
+        raise UsageError(
+            f"cannot read {quoted(path)}: {reason}", fix="pass NAME=@FILE with the address in it"
+        ) from None
 
 
 def _is_plain(name: str) -> bool:

@@ -23,6 +23,8 @@ from eyewright.cli.field import add_field
 from eyewright.cli.following import add_track
 from eyewright.cli.forgetting import add_forgetting
 from eyewright.cli.generating import add_generating
+from eyewright.cli.given import add_images
+from eyewright.cli.groups import GROUPS
 from eyewright.cli.numbers import SEED, Checked, Number
 from eyewright.cli.pictures import add_pictures
 from eyewright.cli.predicting import add_predict
@@ -60,7 +62,7 @@ class _Parser(argparse.ArgumentParser):
             wrong = next((o for o in named if re.fullmatch(r"--[A-Za-z][\w-]*", o) and o not in own), None)
             message = f"unrecognized arguments: {wrong}" if wrong else message
         fix = f"see {self.prog} --help"
-        verb = re.match(r"argument VERB: invalid choice: '(.*?)' \(", message)
+        verb = re.match(r"argument COMMAND: invalid choice: '(.*?)' \(", message)
         option = re.match(r"unrecognized arguments: (--[\w-]+)", message)
         message = _shortened(message)
         if verb is not None:
@@ -83,6 +85,29 @@ class _Parser(argparse.ArgumentParser):
     def _advice(self) -> str:
         asked = next((p.prog for p in _verbs(self)), self.prog)
         return f"see {asked} --help"
+
+
+class _Top(_Parser):
+    """The parser of all verbs, whose help lists them by what they are for."""
+
+    def format_help(self) -> str:
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        formatter.add_text(self.description)
+        verbs = [a for a in self._actions if isinstance(a, argparse._SubParsersAction)]
+        by_name = {a.dest: a for action in verbs for a in action._get_subactions()}
+        known = {name for names in GROUPS.values() for name in names}
+        rest = tuple(name for name in by_name if name not in known)
+        for title, names in {**GROUPS, **({"Other commands": rest} if rest else {})}.items():
+            formatter.start_section(title)
+            formatter.add_arguments([by_name[name] for name in names if name in by_name])
+            formatter.end_section()
+        formatter.start_section("Options")
+        formatter.add_arguments([a for a in self._actions if a.option_strings])
+        formatter.end_section()
+        formatter.add_text("eyewright COMMAND --help shows the options of a command.")
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
 
 
 def _shortened(message: str) -> str:
@@ -134,14 +159,14 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     All of them take 15 ms, which a program that predicts one image would notice.
     """
     only = wanted if wanted in VERBS else None
-    top = _Parser(
+    top = _Top(
         prog="eyewright",
-        description="From a folder of images to a vision model that you can trust, run anywhere and keep watching.",
+        description="From a folder of images to a vision model that you can trust, run anywhere and keep monitoring.",
         epilog="exit codes: 0 done, 1 done with findings, 2 usage, 3 unreadable input, 4 model or bundle refused, "
         "5 out of budget, 70 a bug in Eyewright, 130 interrupted, 143 terminated",
     )
     top.add_argument("--version", action="version", version=f"eyewright {__version__}")
-    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+    verbs = top.add_subparsers(dest="verb", metavar="COMMAND", required=True, parser_class=_Parser)
 
     def verb(name: str) -> argparse.ArgumentParser:
         if only is not None and name != only:
@@ -151,8 +176,8 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
         # A description and an epilog are shown as they are; only options' help is formatted.
         p = verbs.add_parser(name, help=about, description=sentence, epilog=f"example: eyewright {example}")
         p.set_defaults(call=call)
-        p.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
-        p.add_argument("--quiet", action="store_true", help="no progress, no lines between")
+        p.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else")
+        p.add_argument("--quiet", action="store_true", help="no progress output, errors and results only")
         p.add_argument("--seed", type=SEED, help="seed of every random choice (default 0)")
         return p
 
@@ -168,18 +193,24 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     p = verb("doctor")
     p.add_argument("data", metavar="DATA", help="folder, .zip, .csv, annotation file or idx files")
     p.add_argument(
-        "--labels", action="store_true", help="doubt labels by nets that have not seen them (trains; needs torch)"
+        "--labels",
+        action="store_true",
+        help="find labels that are probably wrong by cross-validation (trains models; needs torch)",
     )
     p.add_argument("--task", metavar="T", help=_TASK_HELP)
-    p.add_argument("--strict", action="store_true", help="notes count as findings too")
-    p.add_argument("--out", metavar="DIR", help="write doctor.html (groups, classes, sizes) and findings.json there")
+    p.add_argument("--strict", action="store_true", help="count notes as findings")
+    p.add_argument("--out", metavar="DIR", help="write doctor.html and findings.json to this folder")
     p.add_argument(
-        "--group-by", metavar="RULE", help="'folder', 'none', a pattern or a CSV of path,group: what belongs together"
+        "--group-by",
+        metavar="RULE",
+        help="'folder', 'none', a pattern or a CSV of path,group: which images belong together",
     )
     _add_target(p)
-    p.add_argument("--features", metavar="MODEL", help="propose look-alikes by a bundle's or hf:FOLDER's features")
+    p.add_argument("--features", metavar="MODEL", help="find near-duplicates by the features of a bundle or hf:FOLDER")
     _add_edits(p)
-    p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
+    p.add_argument(
+        "--label-depth", type=Number(1, 100), metavar="N", help="number of folder levels that form a class name"
+    )
     _add_ignore(p)
 
     add_browse(verb, _add_target, _add_ignore, _TASK_HELP)
@@ -191,7 +222,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
 
     p = verb("evaluate")
     p.add_argument("model", metavar="RUN|BUNDLE", help="a run folder, or a bundle")
-    p.add_argument("--out", metavar="DIR", help="write report.html, report.json and report.md there")
+    p.add_argument("--out", metavar="DIR", help="write report.html, report.json and report.md to this folder")
     _add_measured(p, tracks=True)
     add_trust(p)
 
@@ -202,14 +233,18 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
 
     p = verb("explain")
     p.add_argument("model", metavar="RUN|BUNDLE", help="a run folder, or a bundle")
-    p.add_argument("images", metavar="IMAGE", nargs="+", help="files, folders or globs")
+    add_images(p, help="files, folders or globs; for a video model videos", source="the same as IMAGE")
     p.add_argument(
         "--method",
         metavar="NAME",
-        help="gradcam, integrated-gradients, rollout (runs), occlusion, rise (any; of boxes only these two)",
+        help="gradcam, integrated-gradients or rollout (for a run), occlusion or rise (for a run or a bundle); for "
+        "detection and segmentation occlusion or rise (default: gradcam for a run, else occlusion; rise for boxes and "
+        "masks)",
     )
-    p.add_argument("--label", metavar="NAME", help="explain this class, not the answer; of boxes only this class's")
-    p.add_argument("--out", metavar="DIR", help="write overlays and arrays there")
+    p.add_argument(
+        "--label", metavar="NAME", help="explain this class instead of the predicted one; for boxes, only its objects"
+    )
+    p.add_argument("--out", metavar="DIR", help="write overlays and arrays to this folder")
 
     p = verb("export")
     p.add_argument("run", metavar="RUN|BUNDLE|JOB", help="a run folder; for another target, also a bundle or a job")
@@ -218,10 +253,12 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
         "--to",
         default="onnx",
         metavar="TARGET",
-        help="onnx (a bundle of a run), openvino, web, transformers.js, torch, executorch, docker, systemd; of a "
+        help="onnx (a bundle of a run), openvino, web, transformers.js, torch, executorch, docker, systemd; for a "
         "planned job: slurm, kubernetes",
     )
-    p.add_argument("--runtime", metavar="DIR", help="of web: onnxruntime-web's files (default: npm is asked)")
+    p.add_argument(
+        "--runtime", metavar="DIR", help="for web: the folder of onnxruntime-web (default: downloaded with npm)"
+    )
     p.add_argument("--data", metavar="DATA", help="validation images, if the run's own have moved")
     p.add_argument("--name", metavar="NAME", help="the model's name in its card")
     p.add_argument(
@@ -263,15 +300,15 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     p.add_argument("model", metavar="MODEL.onnx", help="the ONNX file")
     p.add_argument("--task", required=True, metavar="T", help="classify, detect or segment")
     p.add_argument(
-        "--labels", required=True, metavar="FILE", help="class names: a file (a name a line, or JSON), or a,b,c"
+        "--labels", required=True, metavar="FILE", help="class names: a file (one name per line, or JSON), or a,b,c"
     )
     p.add_argument("--out", required=True, metavar="BUNDLE", help="the bundle to write (required)")
     p.add_argument(
         "--contract", metavar="NAME|FILE", help="fastestdet, ultraface, yolov5, yolov8, detr, or a TOML file"
     )
-    p.add_argument("--imgsz", metavar="N|WxH", help="the input's size, if the model leaves it open")
+    p.add_argument("--imgsz", metavar="N|WxH", help="the input's size, if the model does not fix it")
     p.add_argument("--fit", default="stretch", metavar="HOW", help="stretch or letterbox (default stretch)")
-    p.add_argument("--golden", metavar="SOURCE", help="images whose answers are kept for the self-test")
+    p.add_argument("--golden", metavar="SOURCE", help="images whose predictions are stored for the self-test")
     p.add_argument("--name", metavar="NAME", help="the model's name in its card")
     p.add_argument(
         "--data",
@@ -307,7 +344,7 @@ def _add_train(p: argparse.ArgumentParser) -> None:
     _add_data(p)
     p.add_argument("--out", metavar="DIR", help="run folder (default runs/TASK/NAME)")
     p.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
-    p.add_argument("--weights", metavar="RUN|BUNDLE", help="begin with what this one has learnt")
+    p.add_argument("--weights", metavar="RUN|BUNDLE", help="start from the weights of this run or bundle")
     p.add_argument(
         "--teacher", metavar="MODEL", help="learn from this bundle, run or hf:FOLDER in addition to the labels"
     )
@@ -341,7 +378,9 @@ def _add_data(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--group-by", metavar="RULE", help="'folder', 'none', a pattern or a CSV of path,group: what stays in one part"
     )
-    p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
+    p.add_argument(
+        "--label-depth", type=Number(1, 100), metavar="N", help="number of folder levels that form a class name"
+    )
     _add_ignore(p)
     add_leaks(p)
     p.add_argument(
@@ -373,7 +412,9 @@ def _add_measured(p: argparse.ArgumentParser, *, tracks: bool = False) -> None:
         help="'folder' or a pattern: images with the same match form a group, and intervals are over groups",
     )
     p.add_argument("--allow-leaks", action="store_true", help="measure on images that were trained on all the same")
-    p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
+    p.add_argument(
+        "--label-depth", type=Number(1, 100), metavar="N", help="number of folder levels that form a class name"
+    )
     _add_ignore(p)
 
 

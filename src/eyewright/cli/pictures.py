@@ -142,7 +142,9 @@ def _study(o: argparse.Namespace) -> Result:
     from eyewright.processing import study_folder
 
     study = study_folder(o.study, o.out, workers=o.workers, quiet=is_quiet(o))
-    text = [f"{study.n} pictures; bytes for the same quality, against JPEG:"]
+    for left_out in study.findings:
+        warn(f"left out: {left_out.path}: {left_out.message}")
+    text = [f"{study.n} {'picture' if study.n == 1 else 'pictures'}; bytes for the same quality, against JPEG:"]
     for codec, rates in study.rates.items():
         cells = "  ".join(f"{m} {'–' if r is None else f'{r:+.1f} %'}" for m, r in rates.items())
         text.append(f"  {codec:9} {cells}")
@@ -276,7 +278,7 @@ def add_pictures(verb: Any) -> None:
         metavar="CODEC",
         help="auto, or jpeg, webp, avif, jxl, jpeg2000, png; several with commas",
     )
-    p.add_argument("--quality", type=Number(1, 100, whole=False), metavar="Q", help="1-100, as the codec means it")
+    p.add_argument("--quality", type=Number(1, 100, whole=False), metavar="Q", help="1-100, on the scale of the codec")
     p.add_argument(
         "--target-ssim",
         type=Number(0, 1, whole=False, open_low=True),
@@ -294,7 +296,10 @@ def add_pictures(verb: Any) -> None:
     p.add_argument("--study", metavar="FOLDER", help="compare all codecs on a folder; writes study.html")
     p.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     p.add_argument(
-        "--workers", type=Number(1, 1024), metavar="N", help="threads, of a job processes (default: all cores)"
+        "--workers",
+        type=Number(1, 1024),
+        metavar="N",
+        help="number of threads, for a job of processes (default: all cores)",
     )
     add_job(p, workers=False)
 
@@ -308,8 +313,12 @@ def add_pictures(verb: Any) -> None:
 def add_stream(p: argparse.ArgumentParser) -> None:
     """Declare the options of a source of frames."""
     p.add_argument(
-        "--stride", type=Number(1, 1_000_000_000), default=1, metavar="N", help="of a stream, every N-th frame"
+        "--stride",
+        type=Number(1, 1_000_000_000),
+        default=1,
+        metavar="N",
+        help="videos and streams: take every N-th frame",
     )
     p.add_argument(
-        "--max-frames", type=Number(1, 1_000_000_000), metavar="N", help="of a stream, so many frames at most"
+        "--max-frames", type=Number(1, 1_000_000_000), metavar="N", help="videos and streams: stop after N frames"
     )

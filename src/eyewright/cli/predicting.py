@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.cli.clips import add_windows, predict_clips
+from eyewright.cli.given import add_images, given_images, listed, one_source, refuse_swapped
 from eyewright.cli.numbers import Number
 from eyewright.cli.pictures import add_stream
 from eyewright.cli.prediction_files import PredictionFiles, add_saved, saved_names
@@ -28,25 +29,24 @@ def add_predict(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     """Add the options of predict."""
     p = verb("predict")
     p.add_argument("bundle", metavar="BUNDLE", help="a bundle, or the run folder that holds it")
-    p.add_argument(
-        "--source",
-        metavar="S",
-        required=True,
-        help="file, folder, glob with **, video, camera number, rtsp://, http:// MJPEG, sane:DEVICE, or - for stdin; "
-        "of a job also @LIST, a file with a path a line",
+    add_images(
+        p,
+        help="files, folders, globs (quote **), one video, camera number, rtsp:// or http:// MJPEG address, "
+        "sane:DEVICE, or - for stdin; for a job also @LIST, a text file with one path per line",
+        source="the same as IMAGE",
     )
     add_stream(p)
     p.add_argument("--require-signature", metavar="PUB", help="refuse a bundle not signed by this public key (PEM)")
-    p.add_argument("--latest", action="store_true", help="of a live stream, always the newest frame")
+    p.add_argument("--latest", action="store_true", help="live streams: skip to the newest frame")
     add_saved(p)
     p.add_argument(
-        "--top", type=Number(1, 1_000_000), metavar="K", help="labels an image in JSON (default 5; of boxes all)"
+        "--top", type=Number(1, 1_000_000), metavar="K", help="labels per image in JSON (default 5; boxes: all)"
     )
     p.add_argument(
         "--conf",
         type=Number(0, 1, whole=False),
         metavar="P",
-        help="show what reaches this score (default: stored for each class)",
+        help="confidence threshold (default: the stored operating point of each class)",
     )
     p.add_argument(
         "--iou",
@@ -58,21 +58,21 @@ def add_predict(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument(
         "--labels",
         metavar='"A,B"',
-        help="label each image with the best of these words, without training (bundles that embed images and texts)",
+        help="zero-shot: label each image with the best of these words (embedding bundles)",
     )
-    p.add_argument("--classes", metavar="NAMES", help="show these classes only, names with commas between")
+    p.add_argument("--classes", metavar="NAMES", help="show only these classes, separated by commas")
     p.add_argument(
         "--tile",
         type=Number(32, 100_000),
         metavar="N",
-        help="cut images into tiles of N pixels: small objects, large images",
+        help="cut images into tiles of N pixels, for small objects in large images",
     )
     p.add_argument(
         "--overlap",
         type=Number(0, 0.9, whole=False),
         default=0.2,
         metavar="P",
-        help="share that tiles overlap by (default 0.2)",
+        help="overlap of neighbouring tiles as a fraction (default 0.2)",
     )
     p.add_argument("--test-time-flip", action="store_true", help="horizontal-flip test-time augmentation")
     add_job(p, on=False)
@@ -80,7 +80,11 @@ def add_predict(verb: Callable[[str], argparse.ArgumentParser]) -> None:
 
 def predict(o: argparse.Namespace) -> Result:
     """Predict images, or the frames of a video or stream."""
+    given = given_images(o)
+    refuse_swapped(o.bundle, given, "predict")
+    o.source = given[0]
     if is_job(o):
+        one_source(given, "for a job")
         return predict_job(o)
     from dataclasses import replace
 
@@ -88,7 +92,9 @@ def predict(o: argparse.Namespace) -> Result:
     from eyewright.core.task import task_of
     from eyewright.imaging.sources import is_stream
 
-    streamed = is_stream(o.source)
+    streamed = any(is_stream(text) for text in given)
+    if streamed:
+        one_source(given, "for a video, camera, stream or scanner")
     # The pages of a scanner come by themselves too, and are pictures that have no time.
     moving = streamed and not str(o.source).lower().startswith("sane:")
     saved = saved_names(o, moving)
@@ -111,25 +117,26 @@ def predict(o: argparse.Namespace) -> Result:
             if getattr(o, asked) is not None:
                 noun = task_of(bundle.task_name).words.noun
                 raise UsageError(f"--{asked} is not supported for {noun}", fix="leave it out; pass --out")
+        one_source(given, "for a video model")
         return predict_clips(o, bundle, clip)
     if o.window is not None:
         raise UsageError(f"--window is not supported for {task_of(bundle.task_name).words.noun}", fix="leave it out")
     looked: Iterator[tuple[Any, Prediction, float | None]]
     plain = o.labels is None and not o.test_time_flip and o.tile is None
-    apart = bundle.preparation.reduces or (not {"images", "crops"} & set(saved) and _several(o.source))
+    apart = bundle.preparation.reduces or (not {"images", "crops"} & set(saved) and _several(given))
     if not streamed and plain and bundle.reads_prepared and apart:
-        looked = _predicted_files(o, bundle, findings)
+        looked = _predicted_files(o, bundle, given, findings)
     else:
 
         def each() -> "Iterator[tuple[Any, Prediction, float | None]]":
-            frames = _frames(o, findings) if streamed else _files(o, findings)
+            frames = _frames(o, findings) if streamed else _files(o, given, findings)
             for item, name, image, time_s in frames:
                 yield item, replace(predictor.predict_images([image], **views)[0], source=name, image=image), time_s
 
         looked = each()
     n = 0
     keep = o.json or not moving
-    with PredictionFiles(o, saved, task_of(bundle.task_name), bundle.labels.names, keep=keep) as output:
+    with PredictionFiles(o, given, saved, task_of(bundle.task_name), bundle.labels.names, keep=keep) as output:
         for index, (item, found, time_s) in enumerate(looked):
             prediction = replace(only_classes(found, bundle.task_name, o.classes), index=index)
             row = prediction.to_json(**shown_of)
@@ -154,17 +161,15 @@ def predict(o: argparse.Namespace) -> Result:
     }
 
 
-def _several(source: str) -> bool:
-    """Return whether a source may be more than one file: of one, another process would only start later."""
-    return source != "-" and not Path(source).is_file()
+def _several(given: list[str]) -> bool:
+    """Return whether this may be more than one file: of one, another process would only start later."""
+    return len(given) > 1 or (given[0] != "-" and not Path(given[0]).is_file())
 
 
 def _predicted_files(
-    o: argparse.Namespace, bundle: "Bundle", findings: list[dict[str, Any]]
+    o: argparse.Namespace, bundle: "Bundle", given: list[str], findings: list[dict[str, Any]]
 ) -> Iterator[tuple[Any, "Prediction", float | None]]:
-    from eyewright.imaging.sources import list_sources
-
-    items = list_sources(o.source)
+    items = listed(given)
     for item, found in bundle.predict_files(items, conf=o.conf, iou=o.iou):
         if isinstance(found, UnreadableImageError):
             _left_out(o, item, found, findings, alone=len(items) == 1)
@@ -186,11 +191,13 @@ def _left_out(
     warn(f"left out: {error}")
 
 
-def _files(o: argparse.Namespace, findings: list[dict[str, Any]]) -> Iterator[tuple[Any, str, Any, float | None]]:
+def _files(
+    o: argparse.Namespace, given: list[str], findings: list[dict[str, Any]]
+) -> Iterator[tuple[Any, str, Any, float | None]]:
     from eyewright.imaging.headers import Limits
-    from eyewright.imaging.sources import list_sources, read_files
+    from eyewright.imaging.sources import read_files
 
-    items = list_sources(o.source)
+    items = listed(given)
     # Whoever asks for tiles has large images, and they are this user's own files.
     limits = Limits(pixels=_TILED_PIXELS) if o.tile is not None else None
     for item, found in read_files(items, limits=limits):

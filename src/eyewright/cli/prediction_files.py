@@ -19,6 +19,7 @@ from eyewright.cli.numbers import Number
 from eyewright.cli.prediction_table import PredictionTable
 from eyewright.cli.terminal import plain_stem, stream_stem
 from eyewright.core.errors import OutputError, UsageError, spelling_hint
+from eyewright.core.quoting import quoted
 
 if TYPE_CHECKING:
     from eyewright.core.prediction import Prediction
@@ -33,7 +34,11 @@ _REVIEWED = ("rank", "confidence", "label", "source", "index", "time_s", "image"
 
 def add_saved(p: argparse.ArgumentParser) -> None:
     """Add the options that say what predict writes."""
-    p.add_argument("--out", metavar="DIR", help="write predictions.json and drawn images, or a drawn video, there")
+    p.add_argument(
+        "--out",
+        metavar="DIR",
+        help="write predictions.json and annotated images, or an annotated video, to this folder",
+    )
     p.add_argument(
         "--save",
         metavar="A,B",
@@ -43,7 +48,7 @@ def add_saved(p: argparse.ArgumentParser) -> None:
         "--review",
         type=Number(0, 1, whole=False),
         metavar="P",
-        help="write predictions of a confidence below P to the folder review, sorted by confidence, such as 0.6",
+        help="write predictions with a confidence below P, such as 0.6, to the folder review, lowest first",
     )
 
 
@@ -68,7 +73,7 @@ def saved_names(o: argparse.Namespace, moving: bool) -> tuple[str, ...]:
         raise UsageError("expected what to write in --save, found nothing", fix=f"pass some of {', '.join(SAVED)}")
     if draws(names) and not moving:
         raise UsageError(
-            f"--save video needs a video, camera or stream, found {str(o.source)!r}", fix="pass --save images"
+            f"--save video needs a video, camera or stream, found {quoted(o.source)}", fix="pass --save images"
         )
     return names
 
@@ -82,12 +87,19 @@ class PredictionFiles:
     """
 
     def __init__(
-        self, o: argparse.Namespace, saved: tuple[str, ...], task: "Task", labels: Sequence[str], *, keep: bool
+        self,
+        o: argparse.Namespace,
+        given: Sequence[str],
+        saved: tuple[str, ...],
+        task: "Task",
+        labels: Sequence[str],
+        *,
+        keep: bool,
     ) -> None:
         self._saved, self._keep, self._labels = saved, keep, labels
         self._below: float | None = o.review
         self._folder = None if o.out is None else Path(o.out).resolve()
-        self._stem, self._root = stream_stem(o.source), _root_of(o.source)
+        self._stem, self._root = stream_stem(given[0]), _root_of(given)
         self._open: dict[str, LinesFile] = {}
         self._table, self._cells = PredictionTable(), ""
         self._video: Any = None
@@ -103,7 +115,7 @@ class PredictionFiles:
             assert self._folder is not None
             place = self._folder / _FOLDERS[name]
             if place.is_dir() and any(place.iterdir()):
-                raise OutputError(f"{str(place)!r} is not empty", fix="choose another --out")
+                raise OutputError(f"{quoted(place)} is not empty", fix="choose another --out")
             self.paths[name] = place
         if "crops" in saved:
             from eyewright.data.writers.class_folders import folder_names
@@ -274,9 +286,12 @@ def _encoded(parts: Iterable[str]) -> Iterator[bytes]:
     return (part.encode("utf-8", "surrogateescape") for part in parts)
 
 
-def _root_of(source: Any) -> Path:
-    """Return the folder that images are named from: the given one, or that of a file or of what a glob begins with."""
-    place = Path(str(source)).absolute()
+def _root_of(given: Sequence[str]) -> Path:
+    """Return the folder that images are named from: the given one, or that of a file or of what a glob begins with; of
+    several, the folder that holds them all."""
+    if len(given) > 1:
+        return Path(os.path.commonpath([_root_of([one]) for one in given]))
+    place = Path(given[0]).absolute()
     if place.is_dir():
         return place
     parts = [p for p in (place, *place.parents) if not any(c in str(p) for c in "*?[")]

@@ -21,26 +21,33 @@ def add_reading(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         "--lines",
         metavar="BOXES|auto|whole",
         default="auto",
-        help="a file of x0,y0,x1,y1 a line (or four corners), auto to find them, whole for one line (default auto)",
+        help="a file with x0,y0,x1,y1 (or four corners) per line; auto: detect lines; whole: the image is one "
+        "line (default auto)",
     )
     p.add_argument(
         "--beam", type=Number(1, 1000), metavar="N", help="prefix beam search over N texts (default: greedy)"
     )
-    p.add_argument("--conf", type=_FRACTION, metavar="P", help="least probability of a text that is shown")
-    p.add_argument("--out", metavar="DIR", help="write page.png, page.json and page.txt there")
+    p.add_argument("--conf", type=_FRACTION, metavar="P", help="minimum probability of a text to show it")
+    p.add_argument("--out", metavar="DIR", help="write page.png, page.json and page.txt to this folder")
 
     p = verb("generate-lines")
     p.add_argument("--out", metavar="DIR", required=True, help="where to write lines.csv and images/")
     p.add_argument("-n", type=Number(1, 1_000_000), default=20_000, metavar="N", help="how many lines (default 20,000)")
-    p.add_argument("--alphabet", metavar="FILE", help="a text file; its characters are used")
-    p.add_argument("--texts", metavar="FILE|DATA", help="texts a line, or a dataset of lines, whose texts are followed")
+    p.add_argument("--alphabet", metavar="FILE", help="a text file with the characters to use")
+    p.add_argument(
+        "--texts", metavar="FILE|DATA", help="a file with one text per line, or a dataset of text lines, to imitate"
+    )
     p.add_argument(
         "--fonts", metavar="DIR", action="append", default=[], help="fonts (repeatable; default: the system's)"
     )
+    p.add_argument("--case", metavar="C", default="keep", help="keep, upper or lower: case of the texts")
     p.add_argument(
-        "--case", metavar="C", default="keep", help="keep, or upper or lower: texts are written down in that case"
+        "--wear",
+        type=_FRACTION,
+        default=1.0,
+        metavar="F",
+        help="strength of noise, blur and worn ink, 0 to 1 (default 1)",
     )
-    p.add_argument("--wear", type=_FRACTION, default=1.0, metavar="F", help="noise, blur, worn ink, 0 to 1 (default 1)")
     p.add_argument(
         "--dots", type=_FRACTION, default=0.15, metavar="F", help="fraction of dot-matrix print (default 0.15)"
     )

@@ -63,20 +63,18 @@ def add_job(
     if on:
         p.add_argument("--on", choices=_ENGINES, help="local: a job of shards with worker processes on this machine")
     if plan:
-        p.add_argument("--plan", action="store_true", help="of a job: write the plan to --out, show it and end")
+        p.add_argument("--plan", action="store_true", help="jobs: write the plan to --out, show it and stop")
     if verify:
-        p.add_argument(
-            "--verify", action="store_true", help="of a job: check that each planned image has exactly one row"
-        )
+        p.add_argument("--verify", action="store_true", help="jobs: check that each planned image has exactly one row")
     if resume:
         p.add_argument("--resume", action="store_true", help="continue the job in --out")
     if workers:
-        p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="of a job: processes (default: one a core)")
-    p.add_argument(
-        "--shard-size", type=Number(1, 1_000_000), metavar="N", help="of a job: images a shard (default 512)"
-    )
+        p.add_argument(
+            "--workers", type=Number(1, 1024), metavar="N", help="jobs: number of processes (default: one per core)"
+        )
+    p.add_argument("--shard-size", type=Number(1, 1_000_000), metavar="N", help="jobs: images per shard (default 512)")
     if format:
-        p.add_argument("--format", choices=("jsonl", "parquet"), help="of a job: format of results (default jsonl)")
+        p.add_argument("--format", choices=("jsonl", "parquet"), help="jobs: format of the results (default jsonl)")
 
 
 def is_job(o: argparse.Namespace) -> bool:
@@ -306,7 +304,7 @@ def add_cost(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         "--price", type=Number(0, 1e6, whole=False), metavar="P", help="of a machine and hour, in any currency"
     )
     p.add_argument("--watts", type=Number(0, 1e6, whole=False), metavar="W", help="power of a machine under load")
-    p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="processes (default: one a core)")
+    p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="number of processes (default: one per core)")
     p.add_argument(
         "--seconds", type=Number(1, 3600, whole=False), default=10.0, metavar="S", help="how long to measure (10)"
     )

@@ -21,47 +21,51 @@ _P = Number(0, 1, whole=False)
 def add_search(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     """Add the options of index and search."""
     p = verb("index")
-    p.add_argument("folder", metavar="FOLDER", help="images, and those in folders below it")
-    p.add_argument("--model", metavar="MODEL", required=True, help="hf:FOLDER (CLIP, SigLIP: words too), or a bundle")
-    p.add_argument("--out", metavar="INDEX", required=True, help="the index, such as photos.index")
+    p.add_argument("folder", metavar="FOLDER", help="folder of images, searched recursively")
     p.add_argument(
-        "--update", action="store_true", help="bring an index up to date: new, changed, moved and removed files"
+        "--model", metavar="MODEL", required=True, help="hf:FOLDER (CLIP and SigLIP also search by words), or a bundle"
     )
-    p.add_argument("--resume", action="store_true", help="continue after a run that was killed; the same as --update")
+    p.add_argument("--out", metavar="INDEX", required=True, help="folder of the index, such as photos.index")
+    p.add_argument("--update", action="store_true", help="update an index: new, changed, moved and removed files")
+    p.add_argument("--resume", action="store_true", help="continue an interrupted run; the same as --update")
     p.add_argument(
         "--graph",
         choices=("auto", "always", "never"),
         default="auto",
-        help="approximate search for large indexes, rescored exactly (auto: from 200,000 images on; needs usearch)",
+        help="approximate search for large indexes, rescored exactly (auto: for 200,000 images or more; needs usearch)",
     )
     add_job(p, resume=False, plan=False, verify=False, format=False)
 
     p = verb("search")
-    p.add_argument("index", metavar="INDEX", help="what eyewright index wrote")
-    p.add_argument("query", metavar='"WORDS"|IMAGE', nargs="?", help="what to look for")
+    p.add_argument("index", metavar="INDEX", help="index written by eyewright index")
+    p.add_argument("query", metavar='"WORDS"|IMAGE', nargs="?", help="query: words, or the path of an image")
     p.add_argument("-n", type=Number(1, 100_000), default=20, metavar="N", help="how many hits (default 20)")
-    p.add_argument("--like", action="append", default=[], metavar="IMAGE", help="and like this one (repeatable)")
+    p.add_argument(
+        "--like", action="append", default=[], metavar="IMAGE", help="also similar to this image (repeatable)"
+    )
     p.add_argument(
         "--not",
         action="append",
         default=[],
         dest="unlike",
         metavar='"WORDS"|IMAGE',
-        help="and unlike this",
+        help="but not similar to these words or this image (repeatable)",
     )
     p.add_argument("--max-p", type=_P, metavar="P", help="only hits with a p-value of at most P, such as 0.05")
-    p.add_argument("--folder", metavar="SUB", help="only images below this folder of the indexed one")
-    p.add_argument("--model", metavar="MODEL", help="where the index's model lies now (default: where it lay)")
-    p.add_argument("--exact", action="store_true", help="without the graph of a large index")
+    p.add_argument("--folder", metavar="SUB", help="only images in this subfolder")
+    p.add_argument("--model", metavar="MODEL", help="path of the model, if it has moved since indexing")
+    p.add_argument("--exact", action="store_true", help="exact search, without the graph")
     p.add_argument(
         "--duplicates",
         nargs="?",
         const="pixels",
         choices=("pixels", "embedding"),
-        help="groups of near copies and which to keep: by aligned pixels (default), or by embedding",
+        help="list groups of near-duplicates and which image to keep: by aligned pixels (default) or by embedding",
     )
-    p.add_argument("--min", type=_P, default=0.97, metavar="S", help="of --duplicates: least similarity (default 0.97)")
-    p.add_argument("--labels", metavar='"A,B"', help="label every image with one of these, without training")
+    p.add_argument(
+        "--min", type=_P, default=0.97, metavar="S", help="with --duplicates: minimum similarity (default 0.97)"
+    )
+    p.add_argument("--labels", metavar='"A,B"', help="zero-shot: label every image with one of these")
 
 
 def index(o: argparse.Namespace) -> Result:

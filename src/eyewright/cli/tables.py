@@ -9,7 +9,7 @@ _WIDTH = 80
 
 
 def task_table(tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the lines of a table of what `tasks.table.tasks()` says, a column a task, at most 80 characters wide.
+    """Return the lines of a table of what `tasks.table.tasks()` says, one column per task, at most 80 characters wide.
 
     Where there are more tasks than a line has room for, further tables follow.
     """

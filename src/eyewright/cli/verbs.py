@@ -18,11 +18,13 @@ from eyewright.cli import (
     completion,
     doctoring,
     evaluating,
+    explaining,
     federating,
     field,
     following,
     forgetting,
     generating,
+    listing,
     pictures,
     predicting,
     reading,
@@ -33,7 +35,6 @@ from eyewright.cli import (
 )
 from eyewright.cli.numbers import Fraction, Number
 from eyewright.cli.signing import key_password
-from eyewright.cli.tables import task_table
 from eyewright.cli.terminal import (
     Result,
     finding,
@@ -277,18 +278,6 @@ def _compare(o: argparse.Namespace) -> Result:
     return {"task": found.task, "comparison": found.to_json(), "text": [str(found)], "exit": int(found.better == "a")}
 
 
-def _explain(o: argparse.Namespace) -> Result:
-    from eyewright import lifecycle
-
-    found = lifecycle.explain(o.model, o.images, method=o.method, label=o.label, out=o.out, seed=o.seed or 0)
-    text = [f"{e.source}: {e.said} by {e.method}: {e.verdict}" for e in found]
-    if o.out is None:
-        text.append("pass --out DIR to write the heatmaps")
-    out = {} if o.out is None else {"explanations": Path(o.out).resolve()}
-    task = {"task": found[0].task} if found else {}
-    return {**task, "out": out, "explanations": [e.to_json() for e in found], "text": text}
-
-
 def _export(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
     from eyewright.bundle.policy import parse_policy
@@ -356,32 +345,6 @@ def _convert(o: argparse.Namespace) -> Result:
     return following.convert_tracks(o) if o.task == following.TRACKS else scenes.convert(o)
 
 
-def _models(o: argparse.Namespace) -> Result:
-    from eyewright import lifecycle
-    from eyewright.tasks.table import tasks as all_tasks
-
-    found, tasks = lifecycle.models(), all_tasks()
-    wide = max(map(len, found))
-    text = [*task_table(tasks), "", *(f"{name:{wide}} {about}" for name, about in found.items())]
-    return {"tasks": tasks, "models": found, "text": text}
-
-
-def _formats(o: argparse.Namespace) -> Result:
-    from eyewright import lifecycle
-
-    found = lifecycle.formats()
-    text = [f"{name:16} {about}" for kind in found.values() for name, about in kind.items()]
-    return {"formats": found, "text": text}
-
-
-def _info(o: argparse.Namespace) -> Result:
-    from eyewright import lifecycle
-
-    found = lifecycle.info()
-    text = [f"{name:16} {value}" for part in ("versions", "hardware") for name, value in found[part].items()]
-    return {"info": found, "text": text}
-
-
 def recipe_options(o: argparse.Namespace) -> dict[str, Any]:
     from eyewright.training.recipe import read_recipe
 
@@ -411,156 +374,196 @@ def data_options(o: argparse.Namespace) -> dict[str, Any]:
 
 
 VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
-    "quickstart": (_quickstart, "the whole life cycle on real images that ship inside dependencies", "quickstart"),
-    "run": (_run, "audit, split, train, evaluate, explain, export, verify on your images", "run photos/ --budget 10m"),
+    "quickstart": (
+        _quickstart,
+        "run the whole life cycle on handwritten digits that ship with scikit-learn",
+        "quickstart",
+    ),
+    "run": (
+        _run,
+        "audit, split, train, evaluate, explain, export and verify: folder to bundle",
+        "run photos/ --budget 10m",
+    ),
     "doctor": (
         doctoring.doctor,
-        "audit a dataset: unreadable, duplicate, leaking, misnamed",
+        "find problems in a dataset: unreadable files, duplicates, leaks, wrong labels",
         "doctor photos/ --out audit",
     ),
     "browse": (
         browsing.browse,
-        "look at a dataset in the browser: filter, select, correct labels",
+        "view a dataset in the web browser: filter, select, correct labels",
         "browse photos/ --run runs/classify/photos",
     ),
-    "train": (_train, "train; writes a run folder", "train photos/ --model conv_net --epochs 10"),
-    "harden": (_train, "train against attacks (--step adversarial)", "harden photos/ --eps 8/255 --epochs 20"),
-    "evaluate": (evaluating.evaluate, "a report with intervals", "evaluate photos.bundle test-photos/ --out report"),
-    "compare": (_compare, "is B better than A, beyond chance?", "compare old.bundle runs/classify/new"),
-    "explain": (_explain, "heatmaps with a faithfulness verdict", "explain photos.bundle cat.jpg --out heatmaps"),
+    "train": (_train, "train a model and write a run folder", "train photos/ --model conv_net --epochs 10"),
+    "harden": (
+        _train,
+        "train a model that is robust to attacks (adversarial training)",
+        "harden photos/ --eps 8/255 --epochs 20",
+    ),
+    "evaluate": (
+        evaluating.evaluate,
+        "measure a model on labelled images and write a report",
+        "evaluate photos.bundle test-photos/ --out report",
+    ),
+    "compare": (
+        _compare,
+        "test whether one model is significantly better than another",
+        "compare old.bundle runs/classify/new",
+    ),
+    "explain": (
+        explaining.explain,
+        "explain predictions as heatmaps, each tested for faithfulness",
+        "explain photos.bundle cat.jpg --out heatmaps",
+    ),
     "attack": (
         attacking.attack,
-        "how much accuracy is left when images are changed on purpose",
+        "measure accuracy under adversarial attack",
         "attack runs/classify/photos --eps 2/255,8/255",
     ),
     "audit-privacy": (
         auditing.audit_privacy,
-        "can training images be told from others, and does epsilon hold?",
+        "test whether a model reveals its training images, and whether epsilon holds",
         "audit-privacy runs/classify/photos",
     ),
     "anonymize": (
         anonymizing.anonymize,
-        "hide faces, heads, plates and text in images and videos, and remove metadata",
+        "hide faces, plates and text in images and videos, and remove metadata",
         "anonymize photos/ --find faces,plates --detector faces.bundle --out anonymous",
     ),
     "federate": (
         federating.federate,
-        "train on the images of several clients, which stay where they are (simulated)",
+        "train by federated learning, simulated on one machine",
         "federate photos/ --clients 10 --alpha 0.5 --rounds 20 --strategy median",
     ),
     "forget": (
         forgetting.forget,
-        "train again without some images, and prove that they were not read",
+        "retrain without some images, and prove that they were not used",
         "forget runs/classify/photos cat/3.jpg --out runs/classify/without",
     ),
-    "certify": (attacking.certify, "accuracy that no attack can lower", "certify runs/classify/a --sigma 0.25,0.5"),
+    "certify": (
+        attacking.certify,
+        "certify the accuracy that no attack can lower",
+        "certify runs/classify/a --sigma 0.25,0.5",
+    ),
     "attend": (
         attending.attend,
-        "attention weights of a transformer, per layer and head",
+        "show the attention weights of a transformer, per layer and head",
         "attend hf:./bert-base-uncased 'Hello, my name is John.' --out attention",
     ),
     "index": (
         searching.index,
-        "an index of a folder's images by a model's embeddings",
+        "index a folder of images by embeddings, for search",
         "index photos/ --model hf:./clip-vit-base-patch32 --out photos.index",
     ),
     "search": (
         searching.search,
-        "images by words or by image, near copies, labels without training",
+        "search an index by words or by image; find near-duplicates",
         "search photos.index 'a red car' -n 10",
     ),
     "compress": (
         anywhere.compress,
-        "prune, quantise, distil within a budget of accuracy",
+        "prune, quantise and distil a model within an accuracy budget",
         "compress runs/classify/photos --max-drop accuracy=1% --min-speedup 2",
     ),
-    "export": (_export, "a bundle, after the parity check", "export runs/classify/photos --out photos.bundle"),
+    "export": (
+        _export,
+        "export a run as a bundle, or for another target, with a parity check",
+        "export runs/classify/photos --out photos.bundle",
+    ),
     "bench": (
         anywhere.bench,
-        "what this machine does with a bundle: latency, throughput, memory",
+        "measure latency, throughput and memory of a bundle on this machine",
         "bench photos.bundle --batch 1,8 --out bench",
     ),
-    "verify": (_verify, "check a bundle: digests, tensors, golden pairs", "verify photos.bundle"),
+    "verify": (
+        _verify,
+        "check that a bundle is unchanged and gives the same outputs as at export",
+        "verify photos.bundle",
+    ),
     "predict": (
         predicting.predict,
-        "predict images, videos, cameras, streams, scanners",
-        "predict photos.bundle --source cat.jpg",
+        "predict images, videos, cameras, streams and scanners",
+        "predict photos.bundle cat.jpg",
     ),
     "work": (
         clusters.work,
-        "do shards of a planned job, on any number of machines that share its folder",
+        "process shards of a planned job, on any number of machines with a common folder",
         "work job --workers 4",
     ),
     "cost": (
         scaling.cost,
-        "machines, hours, money and energy to predict many images, from a measured sample",
+        "estimate machines, hours, money and energy of a large job from a sample",
         "cost photos.bundle --source sample/ --images 1e6 --price 0.10 --watts 65",
     ),
     "track": (
         following.track,
-        "follow objects over time: identities, lines, zones",
+        "track objects in a video: identities, line crossings, zone counts",
         "track det.bundle --source street.mp4 --line door=100,300,500,300 --out street",
     ),
     "read": (
         reading.read,
-        "the text of a page: lines found and read",
+        "read the text of a page: find its lines and recognise them",
         "read receipts.bundle receipt.jpg --out page",
     ),
     "generate-lines": (
         reading.generate,
-        "lines of text to learn from, drawn in the fonts that are there",
+        "draw synthetic text lines to train a reader, in the installed fonts",
         "generate-lines --texts receipts/ --case upper -n 20000 --out lines",
     ),
-    "serve": (field.serve, "server and web page for one or many bundles", "serve photos.bundle --port 8000"),
-    "monitor": (field.monitor, "what happened to the served model, and which one is in use", "monitor status"),
+    "serve": (field.serve, "serve bundles over HTTP, with a web page", "serve photos.bundle --port 8000"),
+    "monitor": (
+        field.monitor,
+        "monitor served models: traffic, drift, feedback, retraining, promotion",
+        "monitor status",
+    ),
     "convert": (
         _convert,
-        "write a dataset in another format, saying what is lost",
+        "convert a dataset to another format, and report what the format cannot hold",
         "convert labels/ --to coco --out coco-labels",
     ),
     "import": (
         scenes.import_model,
-        "wrap somebody else's ONNX model as a bundle",
+        "import an existing ONNX model as a bundle",
         "import det.onnx --task detect --labels names.txt --contract yolov8 --out det.bundle",
     ),
     "process": (
         pictures.process,
-        "image processing, any number of files",
+        "apply image-processing steps to any number of files",
         "process scans/ --steps 'deskew | clahe' --out clean",
     ),
     "restore": (
         restoring.restore,
-        "denoise, deblur or enlarge images by a bundle",
+        "denoise, deblur or enlarge images with a trained bundle",
         "restore denoise.bundle scans/ --out clean --map",
     ),
     "inpaint": (
         restoring.inpaint,
-        "fill scratches, boxes or objects from what surrounds them",
+        "fill scratches, boxes or objects from their surroundings",
         "inpaint street.jpg --object person --with det.bundle --out empty.png",
     ),
     "generate": (
         generating.generate,
-        "draw new images by a bundle, marked as generated",
+        "generate new images with a trained bundle, marked as generated",
         "generate digits.bundle -n 64 --class 7 --grid --out new",
     ),
     "segment": (
         pictures.segment,
-        "classical segmentation, measured",
+        "segment an image by classical methods, without a model",
         "segment cells.png --method watershed --out regions",
     ),
     "encode": (
         pictures.encode,
-        "image compression to a measured quality",
+        "compress images to a measured quality",
         "encode photos/ --to auto --target-ssim 0.98 --out small",
     ),
-    "steps": (pictures.steps, "the processing steps there are", "steps --out steps"),
-    "models": (_models, "the networks there are", "models"),
-    "formats": (_formats, "the dataset and image formats that are read", "formats"),
+    "steps": (pictures.steps, "list the image-processing steps", "steps --out steps"),
+    "models": (listing.models, "list the models, and what each task supports", "models"),
+    "formats": (listing.formats, "list the dataset and image formats that can be read", "formats"),
     "completion": (
         completion.completion,
-        "print a script that completes commands and options in a shell",
+        "print a shell completion script",
         "completion bash > ~/.local/share/bash-completion/completions/eyewright",
     ),
-    "info": (_info, "versions and hardware", "info --json"),
+    "info": (listing.info, "show versions and hardware", "info --json"),
 }
 """Every verb: what it calls, what it is, an example."""

@@ -35,6 +35,7 @@ from eyewright.compression.trials import (
 )
 from eyewright.core.errors import CheckpointError, MissingExtraError, RefusedError, UsageError
 from eyewright.core.files import write_bytes, write_json
+from eyewright.core.quoting import quoted
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.learner import learner_of
 from eyewright.training.run import Builder, Run, read_run
@@ -454,7 +455,7 @@ class Search:
         try:
             model = path.read_bytes()
         except OSError as error:
-            raise CheckpointError(f"{str(path)!r} is no longer there", fix="search again in another --out") from error
+            raise CheckpointError(f"{quoted(path)} is no longer there", fix="search again in another --out") from error
         return Precise(model, row.precision, row.method, row.keep)
 
     @property
@@ -531,7 +532,7 @@ class Search:
             return
         if not resume:
             raise UsageError(
-                f"a search is already in {str(self.folder)!r}", fix="choose another --out, or continue with --resume"
+                f"a search is already in {quoted(self.folder)}", fix="choose another --out, or continue with --resume"
             )
         try:
             content = json.loads(self._state.read_text("utf-8"))
@@ -539,7 +540,7 @@ class Search:
             rows = [Row(**{**r, "keep": tuple(r["keep"]), "breaks": ()}) for r in content["rows"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
-                f"the search in {str(self.folder)!r} cannot be read: {error}", fix="search again in another --out"
+                f"the search in {quoted(self.folder)} cannot be read: {error}", fix="search again in another --out"
             ) from error
         if key != self._key():
             raise CheckpointError(

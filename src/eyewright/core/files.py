@@ -35,6 +35,7 @@ from typing import Any
 from eyewright.core.errors import EyewrightError, OutputError, UsageError
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.machine import disk
+from eyewright.core.quoting import quoted
 
 _claims: dict[Path, tuple[int, bool]] = {}
 _claims_lock = threading.Lock()
@@ -70,7 +71,7 @@ def checked_output(path: Path, *, option: str = "--out") -> Iterator[None]:
         reason = reasons.get(error.errno or 0, error.strerror or str(error))
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raised = OutputError(
-            f"cannot write {str(path)!r}: {reason}",
+            f"cannot write {quoted(path)}: {reason}",
             fix="free some space and run again" if full else f"choose another {option}",
             code="disk_full" if full else None,
         )
@@ -363,7 +364,7 @@ def claimed_output(out: Path) -> Iterator[bool]:
 
 def _taken(out: Path) -> UsageError:
     return UsageError(
-        f"another command is writing to {str(out)!r}", fix="wait for it, or choose another --out", code="out_in_use"
+        f"another command is writing to {quoted(out)}", fix="wait for it, or choose another --out", code="out_in_use"
     )
 
 

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from eyewright.core.errors import EyewrightError, InputError
 from eyewright.core.machine import disk
+from eyewright.core.quoting import quoted
 
 _BLOCK = 2**20
 
@@ -21,7 +22,7 @@ def require_path(path: Path, what: str) -> None:
     eyewright.core.errors.InputError: expected a bundle, found nothing at 'nowhere'; check the path
     """
     if not os.path.lexists(path):
-        raise InputError(f"expected {what}, found nothing at {str(path)!r}", fix="check the path", code="not_found")
+        raise InputError(f"expected {what}, found nothing at {quoted(path)}", fix="check the path", code="not_found")
 
 
 def open_regular(
@@ -53,16 +54,16 @@ def open_regular(
         descriptor = disk.open_reading(path, follow=follow)
     except (OSError, ValueError) as met:
         if not follow and os.path.islink(path):
-            raise error(f"expected a regular file at {str(path)!r}, found a link", fix=fix) from None
+            raise error(f"expected a regular file at {quoted(path)}, found a link", fix=fix) from None
         reason = met.strerror if isinstance(met, OSError) and met.strerror else str(met)
-        raise error(f"cannot read {str(path)!r}: {reason}", fix=fix) from met
+        raise error(f"cannot read {quoted(path)}: {reason}", fix=fix) from met
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
-        raise error(f"expected a regular file at {str(path)!r}, found {_kind(found.st_mode)}", fix=fix)
+        raise error(f"expected a regular file at {quoted(path)}, found {_kind(found.st_mode)}", fix=fix)
     if found.st_size > most:
         os.close(descriptor)
-        raise error(f"{str(path)!r} has {found.st_size:,} bytes, more than the {most:,} allowed", fix=fix)
+        raise error(f"{quoted(path)} has {found.st_size:,} bytes, more than the {most:,} allowed", fix=fix)
     return os.fdopen(descriptor, "rb")
 
 
@@ -85,9 +86,9 @@ def read_regular(
             # Not `most`: as many bytes as are asked for are allocated.
             data = file.read(size + 1)
         except OSError as met:
-            raise error(f"cannot read {str(path)!r}: {met.strerror}", fix=fix) from met
+            raise error(f"cannot read {quoted(path)}: {met.strerror}", fix=fix) from met
     if len(data) > size:
-        raise error(f"{str(path)!r} has grown while it was read", fix="try again when it is complete")
+        raise error(f"{quoted(path)} has grown while it was read", fix="try again when it is complete")
     return data
 
 
@@ -114,7 +115,7 @@ def digest_of(
                 digest.update(block)
                 size += len(block)
         except OSError as met:
-            raise error(f"cannot read {str(path)!r}: {met.strerror}", fix=fix) from met
+            raise error(f"cannot read {quoted(path)}: {met.strerror}", fix=fix) from met
     return digest.hexdigest(), size
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.core.errors import UnreadableImageError, UsageError
+from eyewright.core.quoting import quoted
 from eyewright.data.tree import Encoded, FolderTree, Tree
 from eyewright.imaging.clips import StripMaker, contact_sheet, cut_strip, join_strip, read_clip
 from eyewright.imaging.decode import ImageInfo
@@ -109,7 +110,9 @@ class ClipTree:
                 while chunk := file.read(_CHUNK):
                     found.update(chunk)
         except OSError as error:
-            raise UnreadableImageError(f"cannot read {clip.file!r}: {error.strerror}", fix="check the file") from error
+            raise UnreadableImageError(
+                f"cannot read {quoted(clip.file)}: {error.strerror}", fix="check the file"
+            ) from error
         if clip.id != clip.file:
             found.update(clip.id.encode("utf-8", "surrogateescape"))
         return found.hexdigest()
@@ -174,7 +177,7 @@ class ClipTree:
         strip = np.asarray(self._tree.picture(clip.file))
         if strip.shape[0] % clip.strip:
             raise UnreadableImageError(
-                f"{clip.file!r} is no picture of {clip.strip} frames: its height is {strip.shape[0]}",
+                f"{quoted(clip.file)} is no picture of {clip.strip} frames: its height is {strip.shape[0]}",
                 fix="leave it out",
             )
         frames = cut_strip(strip, clip.strip)

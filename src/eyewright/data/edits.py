@@ -15,6 +15,7 @@ import numpy as np
 
 from eyewright.core.errors import DatasetError, EyewrightError, spelling_hint
 from eyewright.core.labels import LabelSpace
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import read_regular
 from eyewright.core.spreadsheets import from_cell, to_cell
 
@@ -152,7 +153,8 @@ def apply_edits(dataset: "Dataset", edits: str | Path | Sequence[Edit]) -> "Data
     held = {s.id for s in dataset.samples}
     if unknown := [e.id for e in own if e.id not in held]:
         raise DatasetError(
-            f"{len(unknown)} of the {len(own)} edits in {file!r} are of images that the data does not hold, such as "
+            f"{len(unknown)} of the {len(own)} edits in {quoted(file)} are of images that the data does not hold, "
+            "such as "
             f"{_shown(unknown[0])!r}",
             fix="pass the data that was browsed, or remove these lines",
         )
@@ -168,7 +170,7 @@ def apply_edits(dataset: "Dataset", edits: str | Path | Sequence[Edit]) -> "Data
         if edit.action == "relabel":
             kept.append(replace(sample, target=_target_of(dataset, edit, file)))
     if not kept:
-        raise DatasetError(f"the edits in {file!r} leave out every image", fix="remove some of them")
+        raise DatasetError(f"the edits in {quoted(file)} leave out every image", fix="remove some of them")
     digest = hashlib.sha256(show_edits(own).encode("utf-8", "surrogateescape")).hexdigest()
     applied = Applied(file, digest, done["relabel"], done["leave_out"], own)
     return _without_emptied(dataset, replace(dataset.with_samples(kept, str(applied)), edits=applied))
@@ -188,7 +190,8 @@ def _check_same(dataset: "Dataset", sample: "Sample", edit: Edit, file: str) -> 
     now = sample.target.cell(dataset.labels.names)
     if now not in (edit.was, edit.label):
         raise DatasetError(
-            f"the edit of {_shown(edit.id)!r} in {file!r} is of the label {_shown(edit.was)!r}, found {_shown(now)!r}",
+            f"the edit of {_shown(edit.id)!r} in {quoted(file)} is of the label {_shown(edit.was)!r}, "
+            f"found {_shown(now)!r}",
             fix="browse the data again, or remove this line",
         )
 
@@ -200,11 +203,11 @@ def _target_of(dataset: "Dataset", edit: Edit, file: str) -> "Target":
         return target
     if not can_relabel(dataset):
         raise DatasetError(
-            f"{file!r} relabels {_shown(edit.id)!r}, whose {dataset.kind} do not fit into one label",
+            f"{quoted(file)} relabels {_shown(edit.id)!r}, whose {dataset.kind} do not fit into one label",
             fix="correct them in the annotations, or leave the image out (leave_out)",
         )
     raise DatasetError(
-        f"{file!r} gives {_shown(edit.id)!r} the label {_shown(edit.label)!r}, which the data does not know",
+        f"{quoted(file)} gives {_shown(edit.id)!r} the label {_shown(edit.label)!r}, which the data does not know",
         fix=spelling_hint(edit.label, names),
     )
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from eyewright.core.errors import DatasetError, UsageError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.quoting import quoted
 from eyewright.core.task import task_names, task_of
 from eyewright.data.account import Account
 from eyewright.data.archives import ARCHIVES
@@ -54,7 +55,7 @@ from eyewright.data.tree import FolderTree, Tree, ZipTree
 
 DATASET_FORMATS = MappingProxyType(
     {
-        "imagefolder": "a folder a class, with or without train/val/test above them",
+        "imagefolder": "one folder per class, with or without train/val/test above them",
         "idx": "MNIST's train-images-idx3-ubyte(.gz) next to train-labels-idx1-ubyte(.gz)",
         "hf-imagefolder": "Hugging Face imagefolder with metadata.csv or metadata.jsonl (file_name, label)",
         "csv": "a CSV of path,label with an optional split and group column",
@@ -181,7 +182,7 @@ def _open_any(path: Path, label_depth: int | None, task: str | None, target: Seq
     if label_depth is not None and label_depth < 1:
         raise DatasetError(f"expected a label depth of 1 or more, found {label_depth}", fix="change --label-depth")
     if not path.exists():
-        raise DatasetError(f"expected a dataset, found nothing at {str(path)!r}", fix="check the path")
+        raise DatasetError(f"expected a dataset, found nothing at {quoted(path)}", fix="check the path")
     tree: Tree
     table = None
     if _is_table_of_clips(path, task):
@@ -203,11 +204,12 @@ def _open_any(path: Path, label_depth: int | None, task: str | None, target: Seq
         tree = FolderTree(path.parent)
     elif path.is_file():
         raise DatasetError(
-            f"expected a folder, a .zip, .tar, .parquet, .csv, .json, .xml, .yaml or idx files, found {path.name!r}",
+            f"expected a folder, a .zip, .tar, .parquet, .csv, .json, .xml, .yaml or idx files, "
+            f"found {quoted(path.name)}",
             fix="pass the folder that holds it",
         )
     elif not path.is_dir():
-        raise DatasetError(f"expected a folder or a file at {str(path)!r}, found something else", fix="check the path")
+        raise DatasetError(f"expected a folder or a file at {quoted(path)}, found something else", fix="check the path")
     else:
         tree = FolderTree(path)
     try:
@@ -245,7 +247,7 @@ def _open_tree(
         return read_clips(tree, names, _usual(LABEL, reads="clip"), table=table)
     if not names:
         raise DatasetError(
-            f"expected images, found an empty folder at {str(path)!r}", fix="put a folder a class into it"
+            f"expected images, found an empty folder at {quoted(path)}", fix="put one folder per class into it"
         )
     if kind is None and holds_line_files(names):
         kind, task = TEXT, _usual(TEXT)
@@ -271,7 +273,7 @@ def _open_tree(
         _refuse_suspects(tree, names, task)
         if task is not None:
             raise DatasetError(
-                f"expected annotations for {task!r} in {str(path)!r} ({', '.join(ANNOTATED_FORMATS)}), found none",
+                f"expected annotations for {task!r} in {quoted(path)} ({', '.join(ANNOTATED_FORMATS)}), found none",
                 fix="see eyewright formats",
             )
     folders = {part for n in names for part in n.lower().split("/")[:-1]}
@@ -294,7 +296,7 @@ def _texts(tree: Tree, names: Sequence[str], path: Path, task: str) -> Dataset:
         found = read_text_files(tree, names, task)
     if found is None:
         raise DatasetError(
-            f"expected the texts of images in {str(path)!r}, found none",
+            f"expected the texts of images in {quoted(path)}, found none",
             fix="list them in a CSV of path,text, or put NAME.gt.txt next to NAME.png",
         )
     return found
@@ -390,7 +392,7 @@ def _from_annotations(path: Path, task: str | None) -> Dataset:
         only = f"{root.resolve().name}/{path.name}"
         found = read_annotated(tree, tree.names(), outlines=_needs_outlines(task), whole=whole, only=only)
     if found is None:
-        raise DatasetError(f"{str(path)!r} is no annotation file that is known", fix="see eyewright formats")
+        raise DatasetError(f"{quoted(path)} is no annotation file that is known", fix="see eyewright formats")
     return _of_found(tree, tree.names(), found, task)
 
 

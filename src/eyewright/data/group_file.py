@@ -11,6 +11,7 @@ from pathlib import Path
 
 from eyewright.core.errors import UsageError
 from eyewright.core.files import write_text
+from eyewright.core.quoting import quoted
 
 _SHOWN = 3
 _LONGEST = 80
@@ -42,7 +43,7 @@ def read_group_file(path: str, names: Sequence[str]) -> tuple[list[str | None], 
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(
-            f"--group-by expects a CSV of path and group, {path!r} cannot be read: {reason}",
+            f"--group-by expects a CSV of path and group, {quoted(path)} cannot be read: {reason}",
             fix="name a file that eyewright doctor --out wrote, or a pattern",
         ) from None
     head = text.partition("\n")[0]
@@ -56,7 +57,8 @@ def read_group_file(path: str, names: Sequence[str]) -> tuple[list[str | None], 
     if not {"path", "group"} <= set(rows.fieldnames):
         found = _shown(", ".join(given)) or "nothing"
         raise UsageError(
-            f"--group-by expects the columns path and group in {path!r}, found {found}", fix="correct its first line"
+            f"--group-by expects the columns path and group in {quoted(path)}, found {found}",
+            fix="correct its first line",
         )
     known = {posixpath.normpath(n) for n in names}
     said: dict[str, str] = {}
@@ -65,17 +67,17 @@ def read_group_file(path: str, names: Sequence[str]) -> tuple[list[str | None], 
             name, group = _as_id((row["path"] or "").strip(), known), (row["group"] or "").strip()
             if said.setdefault(name, group) != group:
                 raise UsageError(
-                    f"{path!r}, line {rows.line_num}: {_shown(name)!r} is in the groups "
+                    f"{quoted(path)}, line {rows.line_num}: {_shown(name)!r} is in the groups "
                     f"{_shown(said[name])!r} and {_shown(group)!r}",
                     fix="keep one of the two lines",
                 )
     except csv.Error as error:
-        raise UsageError(f"{path!r}, line {rows.line_num}: {error}", fix="write it as CSV") from None
+        raise UsageError(f"{quoted(path)}, line {rows.line_num}: {error}", fix="write it as CSV") from None
     keys = [said.get(posixpath.normpath(n)) or None for n in names]
     if not any(keys):
         one = _shown(next(iter(said), "no image"))
         raise UsageError(
-            f"--group-by {path!r} puts none of the {len(names)} images into a group: it names {one!r}, "
+            f"--group-by {quoted(path)} puts none of the {len(names)} images into a group: it names {one!r}, "
             f"the data {names[0]!r}",
             fix="write paths within the dataset, as eyewright doctor --out does",
         )
@@ -83,7 +85,7 @@ def read_group_file(path: str, names: Sequence[str]) -> tuple[list[str | None], 
     if not unknown:
         return keys, ()
     shown = ", ".join(repr(_shown(n)) for n in unknown[:_SHOWN])
-    return keys, (f"{len(unknown)} of the {len(said)} paths in {path!r} are not in the data, such as {shown}",)
+    return keys, (f"{len(unknown)} of the {len(said)} paths in {quoted(path)} are not in the data, such as {shown}",)
 
 
 def _as_id(path: str, known: set[str]) -> str:

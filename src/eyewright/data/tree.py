@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import open_regular, read_regular
 from eyewright.core.walking import is_wanted, walk_files
 from eyewright.data.texts import encoding_of
@@ -175,10 +176,10 @@ class ZipTree:
         try:
             self._zip = zipfile.ZipFile(root)
         except (OSError, zipfile.BadZipFile) as error:
-            raise DatasetError(f"cannot read {str(root)!r} as a zip: {error}", fix="make the archive again") from error
+            raise DatasetError(f"cannot read {quoted(root)} as a zip: {error}", fix="make the archive again") from error
         members = self._zip.infolist()
         if any(m.flag_bits & 1 for m in members):
-            raise DatasetError(f"the zip {root.name!r} is encrypted", fix="unpack it and pass the folder")
+            raise DatasetError(f"the zip {quoted(root.name)} is encrypted", fix="unpack it and pass the folder")
         self._members: dict[str, zipfile.ZipInfo] = {}
         for member in members:
             name = member_name(member.filename)
@@ -188,7 +189,7 @@ class ZipTree:
             # Other tools take the first or the last of them. Of two copies either will do.
             if (same.CRC, same.file_size) != (member.CRC, member.file_size):
                 raise DatasetError(
-                    f"the zip {root.name!r} holds {name!r} twice, with different content",
+                    f"the zip {quoted(root.name)} holds {name!r} twice, with different content",
                     fix="unpack it, keep one of the two, and make the archive again",
                 )
 

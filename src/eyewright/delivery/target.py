@@ -36,6 +36,7 @@ from eyewright.core.files import recover_folder, write_bytes
 from eyewright.core.inputs import Example, Inputs
 from eyewright.core.installed import installed, open_installed
 from eyewright.core.jsonable import dumps_json
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import read_regular
 
 TARGET_FILE = "target.json"
@@ -172,14 +173,14 @@ def _read_content(folder: Path) -> tuple["_Content", dict[str, str], bytes]:
     recover_folder(folder)
     path = folder / TARGET_FILE
     if not path.is_symlink() and not path.exists():
-        raise BundleError(f"expected a target at {str(folder)!r}, found none", fix="check the path")
+        raise BundleError(f"expected a target at {quoted(folder)}, found none", fix="check the path")
     whole = read_regular(path, most=_MOST_BYTES, error=BundleError, fix=_AGAIN)
     try:
         content = json.loads(whole)
         digest = content.pop("digest")
         body = dumps_json(content, indent=1).encode()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BundleError(f"expected a target at {str(folder)!r}, found none that can be read", fix=_AGAIN) from error
+        raise BundleError(f"expected a target at {quoted(folder)}, found none that can be read", fix=_AGAIN) from error
     if content.get("format") != _FORMAT or content.get("format_version") != 1:
         raise BundleError(f"{TARGET_FILE} is of another version", fix="upgrade eyewright", code="bundle_newer")
     if hashlib.sha256(body).hexdigest() != digest:

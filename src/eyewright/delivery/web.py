@@ -18,6 +18,7 @@ from eyewright.bundle.load import Bundle
 from eyewright.bundle.session import open_session
 from eyewright.core.errors import MissingExtraError, RefusedError, UsageError
 from eyewright.core.files import write_bytes, write_json, write_text
+from eyewright.core.quoting import quoted
 from eyewright.core.task import task_of
 
 RUNTIME_VERSION = "1.30.0"
@@ -60,7 +61,7 @@ def write_web(bundle: Bundle, model: bytes, out: Path, *, runtime: Path | None =
         data = (found / name).read_bytes()
         if hashlib.sha256(data).hexdigest() != digest:
             raise RefusedError(
-                f"{str(found / name)!r} is not that of {_PACKAGE}", fix=f"install {_PACKAGE}, or leave --runtime out"
+                f"{quoted(found / name)} is not that of {_PACKAGE}", fix=f"install {_PACKAGE}, or leave --runtime out"
             )
         write_bytes(out / "runtime" / name, data)
     for file in sorted(_PAGE.iterdir()):
@@ -130,7 +131,7 @@ def find_runtime(given: Path | None = None) -> Path:
         found = next((p for p in places if (p / "ort.wasm.min.mjs").is_file()), None)
         if found is None:
             raise MissingExtraError(
-                f"expected onnxruntime-web in {str(given)!r}, found none", fix=f"npm install {_PACKAGE}"
+                f"expected onnxruntime-web in {quoted(given)}, found none", fix=f"npm install {_PACKAGE}"
             )
         return found
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eyewright" / _PACKAGE.replace("@", "-")

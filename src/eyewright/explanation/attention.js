@@ -15,6 +15,11 @@ for (let v = 0; v < 256; v++) {
   const x = (v / 255) * (stops.length - 1), k = Math.min(stops.length - 2, Math.floor(x));
   for (let c = 0; c < 3; c++) table[3 * v + c] = stops[k][c] + (x - k) * (stops[k + 1][c] - stops[k][c]);
 }
+// Whether white text is easier to read on a shade than black: by their contrast in WCAG 2, of which one is then 4.5 or more.
+const isDark = (v) => [0.2126, 0.7152, 0.0722].reduce((sum, weight, k) => {
+  const c = table[3 * v + k] / 255;
+  return sum + weight * (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+}, 0) < 0.18;
 const colour = (v) => `rgb(${table[3 * v]},${table[3 * v + 1]},${table[3 * v + 2]})`;
 $("scale").style.background = `linear-gradient(90deg,${stops.map((s) => `rgb(${s})`).join()})`;
 for (const p of parts) {
@@ -82,8 +87,10 @@ function tokenButton(text, special, v, most, on, click) {
   b.dir = "auto";
   if (v !== null) {
     const relative = Math.round((255 * v) / most);
+    // Shades are fixed, in a dark page too: so is the colour of the text on them.
     b.style.background = colour(relative);
-    if (relative > 150) b.classList.add("dark");
+    b.classList.add("shaded");
+    if (isDark(relative)) b.classList.add("dark");
     b.title = shown(v);
   }
   if (click) b.onclick = click; else b.disabled = true;
@@ -93,7 +100,7 @@ function tokenButton(text, special, v, most, on, click) {
 function drawPicture(p, map) {
   const box = make("div", "picture"), img = make("img"), canvas = make("canvas");
   img.src = p.picture;
-  img.alt = "the image, with what the chosen token looks at";
+  img.alt = "the image, with what the chosen token attends to";
   const before = p.shape[3] - p.grid[0] * p.grid[1], [width, height] = p.size, row = at.token * p.shape[3];
   const scale = Math.min(1, 1280 / Math.max(width, height)), context = canvas.getContext("2d");
   canvas.width = Math.max(1, Math.round(width * scale));
@@ -119,7 +126,7 @@ function drawPicture(p, map) {
   chips.style.marginTop = "10px";
   for (let k = 0; k < before; k++)
     chips.append(tokenButton(p.queries[k], true, map[row + k], 255, k === at.token, () => { at.token = k; draw(); }));
-  $("view").append(box, chips, make("p", "soft small", `Click a patch${before ? " or a token below the image" : ""}. Orange is where it looks; full orange is ${most.toFixed(3)} here.`));
+  $("view").append(box, chips, make("p", "soft small", `Click a patch${before ? " or a token below the image" : ""}. Orange is what it attends to; full orange is ${most.toFixed(3)} here.`));
 }
 function drawTokens(p, map) {
   const columns = p.shape[3], row = at.token * columns, view = $("view");
@@ -134,13 +141,13 @@ function drawTokens(p, map) {
   for (let q = 0; q < p.shape[2]; q++) if (p.self && !(at.hide && p.special[q])) into.push(map[q * columns + at.token]);
   const most = largest(seen), reached = largest(into);
   const looks = make("div", "tokens"), back = make("div", "tokens");
-  view.append(make("h3", "", p.self ? "Click a token: where it looks" : "Where it looks in the source"), looks);
+  view.append(make("h3", "", p.self ? "Click a token: what it attends to" : "What it attends to in the source"), looks);
   p.keys.forEach((t, k) => {
     if (at.hide && p.special[k]) return;
     looks.append(tokenButton(t, p.special[k], map[row + k], most, p.self && k === at.token, p.self ? () => { at.token = k; draw(); } : null));
   });
   if (p.self) {
-    const h = make("h3", "", "Who looks at it");
+    const h = make("h3", "", "What attends to it");
     h.style.marginTop = "18px";
     view.append(h, back);
     p.queries.forEach((t, q) => {
@@ -180,8 +187,8 @@ function draw() {
   for (let k = 0; k < columns; k++) if (keep(k)) row.push([p.keys[k], map[at.token * columns + k]]);
   if (p.self) for (let q = 0; q < p.shape[2]; q++) if (keep(q)) column.push([p.queries[q], map[q * columns + at.token]]);
   const best = (pairs) => pairs.map((x, i) => [x, i]).sort((a, b) => b[0][1] - a[0][1] || a[1] - b[1]).slice(0, 6).map((x) => x[0]);
-  box.append(list("looks most at", best(row)));
-  if (p.self) box.append(list("is looked at most by", best(column)));
+  box.append(list("attends most to", best(row)));
+  if (p.self) box.append(list("is attended to most by", best(column)));
   const m = $("matrix");
   paint(m, map, p.shape[2], columns);
   m.onclick = (e) => {

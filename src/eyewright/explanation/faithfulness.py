@@ -11,6 +11,7 @@ from PIL import Image, ImageFilter
 
 from eyewright.core.notebook import html_card
 from eyewright.core.predictor import Predictor
+from eyewright.core.quoting import quoted
 from eyewright.core.rng import generator
 from eyewright.core.task import Explained
 from eyewright.imaging.clips import contact_sheet
@@ -78,7 +79,7 @@ class Explanation:
     frames: int = 1
 
     def __repr__(self) -> str:
-        where = f" in {self.source!r}" if self.source else ""
+        where = f" in {quoted(self.source)}" if self.source else ""
         return f"<Explanation: {self.said} by {self.method}, {self.verdict}{where}>"
 
     def _repr_html_(self) -> str:

@@ -37,6 +37,7 @@ from eyewright.core.inputs import IMAGE, Example, Inputs, blank_inputs, prepare
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Predictor, decode_everything, inputs_of
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Report
 from eyewright.core.task import Task, task_of
 from eyewright.data.dataset import Dataset
@@ -96,7 +97,7 @@ def export_bundle(
         OutputError: `out` cannot be written, or holds something that is not a bundle.
     """
     if out.exists() and not (out / "bundle.json").is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{str(out)!r} exists and is not a bundle", fix="choose another --out")
+        raise OutputError(f"{quoted(out)} exists and is not a bundle", fix="choose another --out")
     predictor = run.predictor
     labels = run.labels
     robust = robustness_of(run.folder)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError, UnreadableImageError
+from eyewright.core.quoting import quoted
 from eyewright.imaging.decode import ImageInfo
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.sampling import ClipSampling
@@ -130,7 +131,7 @@ class _Reading:
                 video.close()
         except InputError as error:
             raise _unreadable(error) from error
-        raise UnreadableImageError(f"{str(self._path)!r} changed while it was read", fix="read it again")
+        raise UnreadableImageError(f"{quoted(self._path)} changed while it was read", fix="read it again")
 
     def _guessed(self, video: VideoFile) -> list[int]:
         """Return the numbers of the frames that may be chosen if the file is right about itself."""

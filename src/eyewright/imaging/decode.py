@@ -39,6 +39,7 @@ from PIL import Image, UnidentifiedImageError
 
 from eyewright.core.errors import EyewrightError, LimitError, UnreadableImageError
 from eyewright.core.extras import import_extra
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import open_regular
 from eyewright.imaging.capture import Capture, capture_of
 from eyewright.imaging.containers import pnm_size
@@ -422,9 +423,9 @@ def file_bytes(source: str | Path | bytes, limits: Limits) -> bytes:
         try:
             data = b"" if size > limits.bytes else file.read(size + 1)
         except OSError as error:
-            raise UnreadableImageError(f"cannot read {str(path)!r}: {error.strerror}", fix="check the path") from error
+            raise UnreadableImageError(f"cannot read {quoted(path)}: {error.strerror}", fix="check the path") from error
     if (size := max(size, len(data))) > limits.bytes:
-        raise LimitError(f"{str(path)!r} has {size} bytes, over the limit of {limits.bytes}", fix="shrink it")
+        raise LimitError(f"{quoted(path)} has {size} bytes, over the limit of {limits.bytes}", fix="shrink it")
     return data
 
 

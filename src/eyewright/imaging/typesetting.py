@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from eyewright.core.errors import InputError, UsageError
+from eyewright.core.quoting import quoted
 from eyewright.imaging.decode import read_picture
 
 FONT_FOLDERS = (
@@ -47,7 +48,7 @@ def find_fonts(folders: Sequence[str | Path] = ()) -> tuple[Path, ...]:
     """
     for folder in folders:
         if not Path(folder).exists():
-            raise InputError(f"expected a folder of fonts, found nothing at {str(folder)!r}", fix="check --fonts")
+            raise InputError(f"expected a folder of fonts, found nothing at {quoted(folder)}", fix="check --fonts")
     places = [Path(f).expanduser() for f in folders or FONT_FOLDERS]
     if not folders:
         plotting = find_spec("matplotlib")
@@ -226,7 +227,7 @@ def _font(path: Path, size: int) -> Any:
     try:
         return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
     except OSError as error:
-        raise InputError(f"the font {str(path)!r} cannot be read: {error}", fix="remove it from --fonts") from None
+        raise InputError(f"the font {quoted(path)} cannot be read: {error}", fix="remove it from --fonts") from None
 
 
 def _held_by(path: Path, wanted: tuple[str, ...]) -> frozenset[str]:

@@ -21,6 +21,7 @@ from PIL import Image
 from eyewright.core.errors import OutputError, UsageError
 from eyewright.core.files import checked_output
 from eyewright.core.machine import disk
+from eyewright.core.quoting import quoted
 
 _UNKNOWN = b"\x01\xff\xff\xff\xff\xff\xff\xff"
 _CLUSTER_MS = 5_000
@@ -147,7 +148,7 @@ class WebmWriter:
             while view:
                 written = self._file.write(view)
                 if not written:
-                    raise OutputError(f"cannot write {str(self.path)!r}", fix="free some space and run again")
+                    raise OutputError(f"cannot write {quoted(self.path)}", fix="free some space and run again")
                 view = view[written:]
 
     def _patch(self, place: int, data: bytes) -> None:

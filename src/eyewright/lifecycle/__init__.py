@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from eyewright.lifecycle.doctoring import doctor
     from eyewright.lifecycle.duplicates import find_duplicates
     from eyewright.lifecycle.exchange import convert, import_onnx
-    from eyewright.lifecycle.explaining import explain
+    from eyewright.lifecycle.explaining import explain, explain_each
     from eyewright.lifecycle.federating import Federated, federate
     from eyewright.lifecycle.field import (
         challenge,
@@ -61,7 +61,7 @@ _HOMES = {
     "doctoring": ("doctor",),
     "duplicates": ("find_duplicates",),
     "exchange": ("convert", "import_onnx"),
-    "explaining": ("explain",),
+    "explaining": ("explain", "explain_each"),
     "federating": ("Federated", "federate"),
     "field": (
         "challenge", "drift", "feedback_add", "feedback_export", "feedback_import", "feedback_list", "history",
@@ -120,6 +120,7 @@ __all__ = [
     "errors_in",
     "evaluate",
     "explain",
+    "explain_each",
     "export",
     "export_checked",
     "feedback_add",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from eyewright.core.errors import DatasetError, OutputError, UsageError, spelling_hint
 from eyewright.core.files import staged_folder
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding, Metric
 from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset, Sample
@@ -259,14 +260,14 @@ def _check_place(source: Path, out: Path, overwrite: bool) -> None:
         inside, own = out.resolve(), source.resolve()
         if inside == own or own in inside.parents or inside in own.parents:
             raise UsageError(
-                f"the output {str(out)!r} and the input {str(source)!r} lie in one another",
+                f"the output {quoted(out)} and the input {quoted(source)} lie in one another",
                 fix="choose another --out",
                 code="overlap",
             )
     if out.exists() and not out.is_dir():
-        raise OutputError(f"{str(out)!r} is a file", fix="choose another --out")
+        raise OutputError(f"{quoted(out)} is a file", fix="choose another --out")
     if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise OutputError(f"{str(out)!r} is not empty", fix="pass --overwrite, or another --out", code="exists")
+        raise OutputError(f"{quoted(out)} is not empty", fix="pass --overwrite, or another --out", code="exists")
 
 
 def _finders(

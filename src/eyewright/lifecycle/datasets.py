@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eyewright.core.errors import DatasetError, UsageError
+from eyewright.core.quoting import quoted
 from eyewright.data import (
     audit_dataset,
     dataset_fingerprint,
@@ -294,7 +295,7 @@ def data_of_run(owner: "Run", splits: Sequence[str] = ("train", "val", "test")) 
     rows = {r["id"]: r for r in owner.split_rows() if r["split"] in splits}
     path = Path(owner.about["data_path"])
     if not path.exists():
-        raise DatasetError(f"the run's data is no longer at {str(path)!r}", fix="pass the dataset")
+        raise DatasetError(f"the run's data is no longer at {quoted(path)}", fix="pass the dataset")
     dataset = open_dataset(
         path,
         label_depth=label_depth_of(owner.labels),
@@ -331,7 +332,7 @@ def ignored_by(owner: "Run") -> tuple[str, ...]:
 def with_feedback(dataset: "Dataset", folder: Path) -> "Dataset":
     """Return a dataset with the images that retraining added to it, as it wrote them to `folder`, under `FEEDBACK`."""
     if not folder.is_dir():
-        raise DatasetError(f"the run's images from feedback are no longer at {str(folder)!r}", fix="restore them")
+        raise DatasetError(f"the run's images from feedback are no longer at {quoted(folder)}", fix="restore them")
     other = open_dataset(folder, task=dataset.task, ignore=("none",), target=target_of(dataset.task, dataset.labels))
     tree = JoinedTree(dataset.tree, {FEEDBACK: other.tree})
     samples = [*dataset.samples, *(replace(s, id=FEEDBACK + s.id) for s in _in_classes(other, dataset).samples)]

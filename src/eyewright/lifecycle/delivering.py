@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from eyewright.core.errors import MissingExtraError, OutputError, RefusedError, UsageError, spelling_hint
 from eyewright.core.files import checked_output, staged_folder, write_bytes
 from eyewright.core.installed import installed
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import require_path
 from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, part_of_run, silent, target_of
 from eyewright.lifecycle.loading import OF_WEIGHTS, bundle_folder, need_torch, open_kind, sessions_of_weights
@@ -70,10 +71,12 @@ def deliver(
     source = bundle_folder(Path(model))
     require_path(source, "a bundle")
     if not (source / "bundle.json").exists():
-        raise UsageError(f"expected a bundle to take to {to}, found none at {str(model)!r}", fix="export the run first")
+        raise UsageError(
+            f"expected a bundle to take to {to}, found none at {quoted(model)}", fix="export the run first"
+        )
     out = Path(out)
     if out.exists() and not (out / TARGET_FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{str(out)!r} exists and is not a target", fix="choose another --out")
+        raise OutputError(f"{quoted(out)} exists and is not a target", fix="choose another --out")
     bundle = load_bundle(source)
     _, content = read_verified(source)
     digest = bundle_digest(source)
@@ -199,7 +202,7 @@ def bench(
     other = None if against is None else bundle_folder(Path(against))
     if store and (folder / SIGNATURE).exists():
         raise UsageError(
-            f"the bundle at {str(folder)!r} is signed, and --store changes what is signed",
+            f"the bundle at {quoted(folder)} is signed, and --store changes what is signed",
             fix=f"remove {SIGNATURE}, store, and sign it again",
         )
     found = bench_bundle(folder, batches=batches, threads=threads, against=other, seconds=seconds)
@@ -251,7 +254,7 @@ def sign_copy(path: PathLike, out: PathLike, key: PathLike, *, password: bytes |
     if out.resolve() == source.resolve():
         return sign(source, key, password=password)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{str(out)!r} exists and is not empty", fix="choose another --out")
+        raise OutputError(f"{quoted(out)} exists and is not empty", fix="choose another --out")
     with staged_folder(out) as stage, checked_output(out):
         for name in checked_digests(source):
             write_bytes(stage / name, (source / name).read_bytes())

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError, UsageError
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import read_regular
 from eyewright.core.report import Finding
 from eyewright.data.links import find_links
@@ -86,7 +87,9 @@ def _linked(
             continue
         usable[k], few[k] = True, min(info.size_hw) < _SMALL
     if order and not usable.any():
-        raise InputError(f"none of the indexed files can be read below {str(place)!r}", fix="index again with --update")
+        raise InputError(
+            f"none of the indexed files can be read below {quoted(place)}", fix="index again with --update"
+        )
     grey, colours = thumbnails_of(small)
     links = [link for link in find_links(grey, colours, usable, small=few) if link.exact]
     pairs = np.array([(link.i, link.j) for link in links], np.int64).reshape(-1, 2)

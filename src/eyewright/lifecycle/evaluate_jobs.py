@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eyewright.core.errors import DatasetError, RefusedError, UsageError
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Report
 from eyewright.core.task import task_of
 from eyewright.data import Dataset, open_dataset
@@ -64,7 +65,7 @@ def evaluate_as_job(
 
     folder, place = Path(out) / JOB, bundle_folder(Path(bundle))
     if not (place / "bundle.json").exists():
-        raise UsageError(f"expected a bundle to evaluate with --on, found {str(bundle)!r}", fix="export it first")
+        raise UsageError(f"expected a bundle to evaluate with --on, found {quoted(bundle)}", fix="export it first")
     _, _, digest = read_sealed(place)
     done: list[Job] = []
 
@@ -187,7 +188,7 @@ def _items_of(dataset: Dataset) -> Iterator[Item]:
     """
     if not isinstance(dataset.tree, FolderTree):
         raise UsageError(
-            f"expected images in a folder to evaluate with --on, found {str(dataset.root)!r}",
+            f"expected images in a folder to evaluate with --on, found {quoted(dataset.root)}",
             fix="unpack it, or evaluate without --on",
         )
     for sample in dataset.samples:

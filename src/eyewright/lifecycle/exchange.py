@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.core.errors import DatasetError, OutputError, UnreadableImageError, UsageError
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import read_regular
 from eyewright.core.task import task_of
 from eyewright.data import open_dataset
@@ -62,7 +63,7 @@ def convert(
         and Path(out).resolve().is_relative_to(Path(data).resolve())
     ):
         raise OutputError(
-            f"{str(out)!r} lies inside the dataset {str(data)!r}, which would hold its images twice",
+            f"{quoted(out)} lies inside the dataset {quoted(data)}, which would hold its images twice",
             fix="choose another --out",
         )
     if isinstance(data, str | Path):

@@ -27,6 +27,7 @@ import numpy as np
 
 from eyewright.core.errors import BundleError, DatasetError, InputError, UsageError
 from eyewright.core.files import write_json
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.core.rng import generator
 from eyewright.core.task import task_of
@@ -86,7 +87,7 @@ def serve(
     key = None if require_signature is None else read_public_key(require_signature)
     place = None if home is None else Path(home)
     if label_studio_files is not None and not Path(label_studio_files).is_dir():
-        raise UsageError(f"expected a folder, found {str(label_studio_files)!r}", fix="change --label-studio-files")
+        raise UsageError(f"expected a folder, found {quoted(label_studio_files)}", fix="change --label-studio-files")
     # Replaced as a whole: the recorder's thread reads it at any time.
     current: list[dict[str, Model]] = [{}]
 
@@ -517,7 +518,7 @@ def _store(home: "PathLike", log: str | None) -> Any:
 
     address = log or str(Path(home) / "monitor.db")
     if "://" not in address and not Path(address).exists():
-        raise InputError(f"expected a log at {address!r}, found none", fix="check --home, or serve a model first")
+        raise InputError(f"expected a log at {quoted(address)}, found none", fix="check --home, or serve a model first")
     return open_store(address)
 
 

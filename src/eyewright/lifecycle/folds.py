@@ -15,6 +15,7 @@ import numpy as np
 from eyewright.core.errors import CheckpointError, UsageError
 from eyewright.core.files import write_json, write_text
 from eyewright.core.jsonable import to_jsonable
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Metric, Report
 from eyewright.core.task import task_of
 from eyewright.data import audit_dataset, fold_datasets, label_error_rule
@@ -112,7 +113,7 @@ def cross_validate(
         task_of(data.task).require("ensemble")
     folder = Path(out) if out is not None else free_folder(Path("runs") / data.task, f"{data.name}-folds")
     if not resume and (folder / "folds.json").exists():
-        raise UsageError(f"a cross-validation is already in {str(folder)!r}", fix="choose another --out, or --resume")
+        raise UsageError(f"a cross-validation is already in {quoted(folder)}", fix="choose another --out, or --resume")
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 2.0
     if ensemble:
         # The folds are measured on themselves; only the ensemble is measured on the given test part.
@@ -188,7 +189,7 @@ def _check_same(run: "Run", part: "Dataset") -> None:
     known = {(r["id"], r["split"]) for r in run.split_rows()}
     if known != {(s.id, s.split) for s in part.samples}:
         raise CheckpointError(
-            f"the fold in {str(run.folder)!r} was trained on other images", fix="use another --out, or the same data"
+            f"the fold in {quoted(run.folder)} was trained on other images", fix="use another --out, or the same data"
         )
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from eyewright.core.errors import OutputError, RefusedError, UsageError, spelling_hint
 from eyewright.core.files import write_json, write_text
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Metric
 from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset
@@ -129,7 +130,7 @@ def forget(
         )
     place = Path(out)
     if place.exists() and any(place.iterdir()):
-        raise OutputError(f"{str(place)!r} is not empty", fix="choose another --out")
+        raise OutputError(f"{quoted(place)} is not empty", fix="choose another --out")
     whole = data_of_run(owner)
     digests = {r["id"]: r["sha256"] for r in owner.split_rows()}
     gone = _named(owner, whole, images, digests)

@@ -17,6 +17,7 @@ from eyewright.core.files import checked_output, write_bytes
 from eyewright.core.inputs import prepare
 from eyewright.core.predictor import inputs_of
 from eyewright.core.progress import track_progress
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def generate_images(
     sheet = folder / "grid.png" if grid else None
     wanted = [*paths, *([] if sheet is None else [sheet])]
     if not overwrite and (there := next((p for p in wanted if p.exists()), None)) is not None:
-        raise UsageError(f"{str(there)!r} exists", fix="pass --overwrite, or another --out", code="exists")
+        raise UsageError(f"{quoted(there)} exists", fix="pass --overwrite, or another --out", code="exists")
     parts = []
     with track_progress("drawing", n, quiet=quiet) as advance:
         for start in range(0, n, _AT_ONCE):

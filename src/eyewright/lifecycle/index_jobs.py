@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import EyewrightError, InputError, RefusedError, UnreadableImageError, UsageError
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.imaging.sources.files import read_named
 from eyewright.lifecycle.datasets import PathLike, Say, silent
@@ -60,10 +61,10 @@ def index_as_job(
 
     place, root = Path(out), Path(folder)
     if not root.is_dir():
-        raise InputError(f"expected a folder of images, found none at {str(root)!r}", fix="check the path")
+        raise InputError(f"expected a folder of images, found none at {quoted(root)}", fix="check the path")
     if not has_job(place):
         if is_index(place):
-            raise UsageError(f"there is an index at {str(place)!r}", fix="use --update without --on, or another --out")
+            raise UsageError(f"there is an index at {quoted(place)}", fix="use --update without --on, or another --out")
         # What a process has left that was killed while it removed a job that was done.
         shutil.rmtree(place / JOB, ignore_errors=True)
     embedder = open_embedder(model)
@@ -156,7 +157,7 @@ def _added(place: Path, root: Path, ledger: "Ledger") -> "tuple[Index, list[Find
     plan, findings = ledger.plan, list[Finding]()
     index = open_index(place) if is_index(place) else None
     if index is not None and index.about.get("job") != plan.digest:
-        raise UsageError(f"the index at {str(place)!r} is not of the job in it", fix="choose another --out")
+        raise UsageError(f"the index at {quoted(place)} is not of the job in it", fix="choose another --out")
     there, seen = 0 if index is None else int(index.manifest["next_id"]), 0
     vectors: list[NDArray[np.float32]] = []
     rows: list[Row] = []

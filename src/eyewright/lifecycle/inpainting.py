@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import BundleError, UsageError, spelling_hint
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.core.task import task_of
 from eyewright.imaging.decode import read_image
@@ -79,7 +80,7 @@ def inpaint(
     if known is None:
         raise UsageError(f"expected --out as an image file, found {target.name!r}", fix="end it in .png")
     if target.exists() and not overwrite:
-        raise UsageError(f"{str(target)!r} exists", fix="pass --overwrite, or another --out", code="exists")
+        raise UsageError(f"{quoted(target)} exists", fix="pass --overwrite, or another --out", code="exists")
     pixels, alpha = read_layers(Path(image), limits)
     n_objects = 0
     if mask is not None:

@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eyewright.bundle.manifest import bundle_folder
 from eyewright.core.errors import MissingExtraError
-from eyewright.core.files import recover_folder
 
 if TYPE_CHECKING:
     from eyewright.bundle.signature import PublicKey
@@ -62,14 +62,6 @@ def sessions_of_weights() -> dict[str, Any]:
     from eyewright.exporting.program import program_session
 
     return {"torch": program_session, "executorch": executorch_session}
-
-
-def bundle_folder(path: Path) -> Path:
-    """A run folder stands for the bundle inside it."""
-    recover_folder(path)
-    inner = path / "bundle"
-    recover_folder(inner)
-    return inner if not (path / "bundle.json").exists() and (inner / "bundle.json").exists() else path
 
 
 def need_torch() -> None:

@@ -26,6 +26,7 @@ from eyewright.core.errors import CheckpointError, EyewrightError, RefusedError,
 from eyewright.core.files import recover_folder
 from eyewright.core.installed import installed
 from eyewright.core.provenance import describe_machine
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import require_path
 from eyewright.data import DATASET_FORMATS
 from eyewright.data.readers.annotated import installed_readers
@@ -96,7 +97,9 @@ def load_model(model: "Predictor | Run | PathLike") -> "tuple[Any, Run | None]":
             return load_bundle(folder), None
         require_path(folder, "a run or a bundle")
         if not (folder / "run.json").exists():
-            raise CheckpointError(f"expected a run or a bundle, found neither at {str(folder)!r}", fix="check the path")
+            raise CheckpointError(
+                f"expected a run or a bundle, found neither at {quoted(folder)}", fix="check the path"
+            )
         model = load_run(folder)
     run: Any = model
     if hasattr(run, "predictor"):

@@ -18,6 +18,7 @@ from eyewright.core.files import checked_output, staged_folder, write_staged
 from eyewright.core.inputs import prepare
 from eyewright.core.predictor import inputs_of
 from eyewright.core.progress import track_progress
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import read_regular
 from eyewright.core.rng import generator
 from eyewright.core.task import task_of
@@ -175,7 +176,7 @@ def read_boxes(path: Path) -> list[list[float]]:
             return [[float(v) for v in (r.get("quad") or r["box_xyxy"] if isinstance(r, dict) else r)] for r in rows]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise InputError(
-                f"expected a list of boxes in {str(path)!r}, found another form", fix="write [[x0, y0, x1, y1], …]"
+                f"expected a list of boxes in {quoted(path)}, found another form", fix="write [[x0, y0, x1, y1], …]"
             ) from error
     found = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -192,7 +193,7 @@ def read_boxes(path: Path) -> list[list[float]]:
             if number == 1:
                 continue
             raise InputError(
-                f"expected x0,y0,x1,y1 in {str(path)!r} line {number}, found {line[:40]!r}", fix="correct the line"
+                f"expected x0,y0,x1,y1 in {quoted(path)} line {number}, found {line[:40]!r}", fix="correct the line"
             )
         found.append(values[:8] if len(values) == 8 else values[:4])
     return found
@@ -264,7 +265,7 @@ def generate_lines(
     setter = Typesetter(find_fonts(fonts), drawn, LineStyle(wear, dots))
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{str(folder)!r} is not empty", fix="choose another --out")
+        raise OutputError(f"{quoted(folder)} is not empty", fix="choose another --out")
     lacking = [c for c in source.alphabet if c in setter.missing]
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
@@ -311,5 +312,5 @@ def _corpus(path: Path) -> list[str]:
         return [s.marked(Text).written for s in dataset.samples if s.split in (None, "train")]
     texts = [line for line in _content(path).splitlines() if line.strip()]
     if not texts:
-        raise InputError(f"expected a text a line in {str(path)!r}, found none", fix="check --texts")
+        raise InputError(f"expected a text a line in {quoted(path)}, found none", fix="check --texts")
     return texts

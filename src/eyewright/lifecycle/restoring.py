@@ -14,6 +14,7 @@ from eyewright.core.errors import EyewrightError, OutputError, UsageError, spell
 from eyewright.core.extras import import_extra
 from eyewright.core.files import checked_output, write_bytes
 from eyewright.core.progress import track_progress
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.imaging.decode import probe_image, read_clear, read_image
 from eyewright.imaging.encode import CLEAR_FORMATS, DEEP_FORMATS, WRITTEN, encode_image, extension_of
@@ -93,7 +94,7 @@ def restore(
     folder, limits = Path(out), limits or Limits()
     jobs = list(_planned(sources, folder, format))
     if not overwrite and (there := next((o for _, o in jobs if o.exists()), None)) is not None:
-        raise UsageError(f"{str(there)!r} exists", fix="pass --overwrite, or another --out", code="exists")
+        raise UsageError(f"{quoted(there)} exists", fix="pass --overwrite, or another --out", code="exists")
     with checked_output(folder):
         folder.mkdir(parents=True, exist_ok=True)
     files, findings = [], []
@@ -156,7 +157,7 @@ def _planned(sources: Sequence[PathLike], folder: Path, format: str | None) -> I
             if target in taken or target.resolve() == path.resolve():
                 why = "another file becomes" if target in taken else "is the input itself"
                 raise UsageError(
-                    f"{str(path)!r} would become {str(target)!r}, which {why}",
+                    f"{quoted(path)} would become {quoted(target)}, which {why}",
                     fix="choose another --out, or restore folder by folder",
                     code="same_output",
                 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from eyewright.core.errors import DatasetError, InputError, RefusedError, UsageError
+from eyewright.core.quoting import quoted
 from eyewright.data import leak_rule
 from eyewright.data.clip_tree import ClipTree, JoinedClips
 from eyewright.data.grouped import find_groups
@@ -256,7 +257,7 @@ def _as_before(
     for part in ("train", "val", "test"):
         if part not in old.splits:
             raise DatasetError(
-                f"expected {part} images of the model in {str(data)!r}, found none",
+                f"expected {part} images of the model in {quoted(data)}, found none",
                 fix="pass the data that it was trained on",
             )
     return _in_classes_of(old, parent), notes, fresh

@@ -35,6 +35,7 @@ from eyewright.core.errors import (
     UsageError,
 )
 from eyewright.core.inputs import prepare
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import digest_of, require_path
 from eyewright.core.report import Finding
 from eyewright.imaging.headers import FORMATS, Limits
@@ -113,12 +114,12 @@ def index_folder(
 
     place, root = Path(out), Path(folder)
     if not root.is_dir():
-        raise InputError(f"expected a folder of images, found none at {str(root)!r}", fix="check the path")
+        raise InputError(f"expected a folder of images, found none at {quoted(root)}", fix="check the path")
     there = is_index(place)
     if (place / ".job" / "plan" / "plan.json").is_file():
-        raise UsageError(f"the job in {str(place)!r} is not finished", fix="continue it with --on local --resume")
+        raise UsageError(f"the job in {quoted(place)} is not finished", fix="continue it with --on local --resume")
     if there and not update:
-        raise UsageError(f"there is an index at {str(place)!r}", fix="add --update, or choose another --out")
+        raise UsageError(f"there is an index at {quoted(place)}", fix="add --update, or choose another --out")
     # An index of which all images are gone may be brought up to date too.
     files = [Path(p) for p in list_sources(root)] if not there or _any_image(root) else []
     embedder = open_embedder(model)
@@ -384,7 +385,7 @@ def _vector(embedder: Embedder, query: Any) -> NDArray[np.float32]:
 
     if isinstance(query, np.ndarray | Path) or _names_a_file(query):
         if isinstance(query, str | Path) and os.path.isdir(query):
-            raise InputError(f"expected an image, found a folder at {str(query)!r}", fix="pass one image")
+            raise InputError(f"expected an image, found a folder at {quoted(query)}", fix="pass one image")
         frame = next(iter(iter_images(query)))
         (vector,) = unit_vectors(embedder.images([frame.image]))
         return np.asarray(vector)

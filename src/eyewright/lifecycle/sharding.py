@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eyewright.core.errors import DatasetError, UsageError
+from eyewright.core.quoting import quoted
 from eyewright.core.rng import generator
 from eyewright.core.task import task_of
 from eyewright.lifecycle.datasets import scan_of
@@ -77,7 +78,7 @@ def train_shards(
     if recipe.private or plan.step is not None or plan.log is not None:
         raise UsageError("expected --shards without --private, --teacher and --log, found one", fix="leave it out")
     if not plan.resume and (folder / "run.json").exists():
-        raise UsageError(f"a run is already in {str(folder)!r}", fix="choose another --out, or continue with --resume")
+        raise UsageError(f"a run is already in {quoted(folder)}", fix="choose another --out, or continue with --resume")
     place = shard_of(dataset, count, recipe.seed)
     runs = []
     for k in range(count):

@@ -25,6 +25,7 @@ from eyewright.core.errors import BudgetError, DatasetError, InputError, LeakErr
 from eyewright.core.files import write_text
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import inputs_of
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding, Metric, Report
 from eyewright.core.task import task_of
 from eyewright.data import audit_dataset, label_error_rule, leak_rule, open_dataset, refuse_misread
@@ -273,7 +274,7 @@ def _weights_in(place: Path) -> Path:
     for path in (place, place / "model.safetensors", place / "checkpoints" / "best" / "model.safetensors"):
         if path.is_file():
             return path
-    raise InputError(f"expected weights in {str(place)!r}, found none", fix="pass a run, a bundle or its model file")
+    raise InputError(f"expected weights in {quoted(place)}, found none", fix="pass a run, a bundle or its model file")
 
 
 def evaluate(

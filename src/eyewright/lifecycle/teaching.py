@@ -12,6 +12,7 @@ import numpy as np
 from eyewright.core.errors import DatasetError, UsageError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.progress import track_progress
+from eyewright.core.quoting import quoted
 from eyewright.core.task import task_of
 from eyewright.data.dataset import Sample
 from eyewright.data.readers import MaskFile
@@ -88,7 +89,7 @@ def with_unlabelled(
     known = {extension for several in FORMATS.values() for extension in several}
     names = [n for n in tree.names() if Path(n).suffix.lower() in known]
     if not names:
-        raise DatasetError(f"expected images in {str(place)!r}, found none", fix="check --unlabelled")
+        raise DatasetError(f"expected images in {quoted(place)}, found none", fix="check --unlabelled")
     order = teacher.labels.mapping_to(dataset.labels)
     masks = FolderTree(work)
 

@@ -15,6 +15,7 @@ from eyewright.bundle.trust import Known, familiarity_in, sets_in
 from eyewright.core.errors import EyewrightError, RefusedError, UsageError
 from eyewright.core.predictor import Predictor
 from eyewright.core.progress import track_progress
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Metric, Report
 from eyewright.core.rng import generator
 from eyewright.core.task import task_of
@@ -106,7 +107,7 @@ def measure_trust(
         with track_progress("unfamiliar images", len(paths), quiet=quiet) as advance:
             other = _look_at(again, known, _advancing(_opened(again, paths), advance))
         if not len(other.p):
-            raise UsageError(f"expected images in {str(asked.unfamiliar)!r}, found none", fix="change --unfamiliar")
+            raise UsageError(f"expected images in {quoted(asked.unfamiliar)}, found none", fix="change --unfamiliar")
         metrics |= _told_apart(seen, other, groups, seed)
         table["unfamiliar"] = {
             "n": len(other.p),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from eyewright.core.errors import BudgetError, MissingExtraError, RefusedError, UsageError
 from eyewright.core.files import held_lock, write_json
+from eyewright.core.quoting import quoted
 from eyewright.core.task import task_of
 from eyewright.data import label_error_rule, leak_rule
 from eyewright.lifecycle.datasets import PathLike, Say, dataset_of, settled, silent
@@ -196,11 +197,11 @@ def _open_study(folder: Path, *, seed: int, resume: bool, patience_s: float = 5.
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = folder / "study.db"
-    busy = f"another process is at work on the study in {str(folder)!r}"
+    busy = f"another process is at work on the study in {quoted(folder)}"
     with held_lock(folder / ".study.lock", busy=busy, code="study_in_use"):
         if path.exists() and not resume:
             raise UsageError(
-                f"a study is already in {str(folder)!r}", fix="continue with --resume, or choose another --out"
+                f"a study is already in {quoted(folder)}", fix="continue with --resume, or choose another --out"
             )
         try:
             url = URL.create("sqlite", database=str(path.resolve())).render_as_string()
@@ -218,7 +219,7 @@ def _open_study(folder: Path, *, seed: int, resume: bool, patience_s: float = 5.
             )
         except (SQLAlchemyError, KeyError, ValueError) as error:
             raise UsageError(
-                f"the study {str(path)!r} cannot be opened: {str(error).splitlines()[0]}",
+                f"the study {quoted(path)} cannot be opened: {str(error).splitlines()[0]}",
                 fix="wait for who uses it, or choose another --out",
                 code="study_in_use" if "locked" in str(error) else "study_unreadable",
             ) from error

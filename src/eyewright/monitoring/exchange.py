@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from eyewright.core.errors import InputError, UsageError
 from eyewright.core.files import write_text
 from eyewright.core.jsonable import dumps_json
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.core.spreadsheets import from_cell, to_cell
 from eyewright.monitoring.store import Row, Said, Store, feedback_id
@@ -102,14 +103,14 @@ def _plain(content: dict[str, Any]) -> dict[str, Any]:
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise InputError(f"{str(path)!r} is larger than {_MOST_BYTES} bytes", fix="split it")
+            raise InputError(f"{quoted(path)} is larger than {_MOST_BYTES} bytes", fix="split it")
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {str(path)!r}: {error}", fix="check the file") from None
+        raise InputError(f"cannot read {quoted(path)}: {error}", fix="check the file") from None
     if path.suffix.lower() == ".csv":
         reader = csv.DictReader(io.StringIO(text))
         if "prediction_id" not in (reader.fieldnames or ()):
-            raise InputError(f"expected a column prediction_id in {str(path)!r}, found none", fix="name the columns")
+            raise InputError(f"expected a column prediction_id in {quoted(path)}, found none", fix="name the columns")
         for row in reader:
             yield reader.line_num, {str(k): from_cell(v) for k, v in row.items()}
         return
@@ -161,7 +162,7 @@ def export_feedback(store: Store, path: Path, *, model: str | None = None) -> in
     elif path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
         write_text(path, "".join(dumps_json(r) + "\n" for r in rows))
     else:
-        raise UsageError(f"expected a name that ends in .csv or .jsonl, found {path.name!r}", fix="change it")
+        raise UsageError(f"expected a name that ends in .csv or .jsonl, found {quoted(path.name)}", fix="change it")
     return len(rows)
 
 

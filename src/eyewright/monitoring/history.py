@@ -14,6 +14,7 @@ from typing import Any, Literal
 from eyewright.core.errors import RefusedError, UsageError
 from eyewright.core.files import append_line, held_lock
 from eyewright.core.jsonable import dumps_json
+from eyewright.core.quoting import quoted
 
 _log = logging.getLogger("eyewright.monitoring")
 _said: set[tuple[Path, int]] = set()
@@ -81,7 +82,7 @@ class History:
 
     def _changed(self, number: int) -> RefusedError:
         return RefusedError(
-            f"line {number} of {str(self.path)!r} has been changed since it was written", fix="restore it from a copy",
+            f"line {number} of {quoted(self.path)} has been changed since it was written", fix="restore it from a copy",
             code="history_changed",
         )  # fmt: skip
 

@@ -16,6 +16,7 @@ from torch import nn
 from eyewright.core.errors import CheckpointError, MissingExtraError, UsageError
 from eyewright.core.files import write_json
 from eyewright.core.labels import LabelSpace
+from eyewright.core.quoting import quoted
 from eyewright.imaging.preparation import Preparation
 from eyewright.imaging.sampling import ClipSampling
 from eyewright.nets.hub_classifier import HubBody, head_of
@@ -147,7 +148,7 @@ class HubBuilder:
         path = self.folder / "config.json"
         if not os.path.lexists(path):
             raise CheckpointError(
-                f"expected a Hugging Face model in {str(self.folder)!r}, found no config.json", fix="check the path"
+                f"expected a Hugging Face model in {quoted(self.folder)}, found no config.json", fix="check the path"
             )
         check_checkpoint(self.folder, self.name)
         with quiet_transformers() as transformers:
@@ -277,7 +278,9 @@ def hub_builder(name: str, kind: HubKind | None = CLASSIFIERS) -> HubBuilder:
     if Path(where).is_dir():
         return HubBuilder(name, Path(where), kind=kind)
     if where.count("/") != 1 or where.startswith((".", "/", "~")):
-        raise CheckpointError(f"expected a folder or OWNER/MODEL after 'hf:', found {where!r}", fix="check the path")
+        raise CheckpointError(
+            f"expected a folder or OWNER/MODEL after 'hf:', found {quoted(where)}", fix="check the path"
+        )
     return HubBuilder(name, snapshot(where), kind=kind)
 
 

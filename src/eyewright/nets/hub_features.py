@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from eyewright.core.errors import CheckpointError, MissingExtraError
+from eyewright.core.quoting import quoted
 from eyewright.nets.hub_files import check_checkpoint
 from eyewright.nets.hub_library import quiet_transformers, reading
 from eyewright.nets.texts import described
@@ -35,7 +36,7 @@ def hub_features(name: str, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.f
     folder = Path(name.removeprefix("hf:")).expanduser()
     if not (folder / "config.json").is_file():
         raise CheckpointError(
-            f"expected a folder with config.json after 'hf:', found none at {str(folder)!r}", fix="check the path"
+            f"expected a folder with config.json after 'hf:', found none at {quoted(folder)}", fix="check the path"
         )
     if not any(folder.glob("*.safetensors")):
         raise CheckpointError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eyewright.core.errors import CheckpointError
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import open_regular, read_regular
 
 _FIX = "download it again"
@@ -36,7 +37,7 @@ def check_checkpoint(folder: Path, name: str) -> None:
     try:
         entries = sorted(e.path for e in os.scandir(folder))
     except OSError as error:
-        raise CheckpointError(f"cannot read {str(folder)!r}: {error.strerror}", fix="check the path") from None
+        raise CheckpointError(f"cannot read {quoted(folder)}: {error.strerror}", fix="check the path") from None
     for entry in entries:
         path = Path(entry)
         if path.suffix not in _READ or (path.exists() and stat.S_ISDIR(path.stat().st_mode)):
@@ -82,11 +83,11 @@ def _n_tensors(path: Path) -> int:
             ends = [int(v["data_offsets"][1]) for k, v in header.items() if k != "__metadata__"]
         except (ValueError, RecursionError, KeyError, TypeError, IndexError, AttributeError) as error:
             said = " ".join(str(error).split())[:120]
-            raise CheckpointError(f"the checkpoint {str(path)!r} cannot be read: {said}", fix=_FIX) from None
+            raise CheckpointError(f"the checkpoint {quoted(path)} cannot be read: {said}", fix=_FIX) from None
     described = 8 + length + max(ends, default=0)
     if described != size:
         raise CheckpointError(
-            f"the checkpoint {str(path)!r} cannot be read: it has {size:,} bytes, its header describes {described:,}",
+            f"the checkpoint {quoted(path)} cannot be read: it has {size:,} bytes, its header describes {described:,}",
             fix=_FIX,
         )
     return len(ends)
@@ -99,7 +100,7 @@ def _check_parts(folder: Path) -> None:
         names = parts.values() if isinstance(parts, dict) else [None]
         for part in names:
             if not isinstance(part, str) or os.path.basename(part) != part or not (folder / part).is_file():
-                raise CheckpointError(f"{str(path)!r} names weights that are not there: {str(part)[:80]!r}", fix=_FIX)
+                raise CheckpointError(f"{quoted(path)} names weights that are not there: {str(part)[:80]!r}", fix=_FIX)
 
 
 def _check_layers(config: Mapping[str, Any], n_tensors: int, name: str) -> None:

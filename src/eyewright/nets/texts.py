@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from eyewright.core.errors import CheckpointError, InputError, MissingExtraError, UsageError
+from eyewright.core.quoting import quoted
 from eyewright.data.texts import is_text
 from eyewright.imaging.patches import image_tokens
 from eyewright.imaging.preparation import Placement, Preparation
@@ -74,7 +75,7 @@ class Published:
         path = self.folder / "config.json"
         if not os.path.lexists(path):
             raise CheckpointError(
-                f"expected a Hugging Face model in {str(self.folder)!r}, found no config.json", fix="check the path"
+                f"expected a Hugging Face model in {quoted(self.folder)}, found no config.json", fix="check the path"
             )
         if not any(self.folder.glob("*.safetensors")):
             raise CheckpointError(
@@ -470,7 +471,7 @@ def open_published(name: str) -> Published:
     if not folder.is_dir():
         if where.count("/") != 1 or where.startswith((".", "/", "~")):
             raise CheckpointError(
-                f"expected a folder or OWNER/MODEL after 'hf:', found {where!r}", fix="check the path"
+                f"expected a folder or OWNER/MODEL after 'hf:', found {quoted(where)}", fix="check the path"
             )
         folder = snapshot(where, _TEXT_FILES)
     return Published(name, folder)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from eyewright.core.errors import CheckpointError
 from eyewright.core.files import write_bytes
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import read_regular
 
 KEY_FILE = "private.key"
@@ -36,12 +37,12 @@ def secret_of(folder: Path, *, resume: bool, seed: int | None) -> bytes:
     if path.is_file():
         found = read_regular(path, most=_BYTES, error=CheckpointError, fix="train again in another folder")
         if len(found) != _BYTES:
-            raise CheckpointError(f"the secret {str(path)!r} is damaged", fix="train again in another folder")
+            raise CheckpointError(f"the secret {quoted(path)} is damaged", fix="train again in another folder")
         return found
     if resume and any((folder / "checkpoints" / name / "state.safetensors").exists() for name in ("last", "previous")):
         # Other noise in the same steps would be paid for twice, and nobody would know.
         raise CheckpointError(
-            f"expected the run's secret in {str(path)!r}, found none: its noise cannot be repeated",
+            f"expected the run's secret in {quoted(path)}, found none: its noise cannot be repeated",
             fix="train again in another folder",
         )
     found = secrets.token_bytes(_BYTES)

@@ -18,6 +18,7 @@ from eyewright.core.errors import EyewrightError, InputError, UsageError, spelli
 from eyewright.core.extras import raise_if_only_missing
 from eyewright.core.files import write_staged
 from eyewright.core.progress import track_progress
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.core.walking import walk_files
 from eyewright.imaging.decode import file_bytes
@@ -110,7 +111,7 @@ def _listed(source: str | Path) -> tuple[list[tuple[str, Path]], tuple[str, ...]
         media = [n for n in names if posixpath.splitext(n)[1].lower() in _IMAGES | VIDEO_EXTENSIONS]
         if not media:
             raise InputError(
-                f"expected images or videos in {str(source)!r}, found none", fix="check the folder", code="no_images"
+                f"expected images or videos in {quoted(source)}, found none", fix="check the folder", code="no_images"
             )
         return [(n, root / n) for n in media], tuple(sorted(set(names) - set(media)))
     if root.is_file() and root.suffix.lower() in VIDEO_EXTENSIONS:

@@ -22,6 +22,7 @@ from eyewright.core.errors import EyewrightError, InputError, OutputError, Usage
 from eyewright.core.extras import raise_if_only_missing
 from eyewright.core.files import checked_output, write_bytes, write_json
 from eyewright.core.progress import track_progress
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.imaging.encode import DEEP_FORMATS, WRITTEN, encode_image, extension_of
 from eyewright.imaging.headers import FORMATS, Limits
@@ -170,10 +171,10 @@ def _plan(source: str | Path, folder: Path, format: str | None) -> list[_Job]:
         name, kept = target_of(relative, format)
         target = folder / name
         if target.resolve() in inputs:
-            raise UsageError(f"{str(target)!r} is an input", fix="choose another --out", code="overlap")
+            raise UsageError(f"{quoted(target)} is an input", fix="choose another --out", code="overlap")
         if target in seen:
             raise UsageError(
-                f"{str(seen[target])!r} and {str(path)!r} would both become {str(target)!r}",
+                f"{quoted(seen[target])} and {quoted(path)} would both become {quoted(target)}",
                 fix="rename one, or leave --to out",
                 code="same_output",
             )
@@ -188,7 +189,7 @@ def refuse_overlap(source: str | Path, folder: Path) -> None:
     inside, own = folder.resolve(), Path(source).resolve()
     if Path(source).is_dir() and (inside == own or own in inside.parents or inside in own.parents):
         raise UsageError(
-            f"the output {str(folder)!r} and the input {str(source)!r} lie in one another",
+            f"the output {quoted(folder)} and the input {quoted(source)} lie in one another",
             fix="choose another --out",
             code="overlap",
         )
@@ -219,7 +220,7 @@ def _claim(folder: Path, options: dict[str, Any], *, overwrite: bool, resume: bo
     if resume and isinstance(earlier, dict) and earlier != json.loads(json.dumps(options)):
         changed = sorted(k for k in options if earlier.get(k) != options[k])
         raise UsageError(
-            f"{str(folder)!r} was started with other options ({', '.join(changed)})",
+            f"{quoted(folder)} was started with other options ({', '.join(changed)})",
             fix="use the same, or another --out",
             code="other_batch",
         )
@@ -227,12 +228,12 @@ def _claim(folder: Path, options: dict[str, Any], *, overwrite: bool, resume: bo
         existing = next((p for p in planned if p.exists()), None)
         if existing is not None:
             raise UsageError(
-                f"{str(existing)!r} exists",
+                f"{quoted(existing)} exists",
                 fix="pass --resume to continue, --overwrite to replace, or another --out",
                 code="exists",
             )
         if not planned and any(folder.iterdir()):
-            raise UsageError(f"{str(folder)!r} is not empty", fix="pass --overwrite, or another --out", code="exists")
+            raise UsageError(f"{quoted(folder)} is not empty", fix="pass --overwrite, or another --out", code="exists")
     write_json(journal, options)
 
 

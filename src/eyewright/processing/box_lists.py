@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import read_regular
 from eyewright.data.formats import open_dataset
 from eyewright.data.texts import decode_text
@@ -73,7 +74,7 @@ def read_box_list(path: str | Path, *, video: bool = False) -> BoxList:
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"expected boxes, found nothing at {str(path)!r}", fix="check the path", code="not_found")
+        raise InputError(f"expected boxes, found nothing at {quoted(path)}", fix="check the path", code="not_found")
     if video:
         return _of_tracks(path)
     if path.is_dir():
@@ -95,7 +96,7 @@ def _gathered(rows: Iterable[_Row], path: Path) -> BoxList:
         if box is None:
             continue
         if not all(map(math.isfinite, box)):
-            raise InputError(f"expected finite numbers in {str(path)!r}, found {box} for {name!r}", fix=_FIX)
+            raise InputError(f"expected finite numbers in {quoted(path)}, found {box} for {name!r}", fix=_FIX)
         if box[2] <= box[0] or box[3] <= box[1]:
             flat += 1
             continue
@@ -110,7 +111,7 @@ def _of_csv(text: str, path: Path) -> list[_Row]:
     missing = [c for c in ("image", *_COLUMNS) if c not in (reader.fieldnames or ())]
     if missing:
         raise InputError(
-            f"expected the columns image, x0, y0, x1, y1 in {str(path)!r}, found no {', '.join(missing)}", fix=_FIX
+            f"expected the columns image, x0, y0, x1, y1 in {quoted(path)}, found no {', '.join(missing)}", fix=_FIX
         )
     rows: list[_Row] = []
     try:
@@ -122,7 +123,7 @@ def _of_csv(text: str, path: Path) -> list[_Row]:
             x0, y0, x1, y1 = (float(row[c]) for c in _COLUMNS)
             rows.append((row["image"], (x0, y0, x1, y1), row.get("label") or ""))
     except (ValueError, TypeError, csv.Error) as error:
-        raise InputError(f"{str(path)!r}, line {reader.line_num}: expected numbers, found {error}", fix=_FIX) from None
+        raise InputError(f"{quoted(path)}, line {reader.line_num}: expected numbers, found {error}", fix=_FIX) from None
     return rows
 
 
@@ -148,7 +149,7 @@ def _of_json(text: str, path: Path) -> list[_Row]:
         return rows
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"expected COCO JSON or the predictions of boxes in {str(path)!r}, found neither ({error})", fix=_FIX
+            f"expected COCO JSON or the predictions of boxes in {quoted(path)}, found neither ({error})", fix=_FIX
         ) from None
 
 

@@ -28,6 +28,7 @@ from eyewright.core.errors import EyewrightError, UsageError, spelling_hint
 from eyewright.core.extras import raise_if_only_missing
 from eyewright.core.files import write_bytes
 from eyewright.core.progress import track_progress
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.imaging.decode import probe_image, read_encoded, read_image, read_profile
 from eyewright.imaging.encode import encode_image, extension_of
@@ -352,7 +353,7 @@ def _check_names(paths: Sequence[Path], folder: Path, codecs: Sequence[str], *, 
     for path in paths:
         if path.stem in seen:
             raise UsageError(
-                f"{str(seen[path.stem])!r} and {str(path)!r} would both become {path.stem!r}",
+                f"{quoted(seen[path.stem])} and {quoted(path)} would both become {path.stem!r}",
                 fix="encode them into two folders",
                 code="same_output",
             )
@@ -360,9 +361,9 @@ def _check_names(paths: Sequence[Path], folder: Path, codecs: Sequence[str], *, 
         for codec in codecs:
             target = folder / encoded_name(path, codec)
             if target.resolve() in inputs:
-                raise UsageError(f"{str(target)!r} is an input", fix="choose another --out", code="overlap")
+                raise UsageError(f"{quoted(target)} is an input", fix="choose another --out", code="overlap")
             if target.exists() and not overwrite:
-                raise UsageError(f"{str(target)!r} exists", fix="pass --overwrite, or another --out", code="exists")
+                raise UsageError(f"{quoted(target)} exists", fix="pass --overwrite, or another --out", code="exists")
 
 
 def _encode_file(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError, UsageError
 from eyewright.core.files import checked_output, write_bytes, write_json, write_text
+from eyewright.core.quoting import quoted
 from eyewright.imaging.decode import name_unreadable, read_image
 from eyewright.imaging.encode import encode_image
 from eyewright.imaging.segmentation import (
@@ -93,7 +94,7 @@ def segment_file(
         known = _read_labels(Path(truth))
         if known.shape != labels.shape:
             raise InputError(
-                f"{str(truth)!r} is {known.shape[1]}x{known.shape[0]} pixels, "
+                f"{quoted(truth)} is {known.shape[1]}x{known.shape[0]} pixels, "
                 f"the picture {labels.shape[1]}x{labels.shape[0]}",
                 fix="give the label picture that belongs to it",
                 code="truth_size",
@@ -128,7 +129,7 @@ def _write(
     paths = {key: folder / f"{source.stem}-{name}" for key, name in names.items()}
     existing = next((p for p in paths.values() if p.exists()), None)
     if existing is not None and not overwrite:
-        raise UsageError(f"{str(existing)!r} exists", fix="pass --overwrite, or another --out", code="exists")
+        raise UsageError(f"{quoted(existing)} exists", fix="pass --overwrite, or another --out", code="exists")
     if labels.max() > 65_535:
         raise UsageError(f"expected at most 65,535 regions to write, found {labels.max()}", fix="segment more coarsely")
     with checked_output(folder):

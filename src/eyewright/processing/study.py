@@ -18,6 +18,7 @@ from eyewright.core.extras import import_extra
 from eyewright.core.files import write_json, write_text
 from eyewright.core.progress import track_progress
 from eyewright.core.provenance import describe_machine
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.evaluation.charts import Series, line_chart
 from eyewright.evaluation.finishing import finish_page
@@ -39,6 +40,7 @@ _QUALITIES: Mapping[str, Sequence[float]] = {
     "jxl": (10, 30, 50, 65, 75, 82, 88, 93, 97),
     "jpeg2000": (22, 30, 37, 44, 51, 58, 65, 73, 82),
 }
+_LEAST = 32
 _NAMES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jxl": "JPEG XL", "jpeg2000": "JPEG 2000"}
 
 
@@ -82,11 +84,16 @@ def study_folder(
         except EyewrightError as error:
             findings.append(Finding(error.code, error.message, error.fix, str(path), severity="error"))
             continue
-        if min(image.shape[:2]) >= 32:
+        height, width = image.shape[:2]
+        if min(height, width) >= _LEAST:
             pictures.append((path, image))
+            continue
+        message = f"{width}x{height} pixels are too few for the measures, which need {_LEAST} on each side"
+        findings.append(Finding("too_small", message, "leave it out", str(path), severity="warning"))
     if not pictures:
         raise InputError(
-            f"expected pictures of at least 32 pixels a side in {str(source)!r}, found none", fix="check the folder"
+            f"expected pictures of at least {_LEAST} pixels a side in {quoted(source)}, found none",
+            fix="check the folder",
         )
     codecs = [name for name in available_codecs() if not CODECS[name].lossless]
     tasks = [(k, codec, q) for k in range(len(pictures)) for codec in codecs for q in _QUALITIES[codec]]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError
 from eyewright.core.extras import import_extra
+from eyewright.core.quoting import quoted
 
 _SEARCHED = 128
 _BUILT, _LINKS = 128, 16
@@ -52,7 +53,7 @@ def open_graph(path: Path, dim: int, next_id: int, size: int) -> Graph | None:
 
     if os.stat(path).st_size != size:
         raise InputError(
-            f"the index is damaged: {path.name!r} has {os.stat(path).st_size:,} bytes, expected {size:,}",
+            f"the index is damaged: {quoted(path.name)} has {os.stat(path).st_size:,} bytes, expected {size:,}",
             fix="index again",
             code="index_damaged",
         )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError, RefusedError, UsageError
 from eyewright.core.files import claimed_output, write_bytes, write_json
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import read_regular
 from eyewright.retrieval.coding import unit_vectors
 from eyewright.retrieval.exact import Found, search_exact
@@ -417,9 +418,9 @@ def create_index(folder: Path, *, model: str, digest: str, dim: int, about: Mapp
         OutputError: it cannot be written.
     """
     if is_index(folder):
-        raise UsageError(f"there is an index at {str(folder)!r}", fix="add --update, or choose another --out")
+        raise UsageError(f"there is an index at {quoted(folder)}", fix="add --update, or choose another --out")
     if folder.exists() and (not folder.is_dir() or any(n != MANIFEST for n in _visible(folder))):
-        raise UsageError(f"expected a new or empty folder, found {str(folder)!r}", fix="choose another --out")
+        raise UsageError(f"expected a new or empty folder, found {quoted(folder)}", fix="choose another --out")
     manifest = {
         "format": _KIND, "version": _VERSION, "generation": 0, "dim": dim, "model": {"name": model, "digest": digest},
         "about": dict(about or {}), "next_id": 0, "next_segment": 0, "segments": [], "deleted": None, "graph": None,
@@ -460,7 +461,7 @@ def open_index(folder: Path) -> Index:
 
 def _opened(folder: Path, *, verify: bool = False) -> Index:
     if not is_index(folder):
-        raise InputError(f"expected an index at {str(folder)!r}, found none", fix="make one with eyewright index")
+        raise InputError(f"expected an index at {quoted(folder)}, found none", fix="make one with eyewright index")
     manifest = read_manifest(folder)
     dim = int(manifest["dim"])
     segments = [open_segment(folder / "segments" / e["name"], e, dim, verify=verify) for e in manifest["segments"]]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError
 from eyewright.core.files import staged_folder, write_staged
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import digest_of
 from eyewright.retrieval.coding import code_vectors
 from eyewright.retrieval.manifest import damaged
@@ -151,15 +152,15 @@ def open_segment(folder: Path, entry: Mapping[str, Any], dim: int, *, verify: bo
         path, known = folder / name, entry["files"][name]
         size = os.stat(path).st_size
         if size != known["bytes"] or size != math.prod(shape) * np.dtype(kind).itemsize:
-            raise damaged(f"{str(path)!r} has {size:,} bytes, expected {known['bytes']:,}")
+            raise damaged(f"{quoted(path)} has {size:,} bytes, expected {known['bytes']:,}")
         if (verify or size <= _ALWAYS) and _digest(path, size) != known["sha256"]:
-            raise damaged(f"{str(path)!r} is not what was written")
+            raise damaged(f"{quoted(path)} is not what was written")
         found[name] = np.memmap(path, kind, "r", shape=shape).view(np.ndarray) if size else np.empty(shape, kind)
     columns, ids, offsets = np.asarray(found["columns.f32"]), found["ids.i64"], found["offsets.i64"]
     ascending = n == 0 or (ids[0] >= 0 and bool((np.diff(ids) > 0).all()))
     within = offsets[0] == 0 and offsets[-1] == len(found["rows.jsonl"]) and bool((np.diff(offsets) > 0).all())
     if not ascending or not within:
-        raise damaged(f"the ids or rows of {str(folder)!r} are not in order")
+        raise damaged(f"the ids or rows of {quoted(folder)} are not in order")
     return Segment(
         entry["name"], found["vectors.f16"], found["codes.i8"], columns[0], columns[1], float(entry["error"]),
         np.asarray(found["ids.i64"]), found["rows.jsonl"], found["offsets.i64"],

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError
 from eyewright.core.files import write_bytes, write_json
+from eyewright.core.quoting import quoted
 from eyewright.core.rng import generator
 from eyewright.robustness.attacks import ATTACKS, attack_of
 from eyewright.robustness.model import Victim, ask_in_parts, is_right, to_grid
@@ -256,7 +257,7 @@ def _open_work(folder: Path, identity: dict[str, Any], *, resume: bool) -> None:
         if found != wanted:
             keys = sorted(k for k in wanted if not isinstance(found, dict) or found.get(k) != wanted[k])
             raise UsageError(
-                f"the work in {str(folder.parent)!r} differs in: {', '.join(keys)}",
+                f"the work in {quoted(folder.parent)} differs in: {', '.join(keys)}",
                 fix="resume with the same model, data and options, or choose another --out",
             )
         return
@@ -281,4 +282,4 @@ def _read_chunk(path: Path) -> Chunk:
         with np.load(path, allow_pickle=False) as found:
             return Chunk(**{f.name: found[f.name] for f in fields(Chunk)})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{str(path)!r} is damaged", fix="run again without --resume") from error
+        raise UsageError(f"{quoted(path)} is damaged", fix="run again without --resume") from error

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError
 from eyewright.core.files import write_json, write_page
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import read_regular
 from eyewright.core.report import Metric
 from eyewright.core.task import metric_named, task_of
@@ -61,7 +62,7 @@ def certified_in(folder: Path, report: RobustnessReport) -> dict[float, float]:
             return {}
         return {parse_eps(name)[0]: float(m["value"]) for name, m in found["interval_bounds"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{str(place)!r} is damaged: {error}", fix="certify the model again") from error
+        raise InputError(f"{quoted(place)} is damaged: {error}", fix="certify the model again") from error
 
 
 def render_page(

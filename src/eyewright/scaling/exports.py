@@ -18,6 +18,7 @@ import yaml
 
 from eyewright.core.errors import OutputError, UsageError, spelling_hint
 from eyewright.core.files import checked_output, staged_folder, write_text
+from eyewright.core.quoting import quoted
 from eyewright.scaling.plan import Plan, open_plan
 
 _IMAGE = re.compile(r"[a-z0-9][a-zA-Z0-9._/:@-]{0,254}")
@@ -62,7 +63,7 @@ def export_job(folder: str | Path, out: str | Path, *, to: str, target: JobTarge
         raise UsageError(f"unknown target {to!r} of a job", fix=spelling_hint(to, JOB_TARGETS))
     plan, place, chosen = open_plan(Path(folder)), Path(out), target or JobTarget()
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
-        raise OutputError(f"{str(place)!r} exists and is not empty", fix="choose another --out")
+        raise OutputError(f"{quoted(place)} exists and is not empty", fix="choose another --out")
     files = JOB_TARGETS[to](plan, Path(folder).resolve(), chosen)
     with staged_folder(place) as stage, checked_output(place):
         for name, text in files.items():
@@ -74,7 +75,7 @@ def _slurm(plan: Plan, job: Path, target: JobTarget) -> dict[str, str]:
     # A path in a #SBATCH line is not read by a shell: it is written as it is, or not at all.
     if not _PLAIN.fullmatch(str(job)):
         raise UsageError(
-            f"expected a path of letters, digits and ._-/ for Slurm, found {str(job)!r}", fix="move the job"
+            f"expected a path of letters, digits and ._-/ for Slurm, found {quoted(job)}", fix="move the job"
         )
     tasks = min(target.tasks, plan.n_shards)
     work = [*target.program, "work", str(job), "--workers", str(target.cpus)]
@@ -98,7 +99,7 @@ def _kubernetes(plan: Plan, job: Path, target: JobTarget) -> dict[str, str]:
             raise UsageError(f"expected a volume CLAIM:/PATH, found {claim}:{path}", fix="change --volume")
     if not any(job.is_relative_to(path) for path in volumes.values()):
         raise UsageError(
-            f"expected a volume that holds the job {str(job)!r}, found {', '.join(volumes.values()) or 'none'}",
+            f"expected a volume that holds the job {quoted(job)}, found {', '.join(volumes.values()) or 'none'}",
             fix="pass --volume CLAIM:/PATH, with the path that it has here",
         )
     tasks = min(target.tasks, plan.n_shards)

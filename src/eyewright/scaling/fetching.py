@@ -22,6 +22,7 @@ from urllib.parse import quote, unquote
 
 from eyewright.core.errors import InputError, UnreadableImageError
 from eyewright.core.machine.limits import started
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import open_regular, require_path
 from eyewright.data.archives import is_archive, iter_tar, read_parquet, rows_of_parquet
 from eyewright.imaging.headers import FORMATS, Limits
@@ -94,7 +95,7 @@ def list_references(source: str) -> Iterator[Item]:
         [source] if os.path.isfile(source) else sorted(p for p in glob.iglob(source, recursive=True) if is_archive(p))
     )
     if not paths:
-        raise InputError(f"expected files at {source!r}, found none", fix="check the path", code="not_found")
+        raise InputError(f"expected files at {quoted(source)}, found none", fix="check the path", code="not_found")
     for path in paths:
         yield from _inside(os.path.abspath(path))
 
@@ -181,7 +182,7 @@ def _open(place: str) -> _Opened:
         found = os.stat(place)
     except OSError as error:
         raise InputError(
-            f"{place!r} cannot be read: {error.strerror}", fix="check the path", code="not_found"
+            f"{quoted(place)} cannot be read: {error.strerror}", fix="check the path", code="not_found"
         ) from None
     return _Opened(place, found.st_size, found.st_mtime_ns, None)
 
@@ -269,12 +270,12 @@ def _content(item: Item) -> bytes | InputError | None:
         if item.size >= 0 and (now.size, now.mtime_ns) != (item.size, item.mtime_ns):
             return None
         if now.size > Limits().bytes:
-            return InputError(f"{item.path!r} has {now.size:,} bytes, at most {Limits().bytes:,} are read")
+            return InputError(f"{quoted(item.path)} has {now.size:,} bytes, at most {Limits().bytes:,} are read")
         return store.read(item.path)
     except InputError as error:
         return error
     except OSError as error:
-        return InputError(f"{item.path!r} cannot be read: {error.strerror}")
+        return InputError(f"{quoted(item.path)} cannot be read: {error.strerror}")
 
 
 def _archived(items: Sequence[Item]) -> Iterator[bytes | InputError | None]:
@@ -302,7 +303,7 @@ def _archived(items: Sequence[Item]) -> Iterator[bytes | InputError | None]:
                 local.seek(at)
                 yield local.read(item.size)
             except (InputError, OSError) as error:
-                yield error if isinstance(error, InputError) else InputError(f"{item.path!r}: {error.strerror}")
+                yield error if isinstance(error, InputError) else InputError(f"{quoted(item.path)}: {error.strerror}")
 
 
 def _copied(item: Item, data: bytes | InputError | None, number: int, stem: Path) -> "Item | Row":

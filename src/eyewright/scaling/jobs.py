@@ -12,6 +12,7 @@ from eyewright.bundle.verify import read_sealed
 from eyewright.core.errors import RefusedError, UsageError
 from eyewright.core.machine.limits import usable_cores
 from eyewright.core.progress import track_progress
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.scaling.engine import Settings, Totals, run_shards
 from eyewright.scaling.leases import Leases
@@ -193,7 +194,7 @@ def make_plan(
     if has_plan(folder):
         if (folder / "commits").exists() and not resume:
             raise UsageError(
-                f"{str(folder)!r} has a job already",
+                f"{quoted(folder)} has a job already",
                 fix="continue it with --resume, or choose another --out",
                 code="job",
             )
@@ -201,9 +202,9 @@ def make_plan(
         _refuse_other(plan, source, verb, options, digest, shard_size)
         return replace(plan, model=model)
     if resume:
-        raise UsageError(f"there is no job in {str(folder)!r} to continue", fix="leave --resume out", code="job")
+        raise UsageError(f"there is no job in {quoted(folder)} to continue", fix="leave --resume out", code="job")
     if any((folder / name).exists() for name in ("commits", "results", "plan", OUTPUTS)):
-        raise UsageError(f"{str(folder)!r} has files of something else", fix="choose another --out", code="job")
+        raise UsageError(f"{quoted(folder)} has files of something else", fix="choose another --out", code="job")
     return write_plan(
         folder,
         source,
@@ -221,10 +222,10 @@ def _refuse_other(
 ) -> None:
     fix = "use what it was planned with, or choose another --out"
     if plan.verb != verb:
-        raise RefusedError(f"the job in {str(plan.folder)!r} is of {plan.verb}", fix=fix, code="job")
+        raise RefusedError(f"the job in {quoted(plan.folder)} is of {plan.verb}", fix=fix, code="job")
     if plan.model_digest != digest:
         raise RefusedError(
-            f"the job in {str(plan.folder)!r} was planned with the bundle {plan.model_digest[:16]}, this one is "
+            f"the job in {quoted(plan.folder)} was planned with the bundle {plan.model_digest[:16]}, this one is "
             f"{digest[:16]}",
             fix=fix,
             code="job",
@@ -236,7 +237,7 @@ def _refuse_other(
     ):
         if found != expected:
             raise RefusedError(
-                f"the job in {str(plan.folder)!r} was planned with --{name} {expected}, found {found}",
+                f"the job in {quoted(plan.folder)} was planned with --{name} {expected}, found {found}",
                 fix=fix,
                 code="job",
             )

@@ -20,6 +20,7 @@ from eyewright.core.errors import RefusedError
 from eyewright.core.files import checked_output, write_parts
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.once import move_new, write_new
+from eyewright.core.quoting import quoted
 from eyewright.scaling.plan import Plan, Shard
 from eyewright.scaling.rows import Part
 
@@ -120,7 +121,7 @@ class Ledger:
             return None
         except (OSError, ValueError, TypeError):
             raise RefusedError(
-                f"the commit record {str(place)!r} is damaged", fix="remove it and continue with --resume", code="job"
+                f"the commit record {quoted(place)} is damaged", fix="remove it and continue with --resume", code="job"
             ) from None
 
     def recover(self, is_leased: Callable[[int], bool]) -> int:

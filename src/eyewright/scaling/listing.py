@@ -16,6 +16,7 @@ from typing import NamedTuple, TextIO
 
 from eyewright.core.errors import InputError, UsageError
 from eyewright.core.machine.limits import kernel_devices
+from eyewright.core.quoting import quoted
 from eyewright.core.walking import is_wanted
 from eyewright.imaging.headers import FORMATS
 from eyewright.imaging.sources import is_stream
@@ -76,7 +77,7 @@ def list_items(source: str, spill: Path, *, at_once: int = _SORTED) -> Iterator[
 
 def _not_files(source: str) -> UsageError:
     return UsageError(
-        f"expected a folder, a glob or @LIST, found {source!r}", fix="predict videos and streams without --on"
+        f"expected a folder, a glob or @LIST, found {quoted(source)}", fix="predict videos and streams without --on"
     )
 
 
@@ -141,7 +142,8 @@ def _below(root: Path, folder: str, spill: Path, at_once: int, seen: set[tuple[i
         if error.errno in (errno.ENOSPC, errno.EDQUOT) or error.filename != place:
             raise
         raise InputError(
-            f"the folder {place!r} cannot be read: {error.strerror}", fix="change its permissions, or list files: @LIST"
+            f"the folder {quoted(place)} cannot be read: {error.strerror}",
+            fix="change its permissions, or list files: @LIST",
         ) from None
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from eyewright.core.errors import UsageError
 from eyewright.core.files import checked_output
 from eyewright.core.once import sync_path
+from eyewright.core.quoting import quoted
 from eyewright.scaling.ledger import staged_name
 from eyewright.scaling.listing import Item
 from eyewright.scaling.plan import Plan
@@ -40,7 +41,9 @@ def check_outputs(plan: Plan, name_of: Callable[[Item], Path], *, fix: str) -> N
             continue
         if target in seen:
             raise UsageError(
-                f"{seen[target]!r} and {item.path!r} would both become {str(target)!r}", fix=fix, code="same_output"
+                f"{seen[target]!r} and {quoted(item.path)} would both become {quoted(target)}",
+                fix=fix,
+                code="same_output",
             )
         seen[target] = item.path
 

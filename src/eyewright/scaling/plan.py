@@ -16,6 +16,7 @@ from typing import BinaryIO, TypeAlias
 
 from eyewright.core.errors import InputError, RefusedError
 from eyewright.core.files import checked_output, staged_folder
+from eyewright.core.quoting import quoted
 from eyewright.scaling.fetching import holds_references, is_reference, list_references
 from eyewright.scaling.listing import Item, list_items, source_root
 from eyewright.scaling.stores import is_address
@@ -121,7 +122,9 @@ def write_plan(
                 shards.write(line)
                 n_images, n_bytes, n_shards = n_images + shard.images, n_bytes + shard.bytes, n_shards + 1
         if not n_images:
-            raise InputError(f"expected images in {source!r}, found none", fix="check the source", code="no_images")
+            raise InputError(
+                f"expected images in {quoted(source)}, found none", fix="check the source", code="no_images"
+            )
         about = {
             "format": _FORMAT,
             "verb": verb,
@@ -161,13 +164,13 @@ def open_plan(folder: Path, *, check: bool = True) -> Plan:
         written = int(about["format"])
     except FileNotFoundError:
         raise InputError(
-            f"expected the plan of a job in {str(folder)!r}, found none", fix="check --out", code="not_found"
+            f"expected the plan of a job in {quoted(folder)}, found none", fix="check --out", code="not_found"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise _changed(folder, "plan.json") from None
     if written != _FORMAT:
         raise RefusedError(
-            f"the plan in {str(folder)!r} has format {written}, this version reads {_FORMAT}",
+            f"the plan in {quoted(folder)} has format {written}, this version reads {_FORMAT}",
             fix="use the version of Eyewright that wrote it",
             code="job",
         )
@@ -235,5 +238,7 @@ def _digest(about: Mapping[str, object]) -> str:
 
 def _changed(folder: Path, what: str) -> RefusedError:
     return RefusedError(
-        f"{what} of the job in {str(folder)!r} is damaged or was changed", fix="plan again in another --out", code="job"
+        f"{what} of the job in {quoted(folder)} is damaged or was changed",
+        fix="plan again in another --out",
+        code="job",
     )

@@ -27,6 +27,7 @@ from eyewright.core.errors import EyewrightError, UsageError, spelling_hint
 from eyewright.core.extras import import_extra
 from eyewright.core.files import checked_output
 from eyewright.core.jsonable import dumps_json
+from eyewright.core.quoting import quoted
 
 Row: TypeAlias = dict[str, Any]
 """`id` (the image's number in the plan), `source`, `ok`, `error` and `message` (code and reason, None without an
@@ -54,7 +55,7 @@ def error_row(number: int, source: str, code: str, message: str) -> Row:
 
 def changed_row(number: int, source: str) -> Row:
     """Return the row of an image whose file is not the planned one."""
-    return error_row(number, source, "changed", f"{source!r} has changed since it was planned")
+    return error_row(number, source, "changed", f"{quoted(source)} has changed since it was planned")
 
 
 def check_format(name: str) -> None:

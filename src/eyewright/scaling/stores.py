@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from eyewright.core.errors import EyewrightError, InputError, UsageError, spelling_hint
 from eyewright.core.extras import import_extra
+from eyewright.core.quoting import quoted
 
 T = TypeVar("T")
 SCHEMES: Mapping[str, str] = {"s3": "s3", "gs": "stores", "hf": "hf", "memory": "stores"}
@@ -62,7 +63,7 @@ def open_store(address: str, *, wait_s: float = _FIRST_WAIT_S) -> "Store":
             fix="set them in the environment or the store's own files",
         )
     if not place:
-        raise UsageError(f"expected {scheme}://BUCKET/…, found {address!r}", fix="add the bucket")
+        raise UsageError(f"expected {scheme}://BUCKET/…, found {quoted(address)}", fix="add the bucket")
     fsspec = import_extra("fsspec", extra=SCHEMES[scheme], what=f"{scheme}://")
     own = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub"}.get(scheme)
     if own is not None:
@@ -89,7 +90,7 @@ class Store:
         head, _, last = address.rpartition("/")
         if any(c in head for c in _WILD):
             raise UsageError(
-                f"expected a pattern in the last part of an address only, found {address!r}",
+                f"expected a pattern in the last part of an address only, found {quoted(address)}",
                 fix="list a prefix, or pass @LIST",
             )
         if any(c in last for c in _WILD):
@@ -122,7 +123,7 @@ class Store:
         """
         found: bytes = self._tried(lambda: self._files.cat_file(_key(address), start=begin, end=end), address)
         if begin is not None and end is not None and len(found) != end - begin:
-            raise InputError(f"{address!r} ends before byte {end:,}", fix="check the object")
+            raise InputError(f"{quoted(address)} ends before byte {end:,}", fix="check the object")
         return found
 
     def _below(self, address: str, *, deep: bool) -> Iterator[Entry]:
@@ -166,15 +167,17 @@ class Store:
             except EyewrightError:
                 raise
             except FileNotFoundError:
-                raise InputError(f"nothing is at {address!r}", fix="check the address", code="not_found") from None
+                raise InputError(
+                    f"nothing is at {quoted(address)}", fix="check the address", code="not_found"
+                ) from None
             except PermissionError as error:
                 raise InputError(
-                    f"{address!r} cannot be read: {_said(error)}", fix="check the credentials in the environment"
+                    f"{quoted(address)} cannot be read: {_said(error)}", fix="check the credentials in the environment"
                 ) from None
             except Exception as error:  # noqa: BLE001 - each store has errors of its own
                 if not left:
                     raise InputError(
-                        f"{address!r} cannot be read after {_TRIES} tries: {_said(error)}",
+                        f"{quoted(address)} cannot be read after {_TRIES} tries: {_said(error)}",
                         fix="check the store, then continue with --resume",
                     ) from None
                 # Not all workers at once.

@@ -9,6 +9,7 @@ from typing import Any
 
 from eyewright.core.errors import EyewrightError, InputError, RefusedError
 from eyewright.core.jsonable import to_jsonable
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import digest_of
 from eyewright.core.report import Finding
 from eyewright.scaling.ledger import Ledger, Record
@@ -119,8 +120,8 @@ def _wrong_outputs(plan: Plan, part: Path, format: str) -> Iterator[Finding]:
         try:
             digest, _ = digest_of(place, most=_MOST_BYTES)
         except InputError as error:
-            yield Finding("output_missing", f"{source!r}: {error.message}", fix, str(place), severity="error")
+            yield Finding("output_missing", f"{quoted(source)}: {error.message}", fix, str(place), severity="error")
             continue
         if digest != result["sha256"]:
-            said = f"the image that was written for {source!r} is not the one that was written"
+            said = f"the image that was written for {quoted(source)} is not the one that was written"
             yield Finding("output_changed", said, fix, str(place), severity="error")

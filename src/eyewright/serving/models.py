@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eyewright.bundle.inputs import only_image
-from eyewright.bundle.manifest import Manifest
+from eyewright.bundle.manifest import Manifest, bundle_folder
 from eyewright.bundle.policy import check_policy
 from eyewright.bundle.signature import PublicKey
 from eyewright.bundle.verify import signed_manifest
@@ -132,6 +132,7 @@ def _named(given: str | Path) -> tuple[str, Path]:
         name = folder.resolve().name.removesuffix(".bundle")
         if name == "bundle":
             name = folder.resolve().parent.name
+    folder = bundle_folder(folder)
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in name).strip(".-")[:64]
     if not plain or ("=" in text and plain != name and not Path(text).exists()):
         raise UsageError(f"expected a model name of letters, digits, - and _, found {name!r}", fix="change it")

@@ -23,7 +23,7 @@ class Settings:
     reload models need `admin_token` and are refused without one. `hosts` are names a client may call the server by
     in addition to its own address, `origins` web pages of other origins that may call it.
 
-    `workers` processes (0: one a core, at most 8) run models with `threads` threads each. A worker takes up to
+    `workers` processes (0: one per core, at most 8) run models with `threads` threads each. A worker takes up to
     `max_batch` requests at once, and waits up to `max_wait_ms` for more if fewer are there. `queue` requests may wait
     in all, with `pending_bytes` of body; a request ends after `deadline_s`, its header must arrive in `header_s` and
     its body in `body_s`. `scaled_decode` decodes a large JPEG at 1/2, 1/4 or 1/8 as long as no fewer pixels are left

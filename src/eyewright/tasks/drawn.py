@@ -15,6 +15,7 @@ from PIL import Image
 
 from eyewright.core.errors import BundleError, EyewrightError, MissingExtraError
 from eyewright.core.notebook import html_card
+from eyewright.core.quoting import quoted
 from eyewright.imaging.encode import data_uri, write_image
 from eyewright.imaging.overlay import NARROWEST, shrink
 
@@ -64,7 +65,7 @@ class Drawn(ABC):
     source: str
 
     def __repr__(self) -> str:
-        where = f" in {self.source!r}" if self.source else ""
+        where = f" in {quoted(self.source)}" if self.source else ""
         return f"<{type(self).__name__}: {self.line()}{where}>"
 
     def _repr_html_(self) -> str:

@@ -94,7 +94,7 @@ def lay_out(report: Report, pictures: Pictures) -> Page:
     blocks: list[Block] = []
     if pictures.get("grid"):
         shot = Shot([(pictures["grid"], "64 generated images")], [[Span("seeds 0 to 63, classes in turn")]])
-        blocks.append(Gallery("Generated images", "Drawn without choosing.", [shot], "wide"))
+        blocks.append(Gallery("Generated images", "A random sample, not selected.", [shot], "wide"))
     shots = [
         Shot([(p["real"], f"real {p['label']}"), (p["generated"], f"generated {p['label']}")], [[Span(p["label"])]])
         for p in pictures.get("classes", ())
@@ -102,10 +102,10 @@ def lay_out(report: Report, pictures: Pictures) -> Page:
     blocks.append(Gallery("Real and generated", "By class: real left, generated right.", shots, "wide", "No pictures."))
     rows = []
     for item in report.items[:_SHOWN]:
-        told = Cell("copy?" if item["copy"] else "")
+        told = Cell("possible" if item["copy"] else "no")
         numbers = (Cell(f"{item['seed']}", "n"), Cell(f"{item['distance']:.3g}", "n"))
         rows.append([numbers[0], Cell(item["label"]), Cell(item["seen"]), numbers[1], told])
-    header = [Cell("seed", "n"), Cell("asked for"), Cell("seen as"), Cell("distance", "n"), Cell("")]
+    header = [Cell("seed", "n"), Cell("asked for"), Cell("seen as"), Cell("distance", "n"), Cell("copy")]
     limit = report.tables["copy_limit"]
     lead = f"Distances in features; 1% of held-out images are nearer than {limit:.3g}."
     blocks.append(Table("Nearest to a training image", header, rows, lead=lead))

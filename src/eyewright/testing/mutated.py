@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import MissingExtraError, UnreadableImageError
+from eyewright.core.quoting import quoted
 from eyewright.core.rng import generator
 from eyewright.imaging.decode import (
     probe_image,
@@ -57,7 +58,7 @@ def decode_everyway(data: bytes) -> dict[str, str]:
             said[name] = "extra"
         except UnreadableImageError as error:
             if not error.message or "\n" in str(error):
-                raise AssertionError(f"{name}: expected a reason of one line, found {str(error)!r}") from error
+                raise AssertionError(f"{name}: expected a reason of one line, found {quoted(error)}") from error
             said[name] = error.code
         except BaseException as error:
             raise AssertionError(f"{name} let {type(error).__name__} through: {error}") from error

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import BundleError, InputError, UsageError, spelling_hint
 from eyewright.core.extras import import_extra
+from eyewright.core.quoting import quoted
 
 SINGLE_METHODS = MappingProxyType(
     {
@@ -134,7 +135,7 @@ class SingleTracker:
             }  # fmt: skip
             return make[self._method]()
         if not self._model.is_file():
-            raise InputError(f"expected a model at {str(self._model)!r}, found none", fix="check --method onnx:FILE")
+            raise InputError(f"expected a model at {quoted(self._model)}, found none", fix="check --method onnx:FILE")
         parameters = cv2.TrackerVit_Params()
         parameters.net = str(self._model)
         try:
@@ -156,7 +157,7 @@ class SingleTracker:
     def _refused(self, error: Exception) -> BundleError:
         reason = str(error).strip().splitlines()[0][:200]
         return BundleError(
-            f"{str(self._model)!r} cannot be used to track one object: {reason}",
+            f"{quoted(self._model)} cannot be used to track one object: {reason}",
             fix="pass a model in the form of OpenCV's VitTrack: inputs template and search",
         )
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from eyewright.core.errors import CheckpointError
 from eyewright.core.files import checked_output, write_bytes
 from eyewright.core.jsonable import dumps_json
+from eyewright.core.quoting import quoted
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def load_newest(folder: Path) -> tuple[dict[str, Tensor], CheckpointState, str]:
         except CheckpointError as error:
             damage = f"{error.message}; the checkpoint before it is used"
     raise CheckpointError(
-        damage.partition(";")[0] or f"expected a checkpoint in {str(folder)!r}, found none",
+        damage.partition(";")[0] or f"expected a checkpoint in {quoted(folder)}, found none",
         fix="train without --resume",
     )
 
@@ -108,9 +109,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             # Copied: what is mapped keeps the file open, and Windows replaces no such file.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError, ValueError) as error:
-        raise CheckpointError(f"the checkpoint {str(path)!r} cannot be read: {error}", fix="train again") from error
+        raise CheckpointError(f"the checkpoint {quoted(path)} cannot be read: {error}", fix="train again") from error
     if about.get("sha256") != _digest(tensors, about.get("state", "")):
-        raise CheckpointError(f"the checkpoint {str(path)!r} has been changed or damaged", fix="train again")
+        raise CheckpointError(f"the checkpoint {quoted(path)} has been changed or damaged", fix="train again")
     state: dict[str, Any] = json.loads(about["state"])
     return tensors, state
 

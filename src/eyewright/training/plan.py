@@ -102,7 +102,7 @@ class RunPlan:
         weights: those to begin with: a safetensors file of the same net, pruned or not, a run or a bundle.
         preparation: that of another model, where both must see the same pixels; None for one that suits the data.
         start: called with the net that was just built, to put weights into it.
-        workers: processes that decode images; None for one a core.
+        workers: processes that decode images; None for one per core.
         step: what is done with a batch; None for a plain gradient step.
         guard: what keeps training images private; None where they need not be.
         probe: a second validation, whose main metric chooses the epoch; None for the task's own alone.

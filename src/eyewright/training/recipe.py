@@ -23,6 +23,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.files import write_text
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import read_regular
 from eyewright.core.task import task_names, task_of
 from eyewright.training.federated_options import parse_federated
@@ -361,12 +362,12 @@ def read_recipe(path: Path) -> Recipe:
         UsageError: missing, not TOML, or an option that is unknown or out of range.
     """
     if not path.exists():
-        raise UsageError(f"cannot read the recipe {str(path)!r}: there is no such file", fix="check the path")
+        raise UsageError(f"cannot read the recipe {quoted(path)}: there is no such file", fix="check the path")
     content = read_regular(path, most=_LARGEST, error=UsageError, follow=True)
     try:
         data = tomllib.loads(content.decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the recipe {str(path)!r} is not TOML: {error}", fix="fix the line") from error
+        raise UsageError(f"the recipe {quoted(path)} is not TOML: {error}", fix="fix the line") from error
     return Recipe.from_mapping(data)
 
 

@@ -32,6 +32,7 @@ from eyewright.core.files import held_lock
 from eyewright.core.installed import what_was_raised
 from eyewright.core.labels import LabelSpace
 from eyewright.core.notebook import html_card, joined
+from eyewright.core.quoting import quoted
 from eyewright.core.task import task_of
 from eyewright.imaging.preparation import Preparation
 from eyewright.nets.ensemble import ensemble_builder
@@ -67,7 +68,7 @@ class Run:
 
     def __repr__(self) -> str:
         metric, value = self._best
-        return f"<Run {str(self.folder)!r}: {self.recipe.task}, {self.recipe.model_name}, val_{metric} {value:.3f}>"
+        return f"<Run {quoted(self.folder)}: {self.recipe.task}, {self.recipe.model_name}, val_{metric} {value:.3f}>"
 
     def _repr_html_(self) -> str:
         """Return what was trained and how it validates, for notebooks."""
@@ -117,7 +118,7 @@ class Run:
             net.load_state_dict(weights)
         except RuntimeError as error:
             raise CheckpointError(
-                f"the weights in {str(self.folder)!r} do not fit the net", fix="train again"
+                f"the weights in {quoted(self.folder)} do not fit the net", fix="train again"
             ) from error
         return net.eval()
 
@@ -146,12 +147,12 @@ class Run:
                 reader = csv.DictReader(file)
                 rows, columns = tuple(reader), set(reader.fieldnames or ())
         except csv.Error as error:
-            raise CheckpointError(f"{str(path)!r} is damaged: {error}", fix="copy the run again") from None
+            raise CheckpointError(f"{quoted(path)} is damaged: {error}", fix="copy the run again") from None
         if not columns.issuperset(_SPLIT_NEEDED) or any(
             None in row or row[name] is None for row in rows for name in _SPLIT_NEEDED
         ):
             raise CheckpointError(
-                f"{str(path)!r} is damaged: expected the columns {', '.join(_SPLIT_NEEDED)}, found others",
+                f"{quoted(path)} is damaged: expected the columns {', '.join(_SPLIT_NEEDED)}, found others",
                 fix="copy the run again",
             )
         return rows
@@ -167,7 +168,7 @@ class Run:
             with open(path, encoding="utf-8", newline="") as file:
                 return tuple(csv.DictReader(file))
         except (csv.Error, UnicodeDecodeError) as error:
-            raise CheckpointError(f"{str(path)!r} is damaged: {error}", fix="copy the run again") from None
+            raise CheckpointError(f"{quoted(path)} is damaged: {error}", fix="copy the run again") from None
 
 
 class BundledRun(Run):
@@ -227,13 +228,13 @@ def begin_with(net: PixelNet, path: Path) -> None:
     try:
         weights = load(path.read_bytes())
     except (OSError, SafetensorError, ValueError) as error:
-        raise CheckpointError(f"the weights in {str(path)!r} cannot be read: {error}", fix="check the file") from error
+        raise CheckpointError(f"the weights in {quoted(path)} cannot be read: {error}", fix="check the file") from error
     try:
         take_shapes(net, weights)
         net.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(
-            f"the weights in {str(path)!r} are of another net", fix="train with the same model, classes and imgsz"
+            f"the weights in {quoted(path)} are of another net", fix="train with the same model, classes and imgsz"
         ) from error
     net.has_learnt = True
 
@@ -288,11 +289,11 @@ def read_run(folder: Path, build_of: Callable[..., Builder]) -> Run:
     except (OSError, ValueError, KeyError) as error:
         if not (folder / "run.json").exists() and (folder / "bundle.json").exists():
             raise CheckpointError(
-                f"expected a finished run in {str(folder)!r}, found a bundle", fix="pass the run that it was made of"
+                f"expected a finished run in {quoted(folder)}, found a bundle", fix="pass the run that it was made of"
             ) from None
         missing = isinstance(error, FileNotFoundError)
         raise CheckpointError(
-            f"expected a finished run in {str(folder)!r}, found {'none' if missing else f'a damaged one: {error}'}",
+            f"expected a finished run in {quoted(folder)}, found {'none' if missing else f'a damaged one: {error}'}",
             fix="train first, or continue with --resume",
         ) from error
 
@@ -309,12 +310,12 @@ def open_run_folder(folder: Path, *, resume: bool) -> Iterator[Path]:
         # The first of several processes holds the folder for all of them.
         yield folder
         return
-    with held_lock(folder / ".lock", busy=f"another run is writing to {str(folder)!r}", code="run_in_use"):
+    with held_lock(folder / ".lock", busy=f"another run is writing to {quoted(folder)}", code="run_in_use"):
         # A run that was ended before its first checkpoint has nothing to go on from, and nothing to lose.
         begun = any((folder / "checkpoints" / name / "state.safetensors").exists() for name in ("last", "previous"))
         if not resume and (begun or (folder / "run.json").exists()):
             raise UsageError(
-                f"a run is already in {str(folder)!r}", fix="choose another --out, or continue with --resume"
+                f"a run is already in {quoted(folder)}", fix="choose another --out, or continue with --resume"
             )
         # What a killed process was in the middle of writing; the lock says that nobody is any more.
         for litter in (*folder.glob(".*.tmp"), *folder.glob("checkpoints/*/.*.tmp")):

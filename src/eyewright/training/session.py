@@ -19,6 +19,7 @@ from eyewright.core.errors import CheckpointError, UsageError
 from eyewright.core.files import write_bytes, write_json, write_text
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.provenance import describe_machine
+from eyewright.core.quoting import quoted
 from eyewright.core.rng import generator
 from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset
@@ -276,7 +277,7 @@ def _check_same_recipe(folder: Path, recipe: Recipe) -> None:
         return
     if changed := changed_options(begun, recipe):
         raise CheckpointError(
-            f"the run in {str(folder)!r} was started with other options: {'; '.join(changed)}",
+            f"the run in {quoted(folder)} was started with other options: {'; '.join(changed)}",
             fix="resume with the same options, or choose another --out",
         )
 

@@ -24,9 +24,9 @@ from eyewright.data.tree import Tree
 ANNOTATED_FORMATS = MappingProxyType(
     {
         "coco": "COCO JSON: boxes, polygons and run lengths; any category ids",
-        "yolo": "YOLO: a text file an image, data.yaml as Ultralytics and Roboflow write it; boxes and polygons",
-        "voc": "Pascal VOC: an XML file an image, parts by ImageSets/Main",
-        "labelme": "LabelMe: a JSON file an image; rectangles, polygons, circles",
+        "yolo": "YOLO: one text file per image, data.yaml as Ultralytics and Roboflow write it; boxes and polygons",
+        "voc": "Pascal VOC: one XML file per image, parts by ImageSets/Main",
+        "labelme": "LabelMe: one JSON file per image; rectangles, polygons, circles",
         "label-studio": "Label Studio's JSON export: rectangles, polygons, ellipses, brush strokes",
         "cvat": "CVAT's XML 1.1: boxes, polygons, ellipses and masks; tracks by their frames",
         "via": "VGG Image Annotator 1 and 2: JSON or CSV; rectangles, polygons, circles, ellipses",
@@ -34,7 +34,7 @@ ANNOTATED_FORMATS = MappingProxyType(
         "csv-boxes": "a CSV of boxes, as TensorFlow, RetinaNet and Open Images have it, and tables like them",
         "masks": "images/ and masks/ with pictures of class numbers, classes.txt next to them",
         "cityscapes": "Cityscapes: leftImg8bit/ and gtFine/ with labelIds or labelTrainIds",
-        "mot": "MOTChallenge: a folder a sequence with img1/ and gt/gt.txt",
+        "mot": "MOTChallenge: one folder per sequence with img1/ and gt/gt.txt",
     }
 )
 """Formats of detection and segmentation data by name, with what each looks like."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from eyewright.core.errors import DatasetError
+from eyewright.core.quoting import quoted
 from eyewright.data.dataset import SplitName
 from eyewright.data.readers.gathering import Gathered, Size
 from eyewright.data.readers.listing import EXTENSIONS, SPLITS, Found, Images, Row, TextLines, is_coordinate, split_of
@@ -212,13 +213,13 @@ def read_box_tables(tree: Tree, files: Sequence[str], names: Sequence[str], imag
                 raise DatasetError("it has no columns for a box", fix="see eyewright formats")
             found, relative = _read(text, table, gathered, path, codes)
         except DatasetError as error:
-            raise DatasetError(f"{path!r}: {error.message}", fix=error.fix) from None
+            raise DatasetError(f"{quoted(path)}: {error.message}", fix=error.fix) from None
         except csv.Error as error:
-            raise DatasetError(f"{path!r} is not CSV: {error}", fix="export it again") from None
+            raise DatasetError(f"{quoted(path)} is not CSV: {error}", fix="export it again") from None
         if table.label is None:
-            notes.append(f"{path!r} has no column for the class, so all boxes are of one class, {_NO_CLASS!r}")
+            notes.append(f"{quoted(path)} has no column for the class, so all boxes are of one class, {_NO_CLASS!r}")
         if table.how == "single":
-            notes.append(f"boxes of {path!r} are read as x, y, width, height")
+            notes.append(f"boxes of {quoted(path)} are read as x, y, width, height")
         tables.append((path, found, relative))
     for path, found, relative in tables:
         again: list[str] = []

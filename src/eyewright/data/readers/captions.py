@@ -27,8 +27,8 @@ from eyewright.data.tree import Tree
 CAPTION_FORMATS = MappingProxyType(
     {
         "coco-captions": "COCO's captions: JSON with images and annotations of image_id and caption",
-        "flickr": "Flickr's captions: image,caption or image|comment_number|comment, a line a caption",
-        "images": "images without anything said about them, for models that learn from images alone",
+        "flickr": "Flickr's captions: image,caption or image|comment_number|comment, one caption per line",
+        "images": "images without annotations, for self-supervised models",
     }
 )
 """Formats of captions by name, with what each looks like; tables of Hugging Face and CSV have others' names."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from eyewright.core.errors import DatasetError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.data.account import Account, Reason
 from eyewright.data.clip_tree import CLIP_EXTENSIONS, Clip, ClipTree
@@ -84,7 +85,7 @@ def read_clips(tree: Tree, names: Sequence[str], task: str, *, table: str | None
     else:
         rows, form = _from_frames(names), "clips-frames"
     if not rows:
-        first = notes.problems[0].message if notes.problems else f"found none in {str(tree.root)!r}"
+        first = notes.problems[0].message if notes.problems else f"found none in {quoted(tree.root)}"
         raise DatasetError(
             f"expected clips ({', '.join(sorted(CLIP_EXTENSIONS)[:6])}, …) with a class each; {first}",
             fix="sort them into folders named after their class, or pass a CSV of file,class",
@@ -385,7 +386,7 @@ def _from_lists(
         elif number is not None and number not in classes and not (folder and folders_are_classes):
             label = f"class {number}"
         if not label:
-            notes.drop("no class", f"no class for {clip.file!r}", "add its number", path, line)
+            notes.drop("no class", f"no class for {quoted(clip.file)}", "add its number", path, line)
             continue
         rows.append(_Row(clip, label, split, None))
     return rows

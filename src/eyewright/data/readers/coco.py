@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError
+from eyewright.core.quoting import quoted
 from eyewright.data.readers.coco_outlines import box_of, key_point_box, outline_of, shown_outlines
 from eyewright.data.readers.listing import BAD_JSON, LARGEST, Found, Images, Marked, Notes, number, split_of
 from eyewright.data.readers.yolo_lines import named_ids
@@ -174,12 +175,12 @@ def _decode(part: Any, data: bytes, kind: Any, path: str, expected: str) -> Any:
     try:
         return msgspec.json.decode(part if len(memoryview(part)) else b"[]", type=kind)
     except msgspec.ValidationError as error:
-        raise DatasetError(f"{path!r} does not hold {expected}: {json_reason(error)}", fix="correct it") from None
+        raise DatasetError(f"{quoted(path)} does not hold {expected}: {json_reason(error)}", fix="correct it") from None
     except BAD_JSON as error:
         text, line = json_problem(error, data)
         where = f" line {line}" if line is not None else ""
         fix = "save it as UTF-8" if "UTF-8" in text else "export the annotations again"
-        raise DatasetError(f"{path!r}{where} is not JSON: {text}", fix=fix) from None
+        raise DatasetError(f"{quoted(path)}{where} is not JSON: {text}", fix=fix) from None
 
 
 def _key(value: Any) -> Key | None:
@@ -249,12 +250,12 @@ def _categories(part: Any, data: bytes, path: str, reading: _Reading) -> tuple[_
             )
         found.append((key, name))
     if given and not found:
-        raise DatasetError(f"expected {expected} in {path!r}, found none with an id", fix="export it again")
+        raise DatasetError(f"expected {expected} in {quoted(path)}, found none with an id", fix="export it again")
     found.sort(key=lambda c: (isinstance(c[0], str), c[0]))
     ids = _Ids([key for key, _ in found])
     if ids.twice:
         twice = next(iter(ids.twice))
-        raise DatasetError(f"two categories of {path!r} have the id {twice!r}", fix="give each its own id")
+        raise DatasetError(f"two categories of {quoted(path)} have the id {twice!r}", fix="give each its own id")
     names = [name for _, name in found]
     reading.lists[path] = names
     if len(set(names)) < len(names):
@@ -339,7 +340,8 @@ def _loose_rows(part: Any, path: str, where: CocoLines, notes: Notes, *, keep: b
         each = msgspec.json.decode(part if len(memoryview(part)) else b"[]", type=list[msgspec.Raw])
     except BAD_JSON as error:
         raise DatasetError(
-            f"{path!r} does not hold a list of annotations: {json_reason(error)}", fix="write [] if there are none"
+            f"{quoted(path)} does not hold a list of annotations: {json_reason(error)}",
+            fix="write [] if there are none",
         ) from None
     rows: list[_Row] = []
     entries: list[int] = []

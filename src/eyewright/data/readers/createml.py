@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from eyewright.core.errors import DatasetError
+from eyewright.core.quoting import quoted
 from eyewright.data.readers.gathering import Gathered
 from eyewright.data.readers.listing import BAD_JSON, Found, Images, Row, TextLines, number
 from eyewright.data.texts import json_reason
@@ -62,7 +63,9 @@ def read_createml(tree: Tree, files: Sequence[str], images: Images) -> Found:
             each = msgspec.json.decode(data, type=list[msgspec.Raw])
         except BAD_JSON as error:
             reason = json_reason(error)
-            raise DatasetError(f"{path!r} does not hold a list of images: {reason}", fix="export it again") from None
+            raise DatasetError(
+                f"{quoted(path)} does not hold a list of images: {reason}", fix="export it again"
+            ) from None
         start = np.frombuffer(data, np.uint8).ctypes.data
         newlines = np.flatnonzero(np.frombuffer(data, np.uint8) == 10)
         kept: list[tuple[str, list[Row], int]] = []

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import DatasetError
+from eyewright.core.quoting import quoted
 from eyewright.data.readers.gathering import Gathered, Size, rotated
 from eyewright.data.readers.listing import SPLITS, Found, Images, Row, TextLines, number
 from eyewright.data.readers.markup import read_elements
@@ -45,12 +46,13 @@ def read_cvat(tree: Tree, files: Sequence[str], images: Images) -> Found:
         try:
             read_elements(tree.content(path), reading.start, reading.end)
         except DatasetError as error:
-            raise DatasetError(f"{path!r}: {error.message}", fix=error.fix) from None
+            raise DatasetError(f"{quoted(path)}: {error.message}", fix=error.fix) from None
         reading.finish()
         gathered.listed += [n for n in reading.names if n not in gathered.listed]
         if reading.tracks:
             notes.append(
-                f"{path!r} has {reading.tracks} track{'s' * (reading.tracks != 1)}; identities over time are not kept"
+                f"{quoted(path)} has {reading.tracks} track{'s' * (reading.tracks != 1)}; "
+                "identities over time are not kept"
             )
     return gathered.found(files, notes=notes, unlabelled="list it in the XML file, or remove it")
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from eyewright.core.errors import DatasetError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.quoting import quoted
 from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.readers.naming import EXTENSIONS, SPLITS, Images
@@ -40,7 +41,7 @@ def read_folders(tree: Tree, names: Sequence[str], label_depth: int | None, task
     if not images:
         kinds = sorted({posixpath.splitext(n)[1].lower() or n for n in names})[:5]
         raise DatasetError(
-            f"expected images ({', '.join(FORMATS)}), found none in {str(tree.root)!r} (only {', '.join(kinds)})",
+            f"expected images ({', '.join(FORMATS)}), found none in {quoted(tree.root)} (only {', '.join(kinds)})",
             fix=_instead_of(kinds),
         )
     common = _common_folder(images)
@@ -61,11 +62,11 @@ def read_folders(tree: Tree, names: Sequence[str], label_depth: int | None, task
         # Two systems may write one name in two ways: é as one character, or as e and an accent.
         names_of[name] = unicodedata.normalize("NFC", as_text("/".join(folders[:depth])))
     if not names_of:
-        instead = f"expected a folder a class, found {len(images)} images without one"
+        instead = f"expected one folder per class, found {len(images)} images without one"
         if (read := _labelled_by_table(tree, names, instead, task)) is not None:
             return read
         raise DatasetError(
-            f"expected a folder a class, found {len(images)} images without one",
+            f"expected one folder per class, found {len(images)} images without one",
             fix="sort them into folders named after their class, or pass a CSV of path,label",
         )
     if len(set(names_of.values())) == 1 and not sure:

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from eyewright.core.errors import DatasetError, EyewrightError
+from eyewright.core.quoting import quoted
 from eyewright.data.dataset import SplitName
 from eyewright.data.readers.label_studio_regions import REGIONS, decode_brush, shape_of
 from eyewright.data.readers.listing import (
@@ -136,7 +137,7 @@ def _read_tasks(tree: Tree, files: Sequence[str], images: Images) -> _Reading:
             text, line = json_problem(error, data)
             where = f" line {line}" if line is not None else ""
             raise DatasetError(
-                f"expected a list of tasks in {path!r}{where}: {text}", fix="export JSON again"
+                f"expected a list of tasks in {quoted(path)}{where}: {text}", fix="export JSON again"
             ) from None
         lines = _TaskLines(path, data, parts)
         for entry, raw in enumerate(parts):

@@ -1,4 +1,4 @@
-"""Read LabelMe: a JSON file an image, with rectangles, polygons, circles and masks."""
+"""Read LabelMe: one JSON file per image, with rectangles, polygons, circles and masks."""
 
 __all__ = ["is_labelme", "read_labelme"]
 

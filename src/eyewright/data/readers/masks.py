@@ -18,6 +18,7 @@ from types import MappingProxyType
 import numpy as np
 
 from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError
+from eyewright.core.quoting import quoted
 from eyewright.data.readers.listing import Found, Images, Marked, Notes, split_of
 from eyewright.data.readers.naming import folded
 from eyewright.data.targets.mask import MASK, MaskFile, is_lossy
@@ -60,8 +61,8 @@ def is_masks(names: Sequence[str], images: Images) -> bool:
 
 
 def read_masks(tree: Tree, names: Sequence[str], images: Images) -> Found:
-    """Read masks. Class names are those of `classes.txt` (a name a line, or a number and a name) or a JSON of numbers
-    and names; without them the values that the masks hold are the classes.
+    """Read masks. Class names are those of `classes.txt` (one name per line, or a number and a name) or a JSON of
+    numbers and names; without them the values that the masks hold are the classes.
 
     Masks that hold only 0 and 255 have one class, in white.
 
@@ -157,12 +158,14 @@ def _class_names(tree: Tree, names: Sequence[str]) -> tuple[dict[int, str], str]
         except (ValueError, RecursionError) as error:
             text, line = json_problem(error, data)
             at = "" if line is None else f" in line {line}"
-            raise DatasetError(f"{path!r} is not JSON: {text}{at}", fix="correct it, or export it again") from None
+            raise DatasetError(
+                f"{quoted(path)} is not JSON: {text}{at}", fix="correct it, or export it again"
+            ) from None
         try:
             items = enumerate(content) if isinstance(content, list) else content.items()
             found = {int(k): word(v["name"] if isinstance(v, dict) else v) or f"class_{k}" for k, v in items}
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise DatasetError(f"expected numbers and names of classes in {path!r}", fix="correct it") from None
+            raise DatasetError(f"expected numbers and names of classes in {quoted(path)}", fix="correct it") from None
     else:
         text = decode_text(tree.content(path), path)
         lines = [name for line in text.splitlines() if (name := word(line)) is not None]
@@ -171,7 +174,7 @@ def _class_names(tree: Tree, names: Sequence[str]) -> tuple[dict[int, str], str]
         found = {int(m[1]): m[2].strip() for m in numbered if m} if all_numbered else dict(enumerate(lines))
     if len(set(found.values())) < len(found):
         twice = next(v for v in found.values() if list(found.values()).count(v) > 1)
-        raise DatasetError(f"two classes in {path!r} are called {twice!r}", fix="name them apart")
+        raise DatasetError(f"two classes in {quoted(path)} are called {twice!r}", fix="name them apart")
     return found, path
 
 

@@ -1,4 +1,4 @@
-"""Read MOTChallenge: a folder a sequence, frames in `img1`, true boxes in `gt/gt.txt`."""
+"""Read MOTChallenge: one folder per sequence, frames in `img1`, true boxes in `gt/gt.txt`."""
 
 __all__ = ["MOT_CLASSES", "is_mot", "read_mot"]
 

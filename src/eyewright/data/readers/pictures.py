@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from eyewright.core.errors import DatasetError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import Dataset, Sample, SplitName
@@ -33,7 +34,7 @@ def read_pictures(tree: Tree, names: Sequence[str], task: str) -> Dataset:
     """
     images = Images(names).names
     if not images:
-        raise DatasetError(f"expected images in {str(tree.root)!r}, found none", fix="see eyewright formats")
+        raise DatasetError(f"expected images in {quoted(tree.root)}, found none", fix="see eyewright formats")
     inputs = {key: n for n in images if (key := _key(n, _INPUTS)) is not None}
     targets = {key: n for n in images if (key := _key(n, _TARGETS)) is not None}
     labels = LabelSpace(("picture",))

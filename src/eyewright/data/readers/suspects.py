@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from eyewright.core.errors import DatasetError, EyewrightError
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.data.readers.box_tables import box_table, columns_of, has_coordinates
 from eyewright.data.readers.createml import is_createml
@@ -113,7 +114,7 @@ class Suspect:
     @property
     def message(self) -> str:
         place = f" line {self.line}" if self.line is not None else ""
-        return f"{self.path!r}{place} looks like {self.kind} and cannot be read: {self.why}"
+        return f"{quoted(self.path)}{place} looks like {self.kind} and cannot be read: {self.why}"
 
     def finding(self) -> Finding:
         text = f"looks like {self.kind} and cannot be read: {self.why}"

@@ -1,4 +1,4 @@
-"""Read tables of tags: lists in a column (`a|b`), a column a tag (one-hot), or Hugging Face's metadata with lists."""
+"""Read tables of tags: lists in a column (`a|b`), one column per tag (one-hot), or Hugging Face's metadata."""
 
 __all__ = ["is_tag_table", "read_tag_tables"]
 

@@ -23,7 +23,7 @@ from eyewright.data.tree import Tree
 TEXT_FORMATS = MappingProxyType(
     {
         "line-files": "NAME.png with NAME.gt.txt, as Tesseract, OCRopus and kraken have it: one line of text each",
-        "icdar-text": "ICDAR and SROIE: a text file a page with x0,y0,…,x3,y3,text; each box is cut out as a line",
+        "icdar-text": "ICDAR and SROIE: one text file per page with x0,y0,…,x3,y3,text; each box is cut out as a line",
     }
 )
 """Formats in which texts lie in files of their own, with what each looks like."""

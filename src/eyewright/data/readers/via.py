@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from eyewright.core.errors import DatasetError
+from eyewright.core.quoting import quoted
 from eyewright.data.readers.gathering import Gathered, rotated
 from eyewright.data.readers.listing import BAD_JSON, Found, Images, Row, TextLines, number
 from eyewright.data.targets.objects import Outline
@@ -74,10 +75,10 @@ def read_via(tree: Tree, files: Sequence[str], images: Images) -> Found:
             entries = list(_rows(decode_text(data)) if path.lower().endswith((".csv", ".tsv")) else _entries(data))
         except BAD_JSON as error:
             raise DatasetError(
-                f"{path!r} is not JSON: {json_reason(error)}", fix="export the annotations again"
+                f"{quoted(path)} is not JSON: {json_reason(error)}", fix="export the annotations again"
             ) from None
         except (DatasetError, csv.Error) as error:
-            raise DatasetError(f"{path!r}: {error}", fix="export the annotations again") from None
+            raise DatasetError(f"{quoted(path)}: {error}", fix="export the annotations again") from None
         read.append((path, entries))
     attribute, notes = _class_attribute([r.attributes for _, entries in read for _, _, own in entries for r in own])
     for path, entries in read:

@@ -1,4 +1,4 @@
-"""Read Pascal VOC: an XML file an image, lists of names in `ImageSets/Main` if they are there."""
+"""Read Pascal VOC: one XML file per image, lists of names in `ImageSets/Main` if they are there."""
 
 __all__ = ["is_voc", "read_voc"]
 

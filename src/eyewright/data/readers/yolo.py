@@ -1,4 +1,4 @@
-"""Read YOLO: `data.yaml` as Ultralytics and Roboflow write it, a text file an image, shapes in fractions."""
+"""Read YOLO: `data.yaml` as Ultralytics and Roboflow write it, one text file per image, shapes in fractions."""
 
 __all__ = ["is_yolo", "read_yolo"]
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from eyewright.core.errors import DatasetError, EyewrightError
+from eyewright.core.quoting import quoted
 from eyewright.data.dataset import SplitName
 from eyewright.data.readers.listing import Found, Images, Marked, Notes, TextLines, objects_of, split_of
 from eyewright.data.readers.naming import SPLITS, folded
@@ -168,7 +169,7 @@ def _read_yaml(tree: Tree, path: str) -> Mapping[str, Any]:
 
     data = tree.content(path)
     if len(data) > _MOST_YAML:
-        raise DatasetError(f"{path!r} is larger than {_MOST_YAML} bytes", fix="check the file")
+        raise DatasetError(f"{quoted(path)} is larger than {_MOST_YAML} bytes", fix="check the file")
     text = decode_text(data, path)
     try:
         loader = Words(text)
@@ -180,9 +181,11 @@ def _read_yaml(tree: Tree, path: str) -> Mapping[str, Any]:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or type(error).__name__
-        raise DatasetError(f"{path!r}{place} is not YAML: {problem}", fix="correct it") from None
+        raise DatasetError(f"{quoted(path)}{place} is not YAML: {problem}", fix="correct it") from None
     if not isinstance(content, Mapping):
-        raise DatasetError(f"expected names and paths in {path!r}, found {type(content).__name__}", fix="correct it")
+        raise DatasetError(
+            f"expected names and paths in {quoted(path)}, found {type(content).__name__}", fix="correct it"
+        )
     return {str(k): v for k, v in content.items()}
 
 
@@ -212,26 +215,29 @@ def _class_names(
             try:
                 by_id = {int(str(k)): word(v) or f"class_{k}" for k, v in listed.items()}
             except (TypeError, ValueError):
-                raise DatasetError(f"expected class ids as keys of names in {config!r}", fix="correct it") from None
+                raise DatasetError(
+                    f"expected class ids as keys of names in {quoted(config)}", fix="correct it"
+                ) from None
             if by_id and (min(by_id) < 0 or max(by_id) > 10**6):
                 wrong = min(by_id) if min(by_id) < 0 else max(by_id)
                 raise DatasetError(
-                    f"expected class ids from 0 to 1,000,000 in {config!r}, found {str(wrong)[:40]}", fix="correct it"
+                    f"expected class ids from 0 to 1,000,000 in {quoted(config)}, found {str(wrong)[:40]}",
+                    fix="correct it",
                 )
             listed = [by_id.get(i, f"class_{i}") for i in range(max(by_id, default=-1) + 1)]
         if isinstance(listed, str) and str(content.get("nc")) == "1":
             listed = [listed]
         if not isinstance(listed, Sequence) or isinstance(listed, str):
-            raise DatasetError(f"expected a list of names in {config!r}, found {listed!r}", fix="correct it")
+            raise DatasetError(f"expected a list of names in {quoted(config)}, found {listed!r}", fix="correct it")
         if any(isinstance(n, list | Mapping) for n in listed):
-            raise DatasetError(f"expected a list of names in {config!r}, found lists in it", fix="correct it")
+            raise DatasetError(f"expected a list of names in {quoted(config)}, found lists in it", fix="correct it")
         classes = tuple(word(n) or f"class_{i}" for i, n in enumerate(listed))
         n = content.get("nc")
         if isinstance(n, str) and re.fullmatch(r"\d{1,6}", n) and int(n) != len(classes):
-            raise DatasetError(f"{config!r} says nc: {n} and names {len(classes)} classes", fix="make them agree")
+            raise DatasetError(f"{quoted(config)} says nc: {n} and names {len(classes)} classes", fix="make them agree")
         if len(set(classes)) < len(classes):
             twice = next(c for c in classes if classes.count(c) > 1)
-            raise DatasetError(f"two classes in {config!r} are called {twice!r}", fix="name them apart")
+            raise DatasetError(f"two classes in {quoted(config)} are called {twice!r}", fix="name them apart")
         return classes, ""
     path = next((n for n in names if posixpath.basename(n).lower() in _LISTS), "")
     path = path or next((n for n in sorted(names, key=lambda n: n.count("/")) if n.lower().endswith(".names")), "")
@@ -277,7 +283,7 @@ def _parts_of(
         for place in _places(content, split):
             several = _resolve(place, below, str(content.get("path") or ""), tree, images, notes)
             if not several:
-                text = f"{split} is {place!r}, where there are no images"
+                text = f"{split} is {quoted(place)}, where there are no images"
                 notes.add("missing_part", text, "add them, or take the line out", config, severity="warning")
             for name in several:
                 first = found.setdefault(name, split)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import read_regular
 from eyewright.core.report import Finding
 from eyewright.core.tracks import Tracks
@@ -116,7 +117,7 @@ def read_tracks(path: Path, kind: TrackKind) -> TrackFile:
         first = findings.all[0]
         where = "" if first.line is None else f", line {first.line}"
         raise InputError(
-            f"none of the {n_rows:,} rows of {str(path)!r} can be used: {first.message}{where}",
+            f"none of the {n_rows:,} rows of {quoted(path)} can be used: {first.message}{where}",
             fix="each row is frame,id,x,y,width,height,score; see docs/concepts/tracking.md",
             code="unreadable_tracks",
         )
@@ -256,7 +257,7 @@ def _csv_rows(text: str, path: Path, findings: _Findings) -> tuple[list[_Row], t
     places = corners or sides
     if "frame" not in header or places is None:
         raise InputError(
-            f"expected the columns frame, id, x0, y0, x1, y1 in {str(path)!r}, found {', '.join(header)[:120]}",
+            f"expected the columns frame, id, x0, y0, x1, y1 in {quoted(path)}, found {', '.join(header)[:120]}",
             fix="rename the columns, or write MOT text",
             code="unreadable_tracks",
         )
@@ -265,7 +266,7 @@ def _csv_rows(text: str, path: Path, findings: _Findings) -> tuple[list[_Row], t
     twice = next((n for n in header if n in used and header.count(n) > 1), None)
     if twice is not None:
         raise InputError(
-            f"the column {twice!r} is there twice in {str(path)!r}", fix="remove one", code="unreadable_tracks"
+            f"the column {twice!r} is there twice in {quoted(path)}", fix="remove one", code="unreadable_tracks"
         )
     at = {name: i for i, name in enumerate(header)}
     known = _Names([])
@@ -305,13 +306,13 @@ def _json_rows(text: str, path: Path, findings: _Findings) -> tuple[Mapping[str,
     except (ValueError, RecursionError) as error:
         line = getattr(error, "lineno", None)
         raise InputError(
-            f"{str(path)!r} is not JSON{'' if line is None else f': line {line}'}",
+            f"{quoted(path)} is not JSON{'' if line is None else f': line {line}'}",
             fix="write it again",
             code="unreadable_tracks",
         ) from None
     if not isinstance(found, dict) or not isinstance(found.get("frames"), list):
         raise InputError(
-            f"expected an object with a list of frames in {str(path)!r}, found another JSON",
+            f"expected an object with a list of frames in {quoted(path)}, found another JSON",
             fix="see docs/concepts/tracking.md for what it holds",
             code="unreadable_tracks",
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eyewright.core.errors import EyewrightError, InputError, UsageError
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import read_regular
 from eyewright.core.report import Finding
 from eyewright.data.texts import decode_text
@@ -49,7 +50,7 @@ def find_sequences(source: Path, kind: TrackKind) -> list[Sequence]:
         return [_with_info(home.resolve().name if inner else source.stem, source, home)]
     if not source.is_dir():
         raise InputError(
-            f"expected {_named(kind)}, found nothing at {str(source)!r}", fix="check the path", code="not_found"
+            f"expected {_named(kind)}, found nothing at {quoted(source)}", fix="check the path", code="not_found"
         )
     own = _inside(source, kind)
     if own is not None:
@@ -66,14 +67,14 @@ def find_sequences(source: Path, kind: TrackKind) -> list[Sequence]:
     )
     if not files:
         raise InputError(
-            f"expected {_named(kind)} in {str(source)!r}, found none",
+            f"expected {_named(kind)} in {quoted(source)}, found none",
             fix=f"a sequence is a folder with {_INSIDE[kind][0]}, or a file NAME.txt",
             code="no_sequences",
         )
     by_name: dict[str, Path] = {}
     for path in files:
         if path.stem in by_name and path.suffix == by_name[path.stem].suffix:
-            raise UsageError(f"sequence {path.stem!r} is there twice in {str(source)!r}", fix="remove one of them")
+            raise UsageError(f"sequence {path.stem!r} is there twice in {quoted(source)}", fix="remove one of them")
         # Of files that say the same, MOT text is read.
         if path.stem not in by_name or path.suffix.lower() == ".txt":
             by_name[path.stem] = path
@@ -99,7 +100,7 @@ def _with_info(name: str, path: Path, home: Path) -> Sequence:
         size = (rows.getint("imHeight", 0), rows.getint("imWidth", 0))
         fps, n = rows.getfloat("frameRate", 0.0), rows.getint("seqLength", 0)
     except (configparser.Error, KeyError, ValueError, OverflowError, OSError, EyewrightError):
-        text = f"{str(info)!r} does not state frame rate, length and size in numbers, and is not used"
+        text = f"{quoted(info)} does not state frame rate, length and size in numbers, and is not used"
         found = Finding("seqinfo", text, "correct it", str(info), severity="note")
         return Sequence(name, path, findings=(found,))
     return Sequence(

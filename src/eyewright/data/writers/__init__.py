@@ -8,6 +8,7 @@ from types import MappingProxyType
 from eyewright.core.errors import OutputError, UsageError, spelling_hint
 from eyewright.core.files import checked_output, staged_folder
 from eyewright.core.progress import track_progress
+from eyewright.core.quoting import quoted
 from eyewright.data.dataset import Dataset
 from eyewright.data.targets.captions import CAPTIONS
 from eyewright.data.targets.label import LABEL
@@ -65,7 +66,7 @@ def write_dataset(dataset: Dataset, to: str, out: Path, *, quiet: bool = True) -
             fix=f"choose another format, or read it with --task {' or '.join(tasks)} if it holds them",
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{str(out)!r} is not empty", fix="choose another --out")
+        raise OutputError(f"{quoted(out)} is not empty", fix="choose another --out")
     with (
         staged_folder(out) as stage,
         checked_output(out),

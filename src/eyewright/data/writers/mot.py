@@ -1,4 +1,4 @@
-"""Write MOTChallenge: a folder a sequence, frames in `img1`, boxes in `gt/gt.txt` or `det/det.txt`."""
+"""Write MOTChallenge: one folder per sequence, frames in `img1`, boxes in `gt/gt.txt` or `det/det.txt`."""
 
 __all__ = ["write_mot"]
 

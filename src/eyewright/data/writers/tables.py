@@ -16,7 +16,7 @@ TABLE = "labels.csv"
 
 
 def write_number_table(work: Work) -> None:
-    """Write `labels.csv`: path, a column a quantity with its unit in the header, and split and group where known."""
+    """Write `labels.csv`: path, one column per quantity with its unit in the header, split and group if known."""
     samples = work.dataset.samples
     titles = column_titles(work.dataset.labels.names)
     given = (any(s.split is not None for s in samples), any(s.group is not None for s in samples))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from eyewright.core.errors import InputError
+from eyewright.core.quoting import quoted
 
 # A playlist or a concat script names other files and hosts; a container holds its own pictures. By first bytes.
 CONTAINERS = (
@@ -24,11 +25,13 @@ def no_video(path: Path, start: bytes) -> InputError | None:
     if any(start[at : at + len(mark)] == mark for at, mark in CONTAINERS):
         return None
     if not start:
-        return InputError(f"{str(path)!r} is empty", fix="copy it again", code="not_a_video")
+        return InputError(f"{quoted(path)} is empty", fix="copy it again", code="not_a_video")
     if any(start[at : at + len(mark)] == mark for at, mark in _SOUNDS):
-        return InputError(f"{str(path)!r} holds sound, no pictures", fix="pass a video", code="not_a_video")
+        return InputError(f"{quoted(path)} holds sound, no pictures", fix="pass a video", code="not_a_video")
     return InputError(
-        f"{str(path)!r} is not a video that is read, by its content", fix="convert it to MP4 or MKV", code="not_a_video"
+        f"{quoted(path)} is not a video that is read, by its content",
+        fix="convert it to MP4 or MKV",
+        code="not_a_video",
     )
 
 
@@ -42,7 +45,7 @@ def unopened_video(path: Path) -> InputError:
         boxes = dict(_boxes(file))
         if boxes and "moov" not in boxes:
             return InputError(
-                f"{str(path)!r} is incomplete: its index (moov), which is written last, is missing",
+                f"{quoted(path)} is incomplete: its index (moov), which is written last, is missing",
                 fix="copy it again, or record it again to its end",
                 code="unreadable_video",
             )
@@ -52,10 +55,10 @@ def unopened_video(path: Path) -> InputError:
             index = file.read(min(size, _MOST_INDEX))
             if len(index) == size and not _PICTURES.search(index):
                 return InputError(
-                    f"{str(path)!r} holds no pictures, only sound", fix="pass a video", code="not_a_video"
+                    f"{quoted(path)} holds no pictures, only sound", fix="pass a video", code="not_a_video"
                 )
     return InputError(
-        f"{str(path)!r} holds no pictures that can be decoded",
+        f"{quoted(path)} holds no pictures that can be decoded",
         fix="copy it again, or convert it to MP4",
         code="unreadable_video",
     )

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import EyewrightError, InputError, UnreadableImageError, UsageError
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import open_regular
 from eyewright.core.walking import walk_files
 from eyewright.imaging.ahead import read_ahead, read_images, read_prepared
@@ -80,12 +81,17 @@ def list_sources(source: str | Path) -> list[Path | str]:
     path = Path(text)
     if path.is_file():
         if path.suffix.lower() in VIDEO_EXTENSIONS:
-            raise UsageError(f"{path.name!r} is a video, not an image", fix="open it with eyewright.open_source")
+            raise UsageError(f"{quoted(path.name)} is a video, not an image", fix="open it with eyewright.open_source")
         return [path]
     if path.is_dir():
         found = sorted(files_below(path, _EXTENSIONS))
         if not found:
-            raise InputError(f"expected images in {text!r}, found none", fix="check the folder", code="no_images")
+            videos = sorted(files_below(path, VIDEO_EXTENSIONS))
+            what, fix = "none", "check the folder"
+            if videos:
+                what = f"{len(videos):,} {'video' if len(videos) == 1 else 'videos'}"
+                fix = f"pass one video, such as {quoted(videos[0])}"
+            raise InputError(f"expected images in {text!r}, found {what}", fix=fix, code="no_images")
         return list(found)
     if _NOT_FILES.match(text):
         fix = "open it with eyewright.open_source"
@@ -94,7 +100,7 @@ def list_sources(source: str | Path) -> list[Path | str]:
     matches = sorted(Path(p) for p in found_at if Path(p).is_file())
     videos = [p for p in matches if p.suffix.lower() in VIDEO_EXTENSIONS]
     if videos:
-        raise UsageError(f"{str(videos[0])!r} is a video, not an image", fix="open videos one by one")
+        raise UsageError(f"{quoted(videos[0])} is a video, not an image", fix="open videos one by one")
     if not matches and os.path.lexists(text):
         # A FIFO, a device, a link to nothing: what it is, is said in the words of all commands.
         open_regular(path, most=0, follow=True).close()
@@ -159,7 +165,7 @@ def reread_file(path: Path, stamp: tuple[int, int] | None, read: Callable[[Path]
     now = file_stamp(path)
     if now is None or now != stamp:
         raise InputError(
-            f"expected {str(path)!r} as it was predicted, found {'nothing' if now is None else 'a newer file'}",
+            f"expected {quoted(path)} as it was predicted, found {'nothing' if now is None else 'a newer file'}",
             fix="predict it again",
             code="not_found" if now is None else "changed",
         )

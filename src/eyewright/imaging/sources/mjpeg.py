@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from eyewright.core.errors import InputError, UnreadableImageError
+from eyewright.core.quoting import quoted
 from eyewright.imaging.decode import read_image
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.sources.frames import Frame
@@ -39,7 +40,7 @@ class MjpegStream:
         try:
             self._connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
         except (ValueError, http.client.HTTPException) as error:
-            raise InputError(f"{self._shown!r} is not an address", fix="check it", code="no_stream") from error
+            raise InputError(f"{quoted(self._shown)} is not an address", fix="check it", code="no_stream") from error
         try:
             headers = {"Accept": "multipart/x-mixed-replace, image/jpeg"}
             if parts.username is not None:
@@ -52,7 +53,7 @@ class MjpegStream:
             self.close()
             reason = "no answer" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or str(error)
             raise InputError(
-                f"cannot reach {self._shown!r}: {reason or type(error).__name__}",
+                f"cannot reach {quoted(self._shown)}: {reason or type(error).__name__}",
                 fix="check the address",
                 code="no_stream",
             ) from error
@@ -61,7 +62,7 @@ class MjpegStream:
             status = f"{response.status} {response.reason}"
             self.close()
             raise InputError(
-                f"{self._shown!r} answers {status}", fix="check the address and the password", code="no_stream"
+                f"{quoted(self._shown)} answers {status}", fix="check the address and the password", code="no_stream"
             )
         found = re.search(r'multipart/[-\w]+\s*;.*boundary="?([^";,]+)', content, re.IGNORECASE)
         self._stream = response
@@ -69,7 +70,7 @@ class MjpegStream:
         if found is None and "image/" not in content:
             self.close()
             raise InputError(
-                f"expected motion JPEG at {self._shown!r}, found {content or 'no content type'!r}",
+                f"expected motion JPEG at {quoted(self._shown)}, found {content or 'no content type'!r}",
                 fix="pass the camera's MJPEG address, or its rtsp:// one",
                 code="no_stream",
             )
@@ -84,7 +85,9 @@ class MjpegStream:
                 # One torn picture is usual on a bad line; nothing but torn pictures is not a stream.
                 bad += 1
                 if bad >= _BAD_IN_A_ROW:
-                    raise InputError(f"{self._shown!r}: {error.message}", fix=error.fix, code=error.code) from error
+                    raise InputError(
+                        f"{quoted(self._shown)}: {error.message}", fix=error.fix, code=error.code
+                    ) from error
                 continue
             bad = 0
             yield Frame(np.asarray(image), self._shown, index, time.monotonic() - started)
@@ -103,7 +106,7 @@ class MjpegStream:
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = "no picture in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
             raise InputError(
-                f"{self._shown!r} stopped: {reason}", fix="check the camera", code="stream_ended"
+                f"{quoted(self._shown)} stopped: {reason}", fix="check the camera", code="stream_ended"
             ) from error
 
     def _part_header(self) -> int | None:

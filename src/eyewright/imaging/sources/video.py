@@ -20,6 +20,7 @@ import numpy as np
 from eyewright.core.errors import InputError, LimitError
 from eyewright.core.extras import import_extra
 from eyewright.core.machine.limits import camera_file
+from eyewright.core.quoting import quoted
 from eyewright.core.regular import open_regular
 from eyewright.core.report import Finding
 from eyewright.imaging.decode import Pixels
@@ -125,7 +126,7 @@ class VideoFile:
             raise self._undecodable(self._index, error) from error
         if not good:
             raise InputError(
-                f"frame {self._index} of {str(self._path)!r} cannot be read",
+                f"frame {self._index} of {quoted(self._path)} cannot be read",
                 fix="copy it again",
                 code="unreadable_video",
             )
@@ -142,7 +143,7 @@ class VideoFile:
 
     def _undecodable(self, index: int, error: Exception) -> InputError:
         return InputError(
-            f"{str(self._path.resolve())!r} cannot be decoded after {index} frames: {type(error).__name__}",
+            f"{quoted(self._path.resolve())} cannot be decoded after {index} frames: {type(error).__name__}",
             fix="copy it again",
             code="unreadable_video",
         )
@@ -189,7 +190,7 @@ class _SecondReading:
                     return frame.image
             self._next = 0
         raise InputError(
-            f"frame {index} of {str(self._path)!r} cannot be read again", fix="copy the file again", code="not_found"
+            f"frame {index} of {quoted(self._path)} cannot be read again", fix="copy the file again", code="not_found"
         )
 
     def _opened(self) -> Iterator[Frame]:
@@ -258,7 +259,7 @@ class RtspStream:
         if not self._capture.isOpened():
             self._capture.release()
             raise InputError(
-                f"{self._shown!r} gives no stream", fix="check the address and the password", code="no_stream"
+                f"{quoted(self._shown)} gives no stream", fix="check the address and the password", code="no_stream"
             )
         _check_size(self._capture, self._shown, limits)
 
@@ -271,7 +272,7 @@ class RtspStream:
         except (OSError, ValueError, UnicodeError) as error:
             reason = "no answer" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or str(error)
             raise InputError(
-                f"cannot reach {self._shown!r}: {reason}", fix="check the address", code="no_stream"
+                f"cannot reach {quoted(self._shown)}: {reason}", fix="check the address", code="no_stream"
             ) from error
 
     def frames(self) -> Iterator[Frame]:
@@ -279,7 +280,7 @@ class RtspStream:
         while True:
             good, picture = self._capture.read()
             if not good:
-                raise InputError(f"{self._shown!r} stopped", fix="check the camera", code="stream_ended")
+                raise InputError(f"{quoted(self._shown)} stopped", fix="check the camera", code="stream_ended")
             yield Frame(_rgb(cv2, picture), self._shown, index, time.monotonic() - started)
             index += 1
 

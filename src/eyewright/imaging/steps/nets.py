@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from eyewright.core.errors import UsageError
+from eyewright.core.quoting import quoted
 from eyewright.imaging.steps import denoise as classical
 from eyewright.imaging.steps.arrays import Pixels, back_to, opencv, to_unit
 
@@ -55,7 +56,7 @@ def upscale(image: Pixels, *, factor: int = 2, method: str = METHODS[0], net: st
         opened: Any = _open(net)
         if opened.degradation.scale != factor:
             raise UsageError(
-                f"upscale: expected a net that enlarges {factor} times, found {str(opened.degradation)!r}",
+                f"upscale: expected a net that enlarges {factor} times, found {quoted(opened.degradation)}",
                 fix="use another net", code="step_parameter",
             )  # fmt: skip
         found: Pixels = opened(image).image

@@ -167,7 +167,7 @@ function answerCard(a, second = false) {
   const calibrated = a.values || isVector(a) ? "" : a.calibration && a.calibration !== "none" ? "calibrated" : "as the model gives them";
   parts.push(make("p", { class: "sub", text: calibrated ? `${a.model}; scores ${calibrated}` : a.model }));
   if (a.unfamiliar && a.unfamiliar.flagged) {
-    parts.push(make("p", {}, make("span", { class: "chip warn", text: `Unlike the ${model(a.model) ? model(a.model).reads : "image"}s it was validated on (p = ${a.unfamiliar.p}): doubt the answer` })));
+    parts.push(make("p", {}, make("span", { class: "chip warn", text: `Unlike the ${model(a.model) ? model(a.model).reads : "image"}s it was validated on (p = ${a.unfamiliar.p}): do not rely on the prediction` })));
   }
   if (a.unfamiliar === null && a.unfamiliar_reason) {
     parts.push(make("p", { class: "sub", text: `Not checked for unfamiliar ${model(a.model) ? model(a.model).reads : "image"}s: ${a.unfamiliar_reason}` }));
@@ -320,9 +320,9 @@ function about() {
   for (const [name, v] of Object.entries(m.metrics)) {
     if (!v || v.value == null) continue;
     const interval = v.low == null ? "" : `${v.low.toFixed(3)} to ${v.high.toFixed(3)}`;
-    rows.append(make("tr", {}, make("td", { text: name }), make("td", { class: "n", text: [v.value.toFixed(3), m.units[name]].filter(Boolean).join(" ") }), make("td", { class: "n", text: interval }), make("td", { class: "n", text: String(v.n) })));
+    rows.append(make("tr", {}, make("td", { text: name.replaceAll("_", " ") }), make("td", { class: "n", text: [v.value.toFixed(3), m.units[name]].filter(Boolean).join(" ") }), make("td", { class: "n", text: interval }), make("td", { class: "n", text: String(v.n) })));
   }
-  const head = make("thead", {}, make("tr", {}, make("th", { text: "measure" }), make("th", { class: "n", text: "value" }), make("th", { class: "n", text: "95 % interval" }), make("th", { class: "n", text: "n" })));
+  const head = make("thead", {}, make("tr", {}, make("th", { text: "metric" }), make("th", { class: "n", text: "value" }), make("th", { class: "n", text: "95 % interval" }), make("th", { class: "n", text: "n" })));
   const facts = make("table", {}, make("tbody", {}, ...[["task", m.task], ["takes", takes(m)], ["exported", m.exported || "unknown"], ["calibration", m.calibration || "none"], ["policy", Object.entries(m.policy).map(([k, v]) => `${k} = ${v}`).join(", ") || "none"], ["bundle", m.digest]].map(([k, v]) => make("tr", {}, make("th", { text: k }), make("td", { text: v })))));
   const links = make("p", { class: "row" }, ...m.pages.map((kind) => {
     const button = make("button", { type: "button", text: kind === "report" ? "Open the report" : "Open the model card" });
@@ -331,7 +331,7 @@ function about() {
   }));
   $("about").replaceChildren(make("div", { class: "cards" },
     card(m.title, facts, links),
-    card("Measured before it was exported", make("table", {}, head, rows)),
+    card("Test metrics, measured before export", make("table", {}, head, rows)),
     card(`${m.labels.length} ${m.label_words[m.labels.length === 1 ? 0 : 1]}`, make("p", {}, ...m.labels.slice(0, 300).map((l) => make("span", { class: "chip", text: l }))))));
 }
 

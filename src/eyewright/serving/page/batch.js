@@ -1,8 +1,8 @@
 "use strict";
 // Many images: files, folders and videos, predicted one after another; keys to step through them; corrections as COCO.
 
-const MOST = 500, FRAMES = 120, AT_ONCE = 2, SAMPLES = 8;
-const batch = { waiting: [], total: 0, done: 0, failed: 0, at: 0, stopped: false };
+const MOST = 500, FRAMES = 120, AT_ONCE = 2, SAMPLES = 8, LISTED = 50;
+const batch = { waiting: [], total: 0, done: 0, failed: 0, at: 0, stopped: false, lost: [] };
 
 const isPicture = (f) => f.type.startsWith("image/") || /\.(tiff?|hei[cf]|jxl|jp2|tga|pnm|ppm|pgm|avif|webp)$/i.test(f.name);
 const isVideo = (f) => f.type.startsWith("video/") || /\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|flv|ts|ogv|wmv|3gp)$/i.test(f.name || "");
@@ -29,15 +29,16 @@ async function droppedFiles(transfer) {
 
 async function takeMany(files) {
   const usable = [...files].filter((f) => isPicture(f) || isVideo(f)), other = files.length - usable.length;
-  if (!usable.length) { say("These are no images or videos.", true); return; }
+  if (!usable.length) { say("Expected images or videos, found none.", true); return; }
   if (usable.length === 1 && isPicture(usable[0])) { await look(usable[0], usable[0].name || "pasted image"); return; }
   const idle = batch.done + batch.failed >= batch.total;
-  if (idle) Object.assign(batch, { total: 0, done: 0, failed: 0, stopped: false });
+  if (idle) Object.assign(batch, { total: 0, done: 0, failed: 0, stopped: false, lost: [] });
+  for (const f of files) if (!usable.includes(f)) batch.lost.push(`${f.webkitRelativePath || f.name}: not an image or video`);
   for (const file of usable) {
     if (isVideo(file)) await addFrames(file); else add(file, file.webkitRelativePath || file.name);
     if (batch.stopped) break;
   }
-  if (other) say(`${other} of ${files.length} files are no images or videos and are left out.`);
+  if (other) told();
   while (batch.at < AT_ONCE && batch.waiting.length) next();
 }
 
@@ -66,7 +67,7 @@ async function addFrames(file) {
       add(frame, `${file.name} at ${t.toFixed(1)} s`);
     }
   } catch (_) {
-    say(`Your browser cannot play ${file.name}: use eyewright predict --source.`, true);
+    say(`Your browser cannot play ${file.name}: use eyewright predict BUNDLE VIDEO.`, true);
   } finally {
     URL.revokeObjectURL(video.src);
   }
@@ -85,7 +86,7 @@ async function next() {
   } catch (error) {
     batch.failed += 1;
     URL.revokeObjectURL(shot.address);
-    say(`${shot.title}: ${error.message}`, true);
+    batch.lost.push(`${shot.title}: ${error.message}`);
   }
   batch.at -= 1;
   told();
@@ -97,7 +98,12 @@ function told() {
   $("batch").hidden = !batch.total;
   $("batch-bar").max = batch.total; $("batch-bar").value = ended;
   $("batch-stop").hidden = !running;
-  $("batch-text").textContent = `${batch.done} of ${batch.total} images predicted${batch.failed ? `, ${batch.failed} failed` : ""}.`;
+  $("batch-text").textContent = `${batch.done} of ${batch.total} images predicted.`;
+  // A message would be gone with the next prediction: what was not predicted stays until other files are chosen.
+  $("batch-lost").hidden = !batch.lost.length;
+  $("batch-lost-what").textContent = `${batch.lost.length} ${batch.lost.length === 1 ? "file" : "files"} not predicted`;
+  $("batch-lost-list").replaceChildren(...batch.lost.slice(0, LISTED).map((text) => make("li", { text })),
+    ...(batch.lost.length > LISTED ? [make("li", { text: `and ${batch.lost.length - LISTED} more` })] : []));
 }
 
 function stopBatch() {

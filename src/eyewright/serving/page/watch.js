@@ -14,10 +14,10 @@ async function watch() {
     const cards = make("div", { class: "cards" });
     const said = m.feedback;
     cards.append(
-      card("Predictions", make("p", { class: "number", text: m.predictions.toLocaleString() }), make("p", { class: "sub", text: m.last ? `the last ${ago(m.now - m.last)}` : "none yet" })),
+      card("Predictions", make("p", { class: "number", text: m.predictions.toLocaleString() }), make("p", { class: "sub", text: m.last ? `the latest ${ago(m.now - m.last)}` : "none yet" })),
       ...saidCards(m),
       card("Unfamiliar images", make("p", { class: "number", text: m.unfamiliar ? percent(m.unfamiliar.share) : "–" }), make("p", { class: "sub", text: m.unfamiliar ? `of the last ${m.unfamiliar.n}; 1 % is usual` : m.predictions ? "the bundle holds too few reference images to tell" : "" })),
-      card("Time", make("p", { class: "number", text: m.latency_ms ? `${m.latency_ms.p50} ms` : "–" }), make("p", { class: "sub", text: m.latency_ms ? `half are sooner; 99 % within ${m.latency_ms.p99} ms` : "" })),
+      card("Response time", make("p", { class: "number", text: m.latency_ms ? `${m.latency_ms.p50} ms` : "–" }), make("p", { class: "sub", text: m.latency_ms ? `median; 99th percentile ${m.latency_ms.p99} ms` : "" })),
     );
     const windows = card("Drift", driftChart(m.windows), make("p", { class: "sub", text: driftWords(m.windows) }));
     const last = m.windows[m.windows.length - 1];
@@ -61,7 +61,7 @@ function saidCards(m) {
     make("p", { class: "number", text: `${Number(v.mae.value.toPrecision(3))} ${v.mae.unit}`.trim() }),
     make("p", { class: "sub", text: `mean absolute error of the values that were corrected, 95 % interval ${Number(v.mae.low.toPrecision(3))} to ${Number(v.mae.high.toPrecision(3))}, n = ${v.mae.n}` })));
   const right = card("Right, by feedback", make("p", { class: "number", text: said.n ? percent(said.right) : "–" }),
-    make("p", { class: "sub", text: said.n ? `95 % interval ${percent(said.low)} to ${percent(said.high)}, n = ${said.n}; of answers somebody looked at` : "nobody has said anything yet" }));
+    make("p", { class: "sub", text: said.n ? `95 % interval ${percent(said.low)} to ${percent(said.high)}, n = ${said.n}; of the predictions with feedback` : "no feedback yet" }));
   if (said.tags) {
     const each = Object.entries(said.tags.each);
     right.append(make("ul", { class: "bars" }, ...each.map(([tag, c]) => make("li", {}, make("span", { class: "name", text: tag }),
