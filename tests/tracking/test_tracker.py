@@ -1,5 +1,6 @@
 """The tracker on drawn scenes, and every trap that other trackers fell into (named with its thread)."""
 
+import hashlib
 import time
 from dataclasses import replace
 
@@ -386,3 +387,38 @@ def test_a_track_is_kept_without_evidence_where_that_is_asked_for() -> None:
         ids[evidence] = [first.unconfirmed_keys.tolist(), again.keys.tolist() + again.unconfirmed_keys.tolist()]
     assert ids[False][0] == ids[False][1]
     assert ids[True][0] != ids[True][1]
+
+
+def _scene(seed: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, float]]:
+    """Return frames of objects that walk, are missed, have second boxes and false detections, at uneven times."""
+    rng = np.random.default_rng(seed)
+    place, speed = rng.uniform(0, 500, (9, 2)), rng.normal(0, 40, (9, 2))
+    frames, now = [], 0.0
+    for _ in range(150):
+        step = float(rng.choice([0.04, 0.04, 0.04, 0.12]))
+        now, place = now + step, place + step * speed
+        seen = place[rng.random(9) > 0.2]
+        corner = np.concatenate([seen, seen[:2] + 6, rng.uniform(0, 500, (rng.poisson(0.6), 2))])
+        boxes = np.concatenate([corner, corner + [30, 70]], 1) + rng.normal(0, 2, (len(corner), 4))
+        frames.append((boxes, rng.uniform(0, 1, len(boxes)), rng.integers(0, 2, len(boxes)), now))
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("settings", "scale", "expected"),
+    [
+        (TrackerSettings(), 1.0, "c3c7af6aac9849d6"),
+        (TrackerSettings(), 60.0, "a5b2e5472fce6d7e"),
+        (TrackerSettings(high=0.5, per_class=True), 1.0, "928716ffdfedb2b6"),
+    ],
+)
+def test_what_is_followed_stays_the_same_where_the_code_is_made_faster(
+    settings: TrackerSettings, scale: float, expected: str
+) -> None:
+    # The digests are of commit f227a9f: a change of them is a change of what users get, and never an optimisation.
+    tracker, digest = Tracker(settings), hashlib.sha256()
+    for boxes, scores, labels, now in _scene(5):
+        p = tracker.update(boxes, scores * scale, labels, time_s=now)
+        for part in (p.track_ids, p.detections, p.label_ids, p.keys, p.unconfirmed, p.unconfirmed_keys):
+            digest.update(part.astype("<i8").tobytes())
+    assert digest.hexdigest()[:16] == expected

@@ -176,6 +176,8 @@ class Tracker:
         self._usual_s, self._ease = math.inf, 1.0
         self._scale = ScoreScale()
         self._stayed, self._went, self._frame = _PRIOR_STAYED, _PRIOR_WENT, 0
+        # Whether the last frame did not show one of the tracks.
+        self._waiting = False
         # One row a track: the rows of these and of the filter belong together.
         self._keys = np.zeros(0, np.int64)
         self._ids = np.zeros(0, np.int64)
@@ -222,11 +224,15 @@ class Tracker:
         owner, spare = self._associate(boxes, weights, labels, before, high, low, unit)
         taken = (owner >= 0).nonzero()[0]
         if len(taken):
-            rows = owner[taken]
-            self._filter.correct(rows, states[taken])
+            rows, whole = owner[taken], len(taken) == len(boxes)
+            self._filter.correct(rows, states if whole else states[taken])
             self._weigh(rows)
-            self._last_s[rows], self._last_frame[rows] = time_s, self._frame
-            self._seen[rows] = boxes[taken]
+            if len(rows) == len(self._keys):
+                self._last_s.fill(time_s)
+                self._last_frame.fill(self._frame)
+            else:
+                self._last_s[rows], self._last_frame[rows] = time_s, self._frame
+            self._seen[rows] = boxes if whole else boxes[taken]
         if len(taken) < len(boxes):
             new = ((owner < 0) & (weights >= high) & spare).nonzero()[0]
             if len(new) > 1:
@@ -276,26 +282,41 @@ class Tracker:
         last = self._last_s
         if not len(last):
             return before
-        if np.minimum.reduce(last) < before:
-            wait = np.where(self._ids > 0, self.settings.lost_s, self.settings.patience_s)
-            unseen = self._frame - 1 - self._last_frame
-            kept = time_s - last <= wait + _MOMENT_S
-            if self.settings.evidence:
-                kept &= self._evidence >= np.where(self._ids > 0, self._doubt, 1.0) * unseen
-            kept |= last >= before
-            if np.count_nonzero(kept) < len(kept):
-                ended = self._evidence[~kept]
-                self._went += np.count_nonzero((ended >= 1) & (ended < _SETTLED))
-                if self._stayed + self._went > _REMEMBERED:
-                    self._stayed, self._went = self._stayed / 2, self._went / 2
-                self._filter.keep(kept)
-                self._keys, self._ids = self._keys[kept], self._ids[kept]
-                self._first_s, self._last_s, self._seen = self._first_s[kept], last[kept], self._seen[kept]
-                self._last_frame, self._evidence = self._last_frame[kept], self._evidence[kept]
-                if self._votes is not None:
-                    self._votes = self._votes[kept]
+        self._waiting = bool(np.minimum.reduce(last) < before)
+        if self._waiting:
+            self._drop((last < before).nonzero()[0], time_s)
         self._filter.predict(min(time_s - before, max(self.settings.lost_s, 10.0)))
         return before
+
+    def _drop(self, waiting: NDArray[np.int64], time_s: float) -> None:
+        """Drop those of the tracks `waiting`, which the last frame did not show, that have waited too long."""
+        o, doubt, ended = self.settings, self._doubt, []
+        # They are few, so that Python is quicker than numpy.
+        for row, ident, last, shown, evidence in zip(
+            waiting.tolist(),
+            self._ids[waiting].tolist(),
+            self._last_s[waiting].tolist(),
+            self._last_frame[waiting].tolist(),
+            self._evidence[waiting].tolist(),
+            strict=True,
+        ):
+            wait, part = (o.lost_s, doubt) if ident > 0 else (o.patience_s, 1.0)
+            missed = part * (self._frame - 1 - shown)
+            if time_s - last > wait + _MOMENT_S or (o.evidence and evidence < missed):
+                ended.append(row)
+                self._went += 1 <= evidence < _SETTLED
+        if not ended:
+            return
+        if self._stayed + self._went > _REMEMBERED:
+            self._stayed, self._went = self._stayed / 2, self._went / 2
+        kept = np.ones(len(self._keys), bool)
+        kept[ended] = False
+        self._filter.keep(kept)
+        self._keys, self._ids, self._evidence = self._keys[kept], self._ids[kept], self._evidence[kept]
+        self._first_s, self._last_s, self._seen = self._first_s[kept], self._last_s[kept], self._seen[kept]
+        self._last_frame = self._last_frame[kept]
+        if self._votes is not None:
+            self._votes = self._votes[kept]
 
     def _eased(self, step_s: float) -> float:
         """Return by how much overlaps may be smaller after this step, 0.5 to 1: in a longer step things move further.
@@ -358,8 +379,11 @@ class Tracker:
         whole = len(strong) == len(boxes)
         doubt = self._doubt
         overlap = o.overlap if not doubt else o.overlap + doubt * max(_DOUBTED_OVERLAP - o.overlap, 0.0)
+        certain = weights if whole else weights[strong]
+        if unit != 1.0:
+            certain = np.minimum(certain / unit, 1.0)
         rows, columns = associate(
-            expected, boxes[strong], overlap * self._ease, weights=np.minimum(weights[strong] / unit, 1.0),
+            expected, boxes if whole else boxes[strong], overlap * self._ease, weights=certain,
             allowed=None if same is None else same[:, strong],
         )  # fmt: skip
         owner[strong[columns]] = rows
@@ -454,8 +478,11 @@ class Tracker:
     def _weigh(self, rows: NDArray[np.int64]) -> None:
         """Add a frame to the evidence for the tracks `rows`, and count those that stay."""
         before = self._evidence[rows]
-        unseen = self._frame - 1 - self._last_frame[rows]
-        now = np.maximum(before - unseen, 0.0) + 1.0 if np.count_nonzero(unseen) else before + 1.0
+        now = before + 1.0
+        if self._waiting:
+            unseen = self._frame - 1 - self._last_frame[rows]
+            if np.count_nonzero(unseen):
+                now = np.maximum(before - unseen, 0.0) + 1.0
         self._evidence[rows] = now
         if np.minimum.reduce(before) < _SETTLED:
             self._stayed += np.count_nonzero((before < _SETTLED) & (now >= _SETTLED))
