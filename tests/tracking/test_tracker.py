@@ -399,7 +399,7 @@ def _scene(seed: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, float]]:
         now, place = now + step, place + step * speed
         seen = place[rng.random(9) > 0.2]
         corner = np.concatenate([seen, seen[:2] + 6, rng.uniform(0, 500, (rng.poisson(0.6), 2))])
-        boxes = np.concatenate([corner, corner + [30, 70]], 1) + rng.normal(0, 2, (len(corner), 4))
+        boxes = np.concatenate([corner, corner + np.array([30, 70])], 1) + rng.normal(0, 2, (len(corner), 4))
         frames.append((boxes, rng.uniform(0, 1, len(boxes)), rng.integers(0, 2, len(boxes)), now))
     return frames
 
