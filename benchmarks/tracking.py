@@ -245,15 +245,22 @@ def main() -> None:
         about[s.name] = (s.fps or 30.0, s.n_frames or file.n_frames, 0)
     real = list(given)
     crowds, public = [f"crowd{k}" for k in range(CROWDS)], [f"public-{n}" for n in real]
+    scored = [f"scored-{n}" for n in real]
     for k, name in enumerate(crowds):
         given[name], rate, n, rows = crowd(k)
         truth[name], about[name] = Tracks.of(rows), (rate, n, 0)
-    for name, source in zip(public, real, strict=True):
-        # Boxes of another detector, whose scores are no probabilities and are not used.
+    for source in real:
+        # Boxes of another detector, whose scores are no probabilities: as they are, and without them.
         file = read_tracks(o.data / source / "det" / "det_acf_public.txt", "detections").tracks
-        given[name] = np.column_stack([file.frames, file.boxes_xyxy, np.ones(len(file))])
-        truth[name], about[name] = truth[source], about[source]
-    sets = {"mot15_mini": real, "mot15_mini, ACF detections": public, f"{CROWDS} drawn crowds": crowds}
+        for name, scores in ((f"scored-{source}", file.scores), (f"public-{source}", np.ones(len(file)))):
+            given[name] = np.column_stack([file.frames, file.boxes_xyxy, scores])
+            truth[name], about[name] = truth[source], about[source]
+    sets = {
+        "mot15_mini": real,
+        "mot15_mini, ACF detections with their scores": scored,
+        "mot15_mini, ACF detections without scores": public,
+        f"{CROWDS} drawn crowds": crowds,
+    }
     every = [n for names in sets.values() for n in names]
     for n in (10, 50, 150):
         given[f"drawn-{n}"], about[f"drawn-{n}"] = drawn(n), (30, 200, 0)

@@ -396,6 +396,16 @@ def test_scores_that_begin_no_track_are_said(
     assert said == ([] if tracks else ["no box begins a track: the highest score is 0.50, and 0.65 is needed"])
 
 
+@pytest.mark.parametrize(("extra", "tracks"), [([], 2), (["--conf", "-1.5"], 1), (["--conf", "7"], 0)])
+def test_scores_that_are_logits_are_used_with_a_threshold_of_their_scale(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str], tracks: int
+) -> None:
+    path = tmp_path / "det.txt"
+    path.write_text("".join(f"{k},-1,{k},1,20,20,4.5\n{k},-1,{200 - k},1,20,20,-2\n" for k in range(1, 9)))
+    found = _json(capsys, ["track", "--detections", str(path), "--fps", "10", *extra])
+    assert len(found["tracks"]) == tracks
+
+
 def test_every_verb_of_tracks_says_which_rows_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "good.txt").write_text("".join(f"{k},1,1,1,20,20,1\n" for k in range(1, 9)))
     (tmp_path / "bad.txt").write_text((tmp_path / "good.txt").read_text() + "3,1,5,5,20,20,1\n4,x\n5,2,1,1,-5,5,1\n")

@@ -36,6 +36,18 @@ def test_short_tracks_are_dropped_but_not_in_a_short_sequence() -> None:
     assert len(fill_tracks(Tracks.of(short), seconds_per_frame=0.1, n_frames=2)) == 2
 
 
+def test_tracks_that_few_of_their_frames_show_are_dropped() -> None:
+    steady = [(f, 1, 0, 0, 20, 40) for f in range(1, 61)]
+    rare = [(f, 2, 90, 0, 99, 40) for f in range(1, 61, 3)]
+    found = fill_tracks(Tracks.of(steady + rare), seconds_per_frame=0.1)
+    assert set(found.ids.tolist()) == {1}
+    kept = fill_tracks(Tracks.of(steady + rare), seconds_per_frame=0.1, settings=FillSettings(least_seen=0))
+    assert np.count_nonzero(kept.ids == 2) == 58
+    # Of frames that were skipped nothing is expected: where one in three was read, a box in each of those is all.
+    alone = fill_tracks(Tracks.of(rare), seconds_per_frame=0.1)
+    assert len(alone) == 58
+
+
 def test_rows_of_two_tracks_are_never_joined() -> None:
     other = [(f, 2, 500, 0, 520, 40) for f in range(12, 18)]
     found = fill_tracks(Tracks.of(ROWS + other), seconds_per_frame=0.1)

@@ -54,9 +54,9 @@ def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     )
     p.add_argument(
         "--conf",
-        type=Number(0, 1, whole=False),
+        type=Number(-1e9, 1e9, whole=False),
         metavar="P",
-        help="minimum score of a detection to start a track (default: chosen from the scores)",
+        help="minimum score of a detection to start a track, on the scale of the detections (default: chosen from them)",
     )
     p.add_argument(
         "--iou", type=Number(0, 1, whole=False), metavar="P", help="IoU threshold of non-maximum suppression"
@@ -139,6 +139,8 @@ def settings_of(o: argparse.Namespace) -> "TrackerSettings":
         found = replace(found, lost_s=o.lost)
     if o.confirm is not None:
         found = replace(found, confirm_s=o.confirm, confirm_first=o.confirm <= found.confirm_s)
+    if o.detections is None and o.conf is not None and not 0 <= o.conf <= 1:
+        raise UsageError(f"expected --conf from 0 to 1, found {o.conf:g}", fix="scores of a bundle are probabilities")
     if o.detections is not None and o.conf is not None:
         found = replace(found, high=o.conf, low=min(found.low, o.conf))
     return found

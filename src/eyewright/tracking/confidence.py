@@ -7,37 +7,62 @@ from numpy.typing import NDArray
 
 _FRAMES, _BATCHES = 64, 8
 _CERTAIN = 0.9
+# Where scores are no probabilities, the weight of the lowest one; the highest has 1.
+_LEAST_WEIGHT = 0.5
 
 
 class ScoreScale:
-    """Which score counts as certain: the one that a tenth of the last scores exceed.
+    """How much the scores of a detector say, by what it has given so far.
 
-    It is computed after 1, 2, 4, … 64 frames, then every 64 frames, over the last 512.
+    Scores from 0 to 1 are probabilities up to a factor: what counts as certain is the score that a tenth of the last
+    ones exceed. Once a score lies outside, as logits and percentages do, only the order of scores is used: each is
+    replaced by a weight from 0.5 to 1 that grows with its rank among the last ones, so that any increasing function of
+    the scores gives the same. The reference is renewed after 1, 2, 4, … 64 frames, then every 64 frames, and holds
+    the last 512.
 
     >>> scale = ScoreScale()
-    >>> scale.update(np.array([0.1, 0.2, 0.4, 0.4]))
+    >>> scale.update(np.array([0.1, 0.2, 0.4, 0.4]))[1]
     0.4
+    >>> ScoreScale().update(np.array([-3.0, 40.0]))[0].tolist()
+    [0.75, 1.0]
     """
 
     def __init__(self) -> None:
         self._batches: list[NDArray[np.float64]] = []
         self._open: list[NDArray[np.float64]] = []
         self._frames, self._next, self._value = 0, 1, 1.0
+        self._sorted: NDArray[np.float64] | None = None
+        self.ranked = False
+        """Whether scores are no probabilities, so that their order alone is used."""
 
-    def update(self, scores: NDArray[np.float64]) -> float:
-        """Return the score that counts as certain, with the scores of the next frame, float64 (n,)."""
+    def update(self, scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """Return the weights of the next frame's scores, float64 (n,), and the weight that counts as certain."""
         if not len(scores):
-            return self._value
+            return scores, self._value
         self._open.append(scores)
         self._frames += 1
-        if self._frames < self._next:
-            return self._value
-        if self._frames >= _FRAMES:
-            self._batches = [*self._batches[1 - _BATCHES :], np.concatenate(self._open)]
-            self._open, self._frames, self._next = [], 0, _FRAMES
-        else:
-            self._next *= 2
-        value = float(np.quantile(np.concatenate([*self._batches, *self._open]), _CERTAIN))
+        turned = not self.ranked and not (np.minimum.reduce(scores) >= 0 and np.maximum.reduce(scores) <= 1)
+        if turned:
+            self.ranked = True
+        if self._frames >= self._next or turned:
+            self._renew()
+        if self._sorted is None:
+            return scores, self._value
+        rank = np.searchsorted(self._sorted, scores, "right") / len(self._sorted)
+        return _LEAST_WEIGHT + (1 - _LEAST_WEIGHT) * rank, 1.0
+
+    def _renew(self) -> None:
+        last = np.concatenate([*self._batches, *self._open])
+        if self._frames >= self._next:
+            if self._frames >= _FRAMES:
+                self._batches = [*self._batches[1 - _BATCHES :], np.concatenate(self._open)]
+                self._open, self._frames, self._next = [], 0, _FRAMES
+                last = np.concatenate(self._batches)
+            else:
+                self._next *= 2
+        if self.ranked:
+            self._sorted = np.sort(last)
+            return
+        value = float(np.quantile(last, _CERTAIN))
         # Scores that are all 0 say nothing.
         self._value = value if value > 0 else 1.0
-        return self._value

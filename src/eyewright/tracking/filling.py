@@ -16,16 +16,19 @@ class FillSettings:
     Args:
         gap_s: gaps of a track up to this long are filled by straight lines.
         shortest: tracks of fewer boxes than this are dropped.
+        least_seen: tracks that fewer than this part of their frames show are dropped: those with a box of the track or
+            within a gap that is filled, as far as any track has a box in them.
     """
 
     gap_s: float = 1.0
     shortest: int = 5
+    least_seen: float = 0.5
 
 
 def fill_tracks(
     tracks: Tracks, *, seconds_per_frame: float, n_frames: int | None = None, settings: FillSettings | None = None
 ) -> Tracks:
-    """Return tracks without short ones and with their gaps filled, ordered by frame, then by identity.
+    """Return tracks without short and rarely seen ones and with their gaps filled, ordered by frame, then by identity.
 
     A gap is filled where its two ends are at most `gap_s` apart, by the rows' own times or, where they have none, by
     `seconds_per_frame`. Rows that are filled in have the score of the weaker end. A sequence that is shorter than
@@ -66,4 +69,10 @@ def fill_tracks(
     if t.times_s is not None:
         between = t.times_s[left] * (1 - share[:, 0]) + t.times_s[left + 1] * share[:, 0]
         filled = replace(filled, times_s=np.concatenate([t.times_s, between]))
+    if o.least_seen > 0:
+        own = np.unique(filled.ids, return_inverse=True)[1]
+        # Frames that were skipped say nothing.
+        shown = np.isin(filled.frames, tracks.frames)
+        part = np.bincount(own[: len(t)]) / np.bincount(own, weights=shown)
+        filled = filled.keep(part[own] >= o.least_seen)
     return filled.keep(np.lexsort((filled.ids, filled.frames)))

@@ -59,17 +59,25 @@ class BoxFilter:
     The constant-velocity model decouples, so each is a 2×2 filter in closed form (Kalman 1960).
     """
 
-    __slots__ = ("_noise", "_steps", "_table", "spread", "state", "velocity")
+    __slots__ = ("_noise", "_steps", "_table")
 
     def __init__(self, noise: FilterNoise) -> None:
         self._noise = noise
         self._steps: dict[float, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
-        self._hold(np.zeros((0, 11)))
+        # All numbers of a track in one row: a row is read and written at once.
+        self._table = np.zeros((0, 11))
 
-    def _hold(self, table: NDArray[np.float64]) -> None:
-        """Keep all numbers of a track in one row: a row is read and written at once."""
-        self._table = table
-        self.state, self.velocity, self.spread = table[:, :4], table[:, 4:8], table[:, 8:]
+    @property
+    def state(self) -> NDArray[np.float64]:
+        return self._table[:, :4]
+
+    @property
+    def velocity(self) -> NDArray[np.float64]:
+        return self._table[:, 4:8]
+
+    @property
+    def spread(self) -> NDArray[np.float64]:
+        return self._table[:, 8:]
 
     def predict(self, step_s: float) -> None:
         """Move every track on by `step_s` seconds."""
@@ -78,7 +86,7 @@ class BoxFilter:
             known = self._steps[step_s] = self._step(step_s)
         table = self._table @ known[0]
         table += known[1]
-        self._hold(table)
+        self._table = table
 
     def _step(self, t: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return what a row of numbers is multiplied by in a step, (11, 11), and what is added to it, (11,)."""
@@ -112,17 +120,18 @@ class BoxFilter:
         new = np.zeros((len(measured), 11))
         new[:, :4] = measured
         new[:, 8], new[:, 10] = self._noise.measured**2, self._noise.first**2
-        self._hold(np.concatenate([self._table, new]))
+        self._table = np.concatenate([self._table, new])
 
     def keep(self, rows: NDArray[np.bool_]) -> None:
         """Drop all tracks but those of a mask."""
-        self._hold(self._table[rows])
+        self._table = self._table[rows]
 
     def move(self, affine: NDArray[np.float64]) -> None:
         """Move every track as the camera moved: `affine`, float64 (2, 3), maps the last frame onto this one."""
         turn, shift = affine[:, :2], affine[:, 2]
         scale = math.sqrt(max(abs(float(np.linalg.det(turn))), 1e-6))
-        self.state[:, :2] = self.state[:, :2] @ turn.T + shift
-        self.velocity[:, :2] = self.velocity[:, :2] @ turn.T
-        self.state[:, 2:] *= scale
-        self.velocity[:, 2:] *= scale
+        state, velocity = self.state, self.velocity
+        state[:, :2] = state[:, :2] @ turn.T + shift
+        velocity[:, :2] = velocity[:, :2] @ turn.T
+        state[:, 2:] *= scale
+        velocity[:, 2:] *= scale

@@ -27,6 +27,10 @@ _PRIOR_STAYED, _PRIOR_WENT = 3.0, 1.0
 _REMEMBERED = 400.0
 # Relative to the score that counts as certain, where tracks are trusted and where they are not.
 _HIGH, _DOUBTED_HIGH = 0.1, 0.55
+# Likewise where scores are no probabilities, and a weight is 0.5 for the lowest of them and 1 for the highest.
+_RANKED_HIGH, _DOUBTED_RANKED_HIGH = 0.5, 0.65
+# Where tracks are not trusted, a detection must overlap more to continue one.
+_DOUBTED_OVERLAP = 0.25
 _HALF = 0.5
 _MOST_COMPARED = 4_000_000
 
@@ -92,16 +96,20 @@ class TrackerSettings:
         patience_s: how long an unconfirmed track that is not seen is kept.
         high: detections from this score on begin tracks, and are associated first. None derives it from the scores
             that came so far: 0.1 times the score that one in ten exceeds, so that a detector whose scores are low,
-            or are no probabilities, is followed too; up to 0.55 times where most tracks begin at false detections.
+            is followed too; up to 0.55 times where most tracks begin at false detections. Of scores that are no
+            probabilities (one is below 0 or above 1) only the order is used: every detection may begin a track, or
+            the upper 70 % of them where most tracks begin at false detections.
         low: detections below this score are left out; where `high` is None, it is multiplied likewise.
         overlap: IoU, times the score, at which a detection belongs where a track is expected; after a step that is
-            longer than usual, as where frames are dropped, down to half of it.
+            longer than usual, as where frames are dropped, down to half of it; up to 0.25 where most tracks begin at
+            false detections.
         low_overlap: IoU at which a detection with a low score belongs to a track of the last frame; likewise.
         seen_overlap: IoU at which a detection belongs where a track was last seen, both boxes grown by `seen_margin`.
         seen_margin: part of its size by which a box is grown on every side.
         seen_growth: how much larger this part is a second after a track was seen, up to 0.6 in all.
         duplicate: a detection that overlaps the detection of a track by more than this (IoU) is another box of the
             same object: it continues no track, and begins none.
+        duplicate_other: likewise where the two detections have different classes, such as a rider and a bicycle.
         confirm_first: whether the tracks of the first frame are confirmed at once.
         stages: 3, all of `Tracker`; 2, without the place where a track was last seen; 1, high scores alone.
         per_class: whether a track takes detections of its own class only; else the class is the track's by vote.
@@ -121,7 +129,8 @@ class TrackerSettings:
     seen_overlap: float = 0.15
     seen_margin: float = 0.3
     seen_growth: float = 0.6
-    duplicate: float = 0.6
+    duplicate: float = 0.4
+    duplicate_other: float = 0.6
     confirm_first: bool = True
     stages: int = 3
     per_class: bool = False
@@ -167,6 +176,8 @@ class Tracker:
         self._usual_s, self._ease = math.inf, 1.0
         self._scale = ScoreScale()
         self._stayed, self._went, self._frame = _PRIOR_STAYED, _PRIOR_WENT, 0
+        # Whether the last frame did not show one of the tracks.
+        self._waiting = False
         # One row a track: the rows of these and of the filter belong together.
         self._keys = np.zeros(0, np.int64)
         self._ids = np.zeros(0, np.int64)
@@ -200,7 +211,8 @@ class Tracker:
     ) -> TrackPrediction:
         """Return the tracks of the next frame, from its detections (n, 4), n of any number, and its time in seconds.
 
-        Boxes without an area or with numbers that are not finite are left out. A score that is missing (NaN) is 1.
+        Boxes without an area or with numbers that are not finite are left out. Scores may be of any scale. A score that
+        is missing (NaN) is the highest of its frame, at least 1.
 
         Raises:
             UsageError: arrays that do not belong together, or a time before that of the last frame.
@@ -208,26 +220,30 @@ class Tracker:
         boxes, scores, labels, given, states, least = _checked(boxes_xyxy, scores, label_ids)
         first = self._time_s is None
         before = self._advance(time_s)
-        high, low, unit = self._marks(scores)
-        owner, spare = self._associate(boxes, scores, labels, before, least, high, low, unit)
+        weights, high, low, unit = self._marks(scores, least)
+        owner, spare = self._associate(boxes, weights, labels, before, high, low, unit)
         taken = (owner >= 0).nonzero()[0]
         if len(taken):
-            rows = owner[taken]
-            self._filter.correct(rows, states[taken])
+            rows, whole = owner[taken], len(taken) == len(boxes)
+            self._filter.correct(rows, states if whole else states[taken])
             self._weigh(rows)
-            self._last_s[rows], self._last_frame[rows] = time_s, self._frame
-            self._seen[rows] = boxes[taken]
+            if len(rows) == len(self._keys):
+                self._last_s.fill(time_s)
+                self._last_frame.fill(self._frame)
+            else:
+                self._last_s[rows], self._last_frame[rows] = time_s, self._frame
+            self._seen[rows] = boxes if whole else boxes[taken]
         if len(taken) < len(boxes):
-            new = ((owner < 0) & (scores >= high) & spare).nonzero()[0]
+            new = ((owner < 0) & (weights >= high) & spare).nonzero()[0]
             if len(new) > 1:
-                new = self._without_duplicates(new, boxes, scores)
+                new = self._without_duplicates(new, boxes, weights, labels)
             if len(new):
                 owner[new] = np.arange(len(self._keys), len(self._keys) + len(new))
                 self._begin(boxes[new], states[new], time_s)
                 taken = (owner >= 0).nonzero()[0]
         rows = owner[taken]
         if labels is not None:
-            self._vote(rows, labels[taken], scores[taken])
+            self._vote(rows, labels[taken], weights[taken])
         ids, keys = self._ids[rows], self._keys[rows]
         # Counted and not asked by `all`, which numpy does in Python.
         if np.count_nonzero(ids) < len(ids):
@@ -266,26 +282,41 @@ class Tracker:
         last = self._last_s
         if not len(last):
             return before
-        if np.minimum.reduce(last) < before:
-            wait = np.where(self._ids > 0, self.settings.lost_s, self.settings.patience_s)
-            unseen = self._frame - 1 - self._last_frame
-            kept = time_s - last <= wait + _MOMENT_S
-            if self.settings.evidence:
-                kept &= self._evidence >= np.where(self._ids > 0, self._doubt, 1.0) * unseen
-            kept |= last >= before
-            if np.count_nonzero(kept) < len(kept):
-                ended = self._evidence[~kept]
-                self._went += np.count_nonzero((ended >= 1) & (ended < _SETTLED))
-                if self._stayed + self._went > _REMEMBERED:
-                    self._stayed, self._went = self._stayed / 2, self._went / 2
-                self._filter.keep(kept)
-                self._keys, self._ids = self._keys[kept], self._ids[kept]
-                self._first_s, self._last_s, self._seen = self._first_s[kept], last[kept], self._seen[kept]
-                self._last_frame, self._evidence = self._last_frame[kept], self._evidence[kept]
-                if self._votes is not None:
-                    self._votes = self._votes[kept]
+        self._waiting = bool(np.minimum.reduce(last) < before)
+        if self._waiting:
+            self._drop((last < before).nonzero()[0], time_s)
         self._filter.predict(min(time_s - before, max(self.settings.lost_s, 10.0)))
         return before
+
+    def _drop(self, waiting: NDArray[np.int64], time_s: float) -> None:
+        """Drop those of the tracks `waiting`, which the last frame did not show, that have waited too long."""
+        o, doubt, ended = self.settings, self._doubt, []
+        # They are few, so that Python is quicker than numpy.
+        for row, ident, last, shown, evidence in zip(
+            waiting.tolist(),
+            self._ids[waiting].tolist(),
+            self._last_s[waiting].tolist(),
+            self._last_frame[waiting].tolist(),
+            self._evidence[waiting].tolist(),
+            strict=True,
+        ):
+            wait, part = (o.lost_s, doubt) if ident > 0 else (o.patience_s, 1.0)
+            missed = part * (self._frame - 1 - shown)
+            if time_s - last > wait + _MOMENT_S or (o.evidence and evidence < missed):
+                ended.append(row)
+                self._went += 1 <= evidence < _SETTLED
+        if not ended:
+            return
+        if self._stayed + self._went > _REMEMBERED:
+            self._stayed, self._went = self._stayed / 2, self._went / 2
+        kept = np.ones(len(self._keys), bool)
+        kept[ended] = False
+        self._filter.keep(kept)
+        self._keys, self._ids, self._evidence = self._keys[kept], self._ids[kept], self._evidence[kept]
+        self._first_s, self._last_s, self._seen = self._first_s[kept], self._last_s[kept], self._seen[kept]
+        self._last_frame = self._last_frame[kept]
+        if self._votes is not None:
+            self._votes = self._votes[kept]
 
     def _eased(self, step_s: float) -> float:
         """Return by how much overlaps may be smaller after this step, 0.5 to 1: in a longer step things move further.
@@ -306,29 +337,34 @@ class Tracker:
         share = self._stayed / (self._stayed + self._went)
         return min(max((_MOST - share) / (_MOST - _FEW), 0.0), 1.0)
 
-    def _marks(self, scores: NDArray[np.float64]) -> tuple[float, float, float]:
-        """Return the scores from which detections begin and continue tracks, and the one that counts as certain."""
+    def _marks(self, scores: NDArray[np.float64], least: float) -> tuple[NDArray[np.float64], float, float, float]:
+        """Return weights of the detections, the weights from which they begin and continue tracks, and the one that
+        counts as certain; `least` is the lowest score."""
         o = self.settings
         if o.high is not None:
-            return o.high, o.low, 1.0
-        unit = self._scale.update(scores)
+            if least < 0 or np.maximum.reduce(scores, initial=0.0) > 1:
+                # No probabilities: they reach the two scores or not.
+                return 0.5 * (scores >= o.low) + 0.5 * (scores >= o.high), 1.0, 0.5, 1.0
+            return scores, o.high, o.low, 1.0
+        weights, unit = self._scale.update(scores)
         doubt = self._doubt
+        if self._scale.ranked:
+            return weights, _RANKED_HIGH * (1 - doubt) + _DOUBTED_RANKED_HIGH * doubt, 0.0, unit
         high = (_HIGH * (1 - doubt) + _DOUBTED_HIGH * doubt) * unit
-        return high, min(o.low * unit, high), unit
+        return weights, high, min(o.low * unit, high), unit
 
     def _associate(
         self,
         boxes: NDArray[np.float64],
-        scores: NDArray[np.float64],
+        weights: NDArray[np.float64],
         labels: NDArray[np.int64] | None,
         before: float,
-        least: float,
         high: float,
         low: float,
         unit: float,
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_] | bool]:
         """Return the row of the track that each detection belongs to, -1 for none, int64 (n,), and which detections are
-        no duplicates of those that belong to a track; `least` is the lowest score."""
+        no duplicates of those that belong to a track."""
         o = self.settings
         owner = np.empty(len(boxes), np.int64)
         owner.fill(-1)
@@ -339,11 +375,15 @@ class Tracker:
         if o.per_class and labels is not None:
             same = self._winners(np.arange(n))[:, None] == labels
         expected = corners_of(self._filter.state)
-        whole = least >= high
-        strong = np.arange(len(boxes)) if whole else (scores >= high).nonzero()[0]
-        weights = np.minimum(scores[strong] / unit, 1.0)
+        strong = (weights >= high).nonzero()[0]
+        whole = len(strong) == len(boxes)
+        doubt = self._doubt
+        overlap = o.overlap if not doubt else o.overlap + doubt * max(_DOUBTED_OVERLAP - o.overlap, 0.0)
+        certain = weights if whole else weights[strong]
+        if unit != 1.0:
+            certain = np.minimum(certain / unit, 1.0)
         rows, columns = associate(
-            expected, boxes[strong], o.overlap * self._ease, weights=weights,
+            expected, boxes if whole else boxes[strong], overlap * self._ease, weights=certain,
             allowed=None if same is None else same[:, strong],
         )  # fmt: skip
         owner[strong[columns]] = rows
@@ -351,19 +391,19 @@ class Tracker:
             return owner, True
         left = (owner < 0).nonzero()[0]
         spare = np.ones(len(boxes), bool)
-        spare[left] = self._distinct(boxes[left], boxes[strong[columns]])
+        spare[left] = self._distinct(left, strong[columns], boxes, labels)
         if len(rows) == n:
             return owner, spare
         free = np.ones(n, bool)
         free[rows] = False
         if not whole and o.stages > 1:
-            weak = ((scores >= low) & (scores < high) & spare).nonzero()[0]
+            weak = ((weights >= low) & (weights < high) & spare).nonzero()[0]
             waiting = (free & (self._last_s >= before)).nonzero()[0]
             allowed = None if same is None else same[waiting[:, None], weak]
             rows, columns = associate(expected[waiting], boxes[weak], o.low_overlap * self._ease, allowed=allowed)
             owner[weak[columns]] = waiting[rows]
             free[waiting[rows]] = False
-        new = ((scores >= high) & (owner < 0) & spare).nonzero()[0]
+        new = ((weights >= high) & (owner < 0) & spare).nonzero()[0]
         if len(new) and o.stages > 2 and free.any():
             waiting = free.nonzero()[0]
             age = (self._time_s or 0.0) - self._last_s[waiting]
@@ -374,24 +414,48 @@ class Tracker:
             owner[new[columns]] = waiting[rows]
         return owner, spare
 
-    def _distinct(self, boxes: NDArray[np.float64], taken: NDArray[np.float64]) -> NDArray[np.bool_] | bool:
-        """Return which boxes are no duplicates of those that belong to tracks."""
-        if not len(taken) or len(boxes) * len(taken) > _MOST_COMPARED:
+    def _distinct(
+        self,
+        left: NDArray[np.int64],
+        taken: NDArray[np.int64],
+        boxes: NDArray[np.float64],
+        labels: NDArray[np.int64] | None,
+    ) -> NDArray[np.bool_] | bool:
+        """Return which of the detections `left` are no duplicates of those that belong to tracks, `taken`."""
+        if not len(taken) or len(left) * len(taken) > _MOST_COMPARED:
             return True
-        distinct: NDArray[np.bool_] = overlaps(boxes, taken).max(1) <= self.settings.duplicate
+        distinct: NDArray[np.bool_] = ~self._close(left, taken, boxes, labels).any(1)
         return distinct
 
+    def _close(
+        self,
+        some: NDArray[np.int64],
+        others: NDArray[np.int64],
+        boxes: NDArray[np.float64],
+        labels: NDArray[np.int64] | None,
+    ) -> NDArray[np.bool_]:
+        """Return which of some detections and of others overlap as two boxes of one object do, bool (n, m)."""
+        shared = overlaps(boxes[some], boxes[others])
+        close: NDArray[np.bool_] = shared > self.settings.duplicate
+        if labels is not None and self.settings.duplicate_other != self.settings.duplicate:
+            close &= (labels[some][:, None] == labels[others]) | (shared > self.settings.duplicate_other)
+        return close
+
     def _without_duplicates(
-        self, new: NDArray[np.int64], boxes: NDArray[np.float64], scores: NDArray[np.float64]
+        self,
+        new: NDArray[np.int64],
+        boxes: NDArray[np.float64],
+        weights: NDArray[np.float64],
+        labels: NDArray[np.int64] | None,
     ) -> NDArray[np.int64]:
         """Return those of the detections `new` that no better one of them duplicates, in their order."""
         if len(new) ** 2 > _MOST_COMPARED:
             return new
-        close = overlaps(boxes[new], boxes[new]) > self.settings.duplicate
+        close = self._close(new, new, boxes, labels)
         if np.count_nonzero(close) == len(new):
             return new
         kept = np.ones(len(new), bool)
-        for k in np.argsort(-scores[new], kind="stable").tolist():
+        for k in np.argsort(-weights[new], kind="stable").tolist():
             if kept[k]:
                 kept &= ~close[k]
                 kept[k] = True
@@ -414,8 +478,11 @@ class Tracker:
     def _weigh(self, rows: NDArray[np.int64]) -> None:
         """Add a frame to the evidence for the tracks `rows`, and count those that stay."""
         before = self._evidence[rows]
-        unseen = self._frame - 1 - self._last_frame[rows]
-        now = np.maximum(before - unseen, 0.0) + 1.0 if np.count_nonzero(unseen) else before + 1.0
+        now = before + 1.0
+        if self._waiting:
+            unseen = self._frame - 1 - self._last_frame[rows]
+            if np.count_nonzero(unseen):
+                now = np.maximum(before - unseen, 0.0) + 1.0
         self._evidence[rows] = now
         if np.minimum.reduce(before) < _SETTLED:
             self._stayed += np.count_nonzero((before < _SETTLED) & (now >= _SETTLED))
@@ -479,7 +546,7 @@ def _checked(
     least = np.minimum.reduce(scores)
     if not least >= 0:
         # NaN fails every comparison.
-        scores = np.where(np.isnan(scores), 1.0, scores)
+        scores = np.where(np.isnan(scores), np.fmax(np.fmax.reduce(scores), 1.0), scores)
         least = np.minimum.reduce(scores)
     if np.minimum.reduce(boxes, axis=None) > -_LARGEST and np.maximum.reduce(boxes, axis=None) < _LARGEST:
         states = states_of(boxes)

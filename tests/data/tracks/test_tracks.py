@@ -61,10 +61,13 @@ def test_frames_from_zero_are_read_as_from_one_and_said(tmp_path: Path) -> None:
     assert "from 0" in found.findings[0].message
 
 
-def test_scores_that_are_no_probabilities_are_not_used_and_said(tmp_path: Path) -> None:
-    found = read_tracks(_file(tmp_path, "1,-1,1,1,5,5,24.5\n1,-1,9,1,5,5,-3\n"), "detections")
-    assert np.isnan(found.tracks.scores).all()
-    assert found.findings[0].code == "scores"
+def test_scores_of_any_scale_are_read_and_minus_one_is_missing_unless_scores_are_negative(tmp_path: Path) -> None:
+    found = read_tracks(_file(tmp_path, "1,-1,1,1,5,5,24.5\n1,-1,9,1,5,5,-3\n2,-1,9,1,5,5,-1\n"), "detections")
+    assert found.tracks.scores.tolist() == [24.5, -3, -1]
+    assert not found.findings
+    found = read_tracks(_file(tmp_path, "1,-1,1,1,5,5,24.5\n1,-1,9,1,5,5,-1\n2,-1,9,1,5,5,inf\n"), "detections")
+    assert found.tracks.scores[0] == 24.5
+    assert np.isnan(found.tracks.scores[1:]).all()
 
 
 def test_truth_of_mot16_has_distractors_and_other_classes(tmp_path: Path) -> None:

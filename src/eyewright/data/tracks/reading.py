@@ -407,7 +407,7 @@ def _tracks(rows: list[_Row], kind: TrackKind, protocol: str, names: tuple[str, 
         distractor,
     ).ordered()
     if kind == "detections":
-        tracks = _with_scores(tracks, findings)
+        tracks = _with_scores(tracks)
     return tracks
 
 
@@ -430,15 +430,12 @@ def _times(rows: list[_Row], findings: _Findings) -> NDArray[np.float64] | None:
     return None
 
 
-def _with_scores(tracks: Tracks, findings: _Findings) -> Tracks:
-    """Return detections whose scores are from 0 to 1 or missing: -1 says that there is none."""
-    scores = np.where(tracks.scores == -1, np.nan, tracks.scores)
-    known = scores[np.isfinite(scores)]
-    if len(known) and (known.min() < 0 or known.max() > 1):
-        text = f"scores lie from {known.min():g} to {known.max():g}: they are no probabilities and are not used"
-        findings.add("scores", None, text, "write scores from 0 to 1")
-        scores = np.full(len(scores), np.nan)
-    return replace(tracks, scores=np.where(np.isfinite(scores), scores, np.nan))
+def _with_scores(tracks: Tracks) -> Tracks:
+    """Return detections whose scores are finite or missing: -1 says that there is none, unless scores go below 0."""
+    scores = np.where(np.isfinite(tracks.scores), tracks.scores, np.nan)
+    if not (scores[scores != -1] < 0).any():
+        scores[scores == -1] = np.nan
+    return replace(tracks, scores=scores)
 
 
 def _shown(box: tuple[float, float, float, float]) -> str:
