@@ -25,7 +25,11 @@ def _dataset(n: int) -> Dataset:
 def _results(data: Dataset, right: np.ndarray) -> ClassResults:
     truth = data.targets
     answered = np.where(right, truth, 1 - truth)
-    return ClassResults(data, np.eye(2)[answered] * 0.8 + 0.1, tuple((32.0, 100.0) for _ in range(len(data))))
+    return ClassResults(
+        data,
+        np.eye(2, dtype=np.float32)[answered] * np.float32(0.8) + np.float32(0.1),
+        tuple((32.0, 100.0) for _ in range(len(data))),
+    )
 
 
 def _verdict(monkeypatch: pytest.MonkeyPatch, sides: list[tuple[float, float]], n: int = 400) -> dict[str, Any]:

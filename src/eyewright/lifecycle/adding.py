@@ -317,7 +317,8 @@ def _draw(
     seed = 0
     with track_progress("drawing", sum(wanted.values()), quiet=quiet) as advance:
         for label, n in wanted.items():
-            class_id, own, tried = names.index(label), [], 0
+            class_id, tried = names.index(label), 0
+            own: list[tuple[int, NDArray[np.uint8]]] = []
             judged = judge.labels.names.index(label) if label in judge.labels.names else -1
             while len(own) < n and tried < _TRIES * n:
                 size = min(_AT_ONCE, _TRIES * n - tried)
@@ -352,6 +353,7 @@ def _write(
     for label, images in drawn.items():
         k = dataset.labels.names.index(label)
         target = dataset.kind.of_cell(label, dataset.labels.names)
+        assert target is not None, "a task with the option has targets of one class"
         for seed, image in images:
             # Names of classes may hold anything, numbers are files everywhere.
             name = f"{k:03d}-{seed:07d}.png"
