@@ -27,8 +27,8 @@ _HOMES = {
     "imaging.sources": ("open_source",),
     "imaging.steps": ("process",),
     "lifecycle": (
-        "anonymize", "attack", "attend", "audit_privacy", "bench", "browse", "certify", "compare", "compress",
-        "convert", "cross_validate", "deliver", "doctor", "evaluate", "explain", "export", "federate",
+        "AddGenerated", "anonymize", "attack", "attend", "audit_privacy", "bench", "browse", "certify", "compare",
+        "compress", "convert", "cross_validate", "deliver", "doctor", "evaluate", "explain", "export", "federate",
         "find_duplicates", "forget", "formats", "generate_images", "generate_lines", "harden",
         "import_onnx", "index_folder", "info", "inpaint", "label_images", "load_dataset", "load_run", "models",
         "predict", "quickstart", "read_text", "restore", "run", "search", "serve", "train", "tune", "verify",
@@ -40,6 +40,7 @@ _HOMES = {
 }  # fmt: skip
 
 __all__ = [
+    "AddGenerated",
     "Bundle",
     "Dataset",
     "EyewrightError",
@@ -114,6 +115,7 @@ if TYPE_CHECKING:
     from eyewright.imaging.sources import open_source
     from eyewright.imaging.steps import process
     from eyewright.lifecycle import (
+        AddGenerated,
         anonymize,
         attack,
         attend,

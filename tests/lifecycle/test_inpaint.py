@@ -128,3 +128,15 @@ def test_objects_that_a_bundle_finds_are_removed_by_box_or_by_mask(
 def test_a_bundle_that_finds_no_places_is_refused(finished, wall: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(BundleError, match="says where objects are"):
         lifecycle.inpaint(wall, tmp_path / "o.png", label="disc", model=finished.paths["bundle"])
+
+
+def test_the_file_that_cannot_be_read_is_named(wall: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n")
+    mask = write_image(tmp_path / "mask.png", hole_in(bricks(), 40, 50, 8, 24) * np.uint8(255))
+    for image, own in ((broken, mask), (wall, broken)):
+        assert main(["inpaint", str(image), "--mask", str(own), "--out", str(tmp_path / "o.png")]) == 3
+        assert "broken.png" in capsys.readouterr().err
+    empty = write_image(tmp_path / "empty.png", np.zeros(bricks().shape[:2], np.uint8))
+    assert main(["inpaint", str(wall), "--mask", str(empty), "--out", str(tmp_path / "o.png")]) == 1
+    assert "--conf" not in capsys.readouterr().err, "no bundle has looked for objects"

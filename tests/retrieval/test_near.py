@@ -1,14 +1,17 @@
 """Near copies, labels without training, and p-values of hits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from eyewright.core.errors import UsageError
-from eyewright.retrieval import Row
+from eyewright.retrieval import Hits, Row
 from eyewright.retrieval.coding import unit_vectors
 from eyewright.retrieval.duplicates import best_copy, find_copies
+from eyewright.retrieval.index import Hit
 from eyewright.retrieval.labels import label_probabilities
-from eyewright.retrieval.relevance import p_values
+from eyewright.retrieval.relevance import p_values, share_far_above
 
 
 def turned(angles: list[float]) -> np.ndarray:
@@ -106,3 +109,30 @@ def test_a_copy_fits_where_all_scores_are_high_and_skewed() -> None:
         others.append(p_values(np.array([rest.max()], np.float64), rest, 799)[0])
     assert np.mean(np.array(copies) <= 0.05) >= 0.99
     assert np.mean(np.array(others) <= 0.05) <= 0.11
+
+
+@pytest.mark.parametrize("share", [0.04, 0.1, 0.3])
+def test_a_group_that_fits_as_a_whole_is_not_said_to_fit_nothing(share: float) -> None:
+    """A subject that a tenth of the images show: each of them scores high, so that none stands out."""
+    rng = np.random.default_rng(1)
+    n, dim, told = 400, 64, 0
+    subject = unit_vectors(rng.standard_normal((1, dim)))[0]
+    images = rng.standard_normal((n, dim))
+    images[: int(share * n)] += 40 * subject
+    images = unit_vectors(images)
+    assert share_far_above((images @ subject).astype(np.float32), 0.05) == pytest.approx(share, abs=0.01)
+    for query in unit_vectors(rng.standard_normal((200, dim))):
+        # What lies off the subject sees a group only where it happens to point at it or away from it.
+        told += share_far_above(np.delete(images @ query, np.s_[: int(share * n)]).astype(np.float32), 0.05) > 0
+    assert told <= 4
+    assert share_far_above(np.ones(49, np.float32), 0.05) == 0
+
+
+def test_hits_of_a_group_are_unknown_and_of_nothing_false() -> None:
+    hit = Hit(1, 0.9, 0.4, Row("a.png"))
+    assert Hits((hit,), 100).fits is False
+    assert Hits((hit,), 100, above=0.1).fits is None
+    assert Hits((), 100, above=0.1).fits is None
+    assert Hits((), 100).fits is False
+    assert Hits((replace(hit, p=0.01),), 100, above=0.1).fits is True
+    assert Hits((replace(hit, p=None),), 20).fits is None

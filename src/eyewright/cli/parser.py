@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn, cast
 
 from eyewright import __version__
+from eyewright.cli.adding import add_generated_options
 from eyewright.cli.anonymizing import add_anonymizing
 from eyewright.cli.anywhere import add_anywhere
 from eyewright.cli.attacking import add_attacking
@@ -188,6 +189,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     p = verb("run")
     _add_data(p)
     p.add_argument("--out", metavar="DIR", help="run folder (default runs/TASK/NAME)")
+    add_generated_options(p)
     _add_recipe(p)
 
     p = verb("doctor")
@@ -215,7 +217,9 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
 
     add_browse(verb, _add_target, _add_ignore, _TASK_HELP)
 
-    _add_train(verb("train"))
+    p = verb("train")
+    _add_train(p)
+    add_generated_options(p)
     p = verb("harden")
     _add_train(p)
     p.set_defaults(step="adversarial")

@@ -147,6 +147,9 @@ def search(o: argparse.Namespace) -> Result:
     text = [f"{h.score:.3f}  p {'–' if h.p is None else f'{h.p:.2g}':>8}  {printable(h.row.path)}" for h in hits.hits]
     if hits.fits is False:
         text.insert(0, f"nothing fits: of {hits.searched:,} images none scores above chance (p ≤ {hits.alpha:g})")
+    if hits.fits is None and hits.above:
+        share = f"about {hits.above:.0%} of the {hits.searched:,} images score far above all others"
+        text.insert(0, f"{share}: they may all fit, and no single one stands out")
     return {
         "searched": hits.searched,
         "fits": "unknown" if hits.fits is None else hits.fits,

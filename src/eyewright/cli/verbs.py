@@ -33,6 +33,7 @@ from eyewright.cli import (
     scenes,
     searching,
 )
+from eyewright.cli.adding import asked_generated, refuse_generated, said_generated
 from eyewright.cli.numbers import Fraction, Number
 from eyewright.cli.signing import key_password
 from eyewright.cli.terminal import (
@@ -94,7 +95,10 @@ def _quickstart(o: argparse.Namespace) -> Result:
 def _run(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
 
-    return _run_result(lifecycle.run(o.data, out=o.out, **talk(o), **data_options(o), **recipe_options(o)))
+    added = asked_generated(o)
+    return _run_result(
+        lifecycle.run(o.data, out=o.out, add_generated=added, **talk(o), **data_options(o), **recipe_options(o))
+    )
 
 
 def _run_result(done: Any) -> Result:
@@ -131,6 +135,7 @@ def _run_result(done: Any) -> Result:
         "account": done.run.about["dataset"].get("account", {}),
         "leaks": _leaks(done.run.about),
         "validation": validation_facts(done.run.about),
+        **({"generated": done.run.about["generated"]} if done.run.about.get("generated") else {}),
         "findings": [finding(f) for f in (*done.findings, *done.report.sections.get("findings", ()))],
         "text": text,
         "exit": 1 if done.bundle is None else 0,
@@ -144,8 +149,10 @@ def _train(o: argparse.Namespace) -> Result:
     if o.shards is not None and (o.folds is not None or o.tune is not None):
         raise UsageError("expected --shards without --folds and --tune, found them", fix="leave one out")
     if o.folds is not None or o.repeats is not None or o.ensemble:
+        refuse_generated(o, "--folds")
         return _train_folds(o)
     if o.tune is not None:
+        refuse_generated(o, "--tune")
         return _tune(o)
     run = lifecycle.train(
         o.data,
@@ -154,6 +161,7 @@ def _train(o: argparse.Namespace) -> Result:
         weights=o.weights,
         teacher=o.teacher,
         shards=o.shards,
+        add_generated=asked_generated(o),
         log=o.log,
         **talk(o),
         **data_options(o),
@@ -167,6 +175,7 @@ def _train(o: argparse.Namespace) -> Result:
         f"run      {shown_path(run.folder)}",
         f"export   eyewright export {shown_path(run.folder)} --out BUNDLE",
     ]
+    added = said_generated(run.about)
     return {
         "task": run.task_name,
         "out": {"run": run.folder.resolve()},
@@ -174,7 +183,9 @@ def _train(o: argparse.Namespace) -> Result:
         "account": run.about["dataset"].get("account", {}),
         "leaks": _leaks(run.about),
         "validation": validation_facts(run.about),
+        **added,
         "text": text,
+        "exit": 1 if any(f["severity"] == "error" for f in added.get("findings", ())) else 0,
     }
 
 

@@ -61,6 +61,7 @@ _OPTIONS: Mapping[str, str] = MappingProxyType(
         "mixing": "--mixup or --cutmix",
         "private": "--private",
         "top": "--top",
+        "generated": "--add-generated",
         "gradients": "an explanation by gradients",
         "unlabelled": "--unlabelled",
         "web": "the web target",

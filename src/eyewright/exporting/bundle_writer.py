@@ -438,7 +438,7 @@ def _provenance(run: Run) -> dict[str, Any]:
         "commit",
         "parameters",
         "augmentation",
-        *(["threat"] if run.about.get("threat") else []),
+        *(k for k in ("threat", "generated") if run.about.get(k)),
     )
     return {
         "exported": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -11,6 +11,7 @@ from typing import Any
 from eyewright.bundle.manifest import Manifest
 from eyewright.core.inputs import Inputs
 from eyewright.core.task import metric_named, task_of
+from eyewright.evaluation.added import say_added
 from eyewright.evaluation.changes import change_unit, say_change
 from eyewright.evaluation.units import show_interval, show_number
 from eyewright.evaluation.validation import say_validated
@@ -97,7 +98,7 @@ and gives {words.gives}.
 {about.get("model")} ({about.get("parameters") or 0:,} weights), trained on {images.get("train", 0)} images of
 {data.get("name")} (fingerprint `{str(data.get("fingerprint"))[:16]}`), {training.get("epochs")} epochs,
 seed {about.get("seed")}. `recipe.toml` repeats it, `bundle.json` holds the digests of all files.
-{_left_out(data)}
+{_left_out(data)}{_generated(about)}
 ## Limits
 
 {words.limits} {_LIMITS}
@@ -160,6 +161,12 @@ def _cautions(manifest: Manifest) -> str:
 def _left_out(data: Mapping[str, Any]) -> str:
     """Return what was left out of training because it is a copy of a held-out image."""
     said = (data.get("leaks") or {}).get("said")
+    return f"\n{_cell(said)}.\n" if said else ""
+
+
+def _generated(about: Mapping[str, Any]) -> str:
+    """Return which images of training a model has drawn, and whether they helped."""
+    said = say_added(about.get("generated") or {})
     return f"\n{_cell(said)}.\n" if said else ""
 
 

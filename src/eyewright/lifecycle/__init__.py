@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from eyewright.core.late import late_names
 
 if TYPE_CHECKING:
+    from eyewright.lifecycle.adding import AddGenerated
     from eyewright.lifecycle.anonymizing import Anonymized, anonymize
     from eyewright.lifecycle.attacking import attack, certify, harden
     from eyewright.lifecycle.attending import attend
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from eyewright.lifecycle.whole import RunResult, quickstart, run
 
 _HOMES = {
+    "adding": ("AddGenerated",),
     "anonymizing": ("Anonymized", "anonymize"),
     "attacking": ("attack", "certify", "harden"),
     "auditing": ("audit_privacy",),
@@ -83,6 +85,7 @@ _HOMES = {
 }  # fmt: skip
 
 __all__ = [
+    "AddGenerated",
     "Anonymized",
     "CompressResult",
     "Delivered",

@@ -2,6 +2,7 @@
 
 __all__ = [
     "FEEDBACK",
+    "GENERATED",
     "count_seen",
     "data_of_run",
     "dataset_of",
@@ -46,12 +47,13 @@ from eyewright.data import (
     split_dataset,
 )
 from eyewright.data.account import Reason
+from eyewright.data.dataset import Sample
 from eyewright.data.edits import apply_edits
 from eyewright.data.grouped import find_groups, with_groups
 from eyewright.data.marks import UNUSABLE_BOXES, UNUSABLE_OUTLINES, unusable_marks
 from eyewright.data.targets import OBJECTS, Objects
 from eyewright.data.targets.target import kind_of
-from eyewright.data.tree import JoinedTree
+from eyewright.data.tree import FolderTree, JoinedTree
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +69,9 @@ PathLike = str | Path
 
 FEEDBACK = "feedback/"
 """What the ids of images that came by feedback begin with."""
+
+GENERATED = "generated-images/"
+"""What the ids of images begin with that a generator drew for training (`lifecycle.adding`)."""
 
 # A scan belongs to the files, not to one selection of them: train() after load_dataset() need not read them again.
 _scans: "weakref.WeakKeyDictionary[Any, tuple[dict[str, int], Scan]]" = weakref.WeakKeyDictionary()
@@ -305,6 +310,9 @@ def data_of_run(owner: "Run", splits: Sequence[str] = ("train", "val", "test")) 
     )
     if "feedback_path" in owner.about:
         dataset = with_feedback(dataset, Path(owner.about["feedback_path"]))
+    drawn = {i: r for i, r in rows.items() if i.startswith(GENERATED)} if owner.about.get("generated") else {}
+    if drawn:
+        dataset = _with_drawn(dataset, owner, drawn)
     here = {s.id: s for s in dataset.samples}
     missing = [i for i in rows if i not in here]
     if missing:
@@ -337,6 +345,20 @@ def with_feedback(dataset: "Dataset", folder: Path) -> "Dataset":
     tree = JoinedTree(dataset.tree, {FEEDBACK: other.tree})
     samples = [*dataset.samples, *(replace(s, id=FEEDBACK + s.id) for s in _in_classes(other, dataset).samples)]
     return replace(dataset, tree=tree, samples=tuple(samples))
+
+
+def _with_drawn(dataset: "Dataset", owner: "Run", rows: Mapping[str, Mapping[str, str]]) -> "Dataset":
+    """Return a dataset with the images that a generator drew for a run, which are in the run's folder `generated`."""
+    folder = owner.folder / "generated"
+    if not folder.is_dir():
+        raise DatasetError(f"the run's generated images are no longer at {str(folder)!r}", fix="restore them")
+    names, samples = owner.labels.names, []
+    for name, row in rows.items():
+        target = dataset.kind.of_cell(row["label"], names)
+        if target is not None and (folder / name.removeprefix(GENERATED)).is_file():
+            samples.append(Sample(name, target, "train"))
+    tree = JoinedTree(dataset.tree, {GENERATED: FolderTree(folder)})
+    return replace(dataset, tree=tree, samples=(*dataset.samples, *samples))
 
 
 def _in_classes(other: "Dataset", dataset: "Dataset") -> "Dataset":

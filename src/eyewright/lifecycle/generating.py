@@ -1,6 +1,6 @@
 """Draw images by a bundle or a run of the task generate: marked as generated, tested for copies and collapse."""
 
-__all__ = ["GeneratedFile", "Generation", "generate_images"]
+__all__ = ["GeneratedFile", "Generation", "digest_of", "generate_images"]
 
 import hashlib
 from collections.abc import Sequence
@@ -113,7 +113,7 @@ def generate_images(
             parts.append(draw(noise[part] * np.float32(truncation), classes[part]))
             advance(len(parts[-1]), "")
     images = np.concatenate(parts)
-    digest = _digest_of(predictor, owner)
+    digest = digest_of(predictor, owner)
     with checked_output(folder):
         folder.mkdir(parents=True, exist_ok=True)
     files = _write(images, paths, [names[c] for c in classes], seeds, digest, sheet)
@@ -217,7 +217,7 @@ def _found(
     return found, test.share
 
 
-def _digest_of(predictor: Any, owner: Any) -> str:
+def digest_of(predictor: Any, owner: Any) -> str:
     """Return the SHA-256 that names the model: of the bundle's manifest, or of a run's weights."""
     if owner is None:
         from eyewright.bundle.verify import bundle_digest

@@ -13,7 +13,7 @@ from eyewright.core.errors import BundleError, UsageError, spelling_hint
 from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.core.task import task_of
-from eyewright.imaging.decode import read_image
+from eyewright.imaging.decode import name_unreadable, read_image
 from eyewright.imaging.encode import DEEP_FORMATS, WRITTEN
 from eyewright.imaging.headers import FORMATS, Limits
 from eyewright.imaging.inpainting import inpaint_pixels
@@ -81,7 +81,8 @@ def inpaint(
         raise UsageError(f"expected --out as an image file, found {target.name!r}", fix="end it in .png")
     if target.exists() and not overwrite:
         raise UsageError(f"{quoted(target)} exists", fix="pass --overwrite, or another --out", code="exists")
-    pixels, alpha = read_layers(Path(image), limits)
+    with name_unreadable(str(image)):
+        pixels, alpha = read_layers(Path(image), limits)
     n_objects = 0
     if mask is not None:
         hole = _read_mask(mask, limits)
@@ -95,7 +96,8 @@ def inpaint(
         hole, n_objects = _objects(Path(model), Path(image), pixels.shape[:2], label, conf)
     if not hole.any():
         what = f"no {label!r} was found" if label is not None else "the mask is empty"
-        found = Finding("mask_empty", f"{what}: nothing was filled", "check it, or lower --conf", str(image))
+        fix = "lower --conf, or pass --mask or --box" if label is not None else "make what is to be filled white"
+        found = Finding("mask_empty", f"{what}: nothing was filled", fix, str(image))
         return Inpainting(None, "none", 0, 0.0, n_objects, (found,))
     grow = (_GROWN if label is not None else 0) if grow is None else grow
     feather = min(grow, _FEATHERED if label is not None else 0) if feather is None else feather
@@ -115,7 +117,8 @@ def inpaint(
 
 def _read_mask(path: PathLike, limits: Limits) -> NDArray[np.bool_]:
     """Return a mask, bool (H, W): what is brighter than the middle of the range, or 1 where all values are 0 and 1."""
-    values = read_image(path, depth="native", limits=limits)
+    with name_unreadable(str(path)):
+        values = read_image(path, depth="native", limits=limits)
     brightest = values.max(2)
     top = int(brightest.max())
     if values.dtype.kind == "f":

@@ -338,7 +338,9 @@ def nearest(
             raise InputError(f"the index has no images below {folder[:200]!r}", fix="check the folder")
     found = index.search(vector, n, only=only, without=without, exact=exact, alpha=0.05 if max_p is None else max_p)
     if max_p is not None:
-        found = Hits(tuple(h for h in found.hits if h.p is not None and h.p <= max_p), found.searched, max_p)
+        found = Hits(
+            tuple(h for h in found.hits if h.p is not None and h.p <= max_p), found.searched, max_p, found.above
+        )
     return found
 
 

@@ -21,16 +21,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from eyewright.catalog import build_of
-from eyewright.core.errors import BudgetError, DatasetError, InputError, LeakError, RefusedError, UsageError
+from eyewright.core.errors import BudgetError, LeakError, RefusedError, UsageError
 from eyewright.core.files import write_text
-from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import inputs_of
 from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding, Metric, Report
 from eyewright.core.task import task_of
 from eyewright.data import audit_dataset, label_error_rule, leak_rule, open_dataset, refuse_misread
 from eyewright.data.edits import show_edits
+from eyewright.lifecycle.adding import FOLDER, RECORD, AddGenerated, measured_again, train_with_generated
 from eyewright.lifecycle.baselines import deadline_before_baseline, train_baseline, with_baseline
+from eyewright.lifecycle.continuing import in_labels_of, weights_in
 from eyewright.lifecycle.datasets import (
     PathLike,
     Say,
@@ -95,6 +96,7 @@ def train(
     step: Any = None,
     teacher: Any = None,
     shards: int | None = None,
+    add_generated: "AddGenerated | PathLike | None" = None,
     log: str | None = None,
     observe: "Callable[[Mapping[str, str]], None] | None" = None,
     quiet: bool = True,
@@ -112,6 +114,8 @@ def train(
     addition to the labels (`step` is not supported then). `log` ("tensorboard" or "mlflow") writes every epoch's
     numbers for that too, and `observe` is called with them. `shards` trains a net for each of so many parts of the
     training images and joins them to one run, from which `forget` removes images by training one shard again.
+    `add_generated`, a bundle of the task generate or an `AddGenerated`, adds images that it draws for rare classes and
+    trains pairs of nets with and without them.
     `leaks` says what becomes of training images that are copies of images in a given test or validation part:
     "drop" (the default) leaves up to 1 % of the training images out, "refuse" raises, "allow" (or `allow_leaks`)
     trains on them and writes it down. `label_errors` says what is done where the audit finds that labels were not read
@@ -162,6 +166,14 @@ def train(
         quiet=quiet,
         say=say,
     )
+    if add_generated is not None:
+        if shards is not None:
+            raise UsageError("expected --shards or --add-generated, found both", fix="leave one out")
+        asked = add_generated if isinstance(add_generated, AddGenerated) else AddGenerated(add_generated)
+        dataset = settled(dataset, leaks, quiet=quiet)
+        return train_with_generated(dataset, resolved, folder, plan, asked, leaks=leaks, train=train_on)
+    if resume and (folder / FOLDER / RECORD).is_file():
+        raise UsageError("expected --add-generated, with which the run was started", fix="pass it again")
     if shards is None:
         return train_on(dataset, resolved, folder, plan, leaks=leaks)
     dataset = settled(dataset, leaks, quiet=quiet)
@@ -195,7 +207,7 @@ def train_on(
     if plan.label_errors != "allow":
         refuse_misread(findings, len(dataset))
     if plan.weights is not None:
-        dataset = _in_labels_of(plan.weights, dataset)
+        dataset = in_labels_of(plan.weights, dataset)
     found = dataset.leaks
     assert found is not None
     if plan.deadline is not None and plan.deadline - time.monotonic() < 2:
@@ -235,7 +247,7 @@ def train_on(
             "leaks": {**found.to_json(), "list": found.listed()},
             **plan.notes,
         }
-        weights = None if plan.weights is None else _weights_in(plan.weights)
+        weights = None if plan.weights is None else weights_in(plan.weights)
         own = replace(plan, weights=weights, observe=after_epoch, notes=notes)
         train_judge(dataset, scan, recipe, folder, own)
         own = replace(own, deadline=deadline_before_baseline(recipe, plan, dataset.task))
@@ -244,37 +256,6 @@ def train_on(
         write_text(folder / "edits.csv", show_edits(dataset.edits.edits))
     train_baseline(run, dataset, scan, plan)
     return run
-
-
-def _in_labels_of(place: Path, dataset: "Dataset") -> "Dataset":
-    """Return a dataset whose classes are open in those of the model that is trained on: it may know more of them.
-
-    Raises:
-        DatasetError: a training image has one that the model does not know.
-    """
-    from eyewright.training.run import labels_at
-
-    names = labels_at(place) if dataset.kind.open else None
-    if names is None:
-        return dataset
-    moved = dataset.relabelled(LabelSpace(names))
-    for before, after in zip(dataset.samples, moved.samples, strict=True):
-        if before.split == "train" and len(after.target.marks()) < len(before.target.marks()):
-            unknown = sorted({dataset.labels.names[i] for i in before.target.held} - set(names))
-            shown = ", ".join(map(repr, unknown))
-            raise DatasetError(
-                f"{before.id!r} holds {task_of(dataset.task).words.label[1]} that the weights do not know: {shown}",
-                fix="train without --weights, or begin with a model that knows them",
-            )
-    return moved
-
-
-def _weights_in(place: Path) -> Path:
-    """Return the file of weights in a bundle, a run folder, or a file itself."""
-    for path in (place, place / "model.safetensors", place / "checkpoints" / "best" / "model.safetensors"):
-        if path.is_file():
-            return path
-    raise InputError(f"expected weights in {quoted(place)}, found none", fix="pass a run, a bundle or its model file")
 
 
 def evaluate(
@@ -373,6 +354,7 @@ def evaluate(
     )
     report = with_findings(report, owner, dataset, novelty, seed=seed)
     report = with_baseline(report, owner, dataset, seed=seed, quiet=quiet)
+    report = measured_again(report, owner, dataset, seed=seed, quiet=quiet)
     asked = TrustAsked(coverage, coverage_by, sets, None if unfamiliar is None else Path(unfamiliar))
     if asked:
         report = with_trust(report, predictor, dataset, asked, seed=seed, quiet=quiet)

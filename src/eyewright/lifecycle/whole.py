@@ -16,6 +16,7 @@ from eyewright.core.errors import BudgetError
 from eyewright.core.report import Finding, Report
 from eyewright.core.task import task_of
 from eyewright.data import label_error_rule, leak_rule, write_digits
+from eyewright.lifecycle.adding import AddGenerated, train_with_generated
 from eyewright.lifecycle.datasets import PathLike, Say, load_dataset, settled, silent
 from eyewright.lifecycle.loading import need_torch
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, recipe_of
@@ -73,6 +74,7 @@ def run(
     ignore: Sequence[str] = (),
     target: Sequence[str] = (),
     workers: int | None = None,
+    add_generated: "AddGenerated | PathLike | None" = None,
     quiet: bool = True,
     say: Say = silent,
     **options: Unpack[RunOptions],
@@ -81,8 +83,8 @@ def run(
 
     `budget` is for all of it. A sixth of it, between 12 s and a minute, is kept for what follows training: more where
     there are many images to measure or the net is slow, and where the machine is busy, up to half of the budget.
-    `leaks` and
-    `label_errors` are as for `train`.
+    `leaks`,
+    `label_errors` and `add_generated` are as for `train`.
 
     Raises:
         EyewrightError: as the single verbs; what was finished stays in the run folder.
@@ -117,21 +119,20 @@ def run(
                 f"found {show_duration(resolved.budget_s)}",
                 fix="give a larger --budget",
             )
-    owner = train_on(
-        dataset,
-        resolved,
-        folder,
-        RunPlan(
-            deadline=deadline,
-            reserve=reserve,
-            workers=workers,
-            baseline=True,
-            label_errors=label_errors,
-            quiet=quiet,
-            say=say,
-        ),
-        leaks=leaks,
+    plan = RunPlan(
+        deadline=deadline,
+        reserve=reserve,
+        workers=workers,
+        baseline=True,
+        label_errors=label_errors,
+        quiet=quiet,
+        say=say,
     )
+    if add_generated is None:
+        owner = train_on(dataset, resolved, folder, plan, leaks=leaks)
+    else:
+        asked = add_generated if isinstance(add_generated, AddGenerated) else AddGenerated(add_generated)
+        owner = train_with_generated(dataset, resolved, folder, plan, asked, leaks=leaks, train=train_on)
     findings = tuple(owner.about["audit"])
     for line in _told(findings):
         say(line)

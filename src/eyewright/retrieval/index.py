@@ -23,7 +23,7 @@ from eyewright.retrieval.coding import unit_vectors
 from eyewright.retrieval.exact import Found, search_exact
 from eyewright.retrieval.graph import Graph, build_graph, open_graph
 from eyewright.retrieval.manifest import MANIFEST, damaged, read_manifest
-from eyewright.retrieval.relevance import p_values
+from eyewright.retrieval.relevance import p_values, share_far_above
 from eyewright.retrieval.segments import MOST_ROWS, Row, Segment, open_segment, row_line, write_segment
 
 GRAPH_FROM = 200_000
@@ -53,17 +53,23 @@ class Hit:
 
 @dataclass(frozen=True)
 class Hits(Sequence[Hit]):
-    """What was found, sorted by score. `fits` is False where the best p-value is above `alpha`: nothing fits."""
+    """What was found, sorted by score. `fits` is False where the best p-value is above `alpha`: nothing fits.
+
+    It is None where that cannot be said: there are too few vectors, or the fraction `above` of them, not 0, scores far
+    above all others, so that none of them stands out."""
 
     hits: tuple[Hit, ...]
     searched: int
     alpha: float = 0.05
+    above: float = 0.0
 
     @property
     def fits(self) -> bool | None:
-        if not self.hits:
-            return False
-        return None if self.hits[0].p is None else self.hits[0].p <= self.alpha
+        if self.hits and self.hits[0].p is not None and self.hits[0].p <= self.alpha:
+            return True
+        if self.above or (self.hits and self.hits[0].p is None):
+            return None
+        return False
 
     def __getitem__(self, place: Any) -> Any:
         return self.hits[place]
@@ -206,7 +212,7 @@ class Index:
             Hit(int(id), float(score), p, self._row(place))
             for id, score, p, place in zip(found.ids, found.scores, ps, found.places.tolist(), strict=True)
         )
-        return Hits(tuple(hits), found.n, alpha)
+        return Hits(tuple(hits), found.n, alpha, share_far_above(found.background, alpha))
 
     def _search_graph(self, graph: Graph, query: NDArray[np.float32], n: int, gone: NDArray[np.int64]) -> Found:
         """Return the nearest: candidates of the graph and all vectors that were added after it, scored exactly."""

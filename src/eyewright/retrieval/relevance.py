@@ -1,6 +1,6 @@
 """Does a hit fit? Its score against those of vectors that have nothing to do with the query."""
 
-__all__ = ["p_values"]
+__all__ = ["p_values", "share_far_above"]
 
 from collections.abc import Sequence
 from statistics import NormalDist
@@ -15,6 +15,8 @@ _LOW = _NORMAL.cdf(-1.0)
 # The nearest part of the background from which distances are extrapolated, and its fewest vectors.
 _NEAR, _FEW = 0.02, 5
 _STEEPEST = 64.0
+# The fewest vectors that are a group.
+_SMALLEST = 2
 
 
 def p_values(scores: NDArray[np.float64], background: NDArray[np.float32], n: int) -> Sequence[float | None]:
@@ -46,3 +48,31 @@ def p_values(scores: NDArray[np.float64], background: NDArray[np.float32], n: in
     ]
     joined = -np.expm1(n * np.log1p(-np.minimum(single, 1 - 1e-16)))
     return [float(p) for p in joined]
+
+
+def share_far_above(background: NDArray[np.float32], alpha: float) -> float:
+    """Return the fraction of the vectors, up to a half, that score far above all others; 0 where no group does.
+
+    Such a group raises the tail that `p_values` measures, so that none of its members stands out, although all may fit
+    the query. The group ends at the widest gap between neighbouring scores of the upper half, and counts where its
+    lowest score has a p-value of at most `alpha` against the others.
+
+    >>> others = np.linspace(-0.1, 0.1, 90)
+    >>> share_far_above(np.concatenate([others, np.full(10, 0.9)]).astype(np.float32), 0.05)
+    0.1
+    >>> share_far_above(others.astype(np.float32), 0.05)
+    0.0
+    """
+    scores = np.sort(background.astype(np.float64))[::-1]
+    most = len(scores) // 2
+    if len(scores) < _LEAST:
+        return 0.0
+    gaps = scores[_SMALLEST - 1 : most] - scores[_SMALLEST : most + 1]
+    k = int(gaps.argmax()) + _SMALLEST
+    others = scores[k:]
+    centre = np.median(others)
+    low = np.quantile(others, _LOW)
+    chance = _NORMAL.cdf((centre - scores[k - 1]) / max(float(centre - low), 1e-9))
+    joined = -np.expm1(len(others) * np.log1p(-min(chance, 1 - 1e-16)))
+    apart = joined <= alpha and gaps[k - _SMALLEST] >= float(centre - low)
+    return k / len(scores) if apart else 0.0

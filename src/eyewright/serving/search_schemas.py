@@ -76,7 +76,8 @@ class SearchHit(Struct):
 
 
 class Searched(Struct):
-    """Hits sorted by score. `fits` says whether the best is above chance; null: the index is too small to tell."""
+    """Hits sorted by score. `fits` says whether the best is above chance; null: that cannot be said, because
+    the index is too small, or because a group of images scores far above all others and none of them stands out."""
 
     index: str
     model: str

@@ -319,6 +319,7 @@ TASK = Task(
             "coverage",
             "ensemble",
             "federate",
+            "generated",
             "gradients",
             "harden",
             "import",

@@ -153,6 +153,7 @@ class HardenOptions(TrainOptions, total=False):
     workers: int | None
     teacher: Any
     shards: int | None
+    add_generated: Any
     log: str | None
     observe: Callable[[Mapping[str, str]], None] | None
     quiet: bool

@@ -82,8 +82,13 @@ function showHits(found) {
   const of = `of ${found.searched.toLocaleString()} images, in ${Math.round(found.total_ms)} ms`;
   $("search-hits").classList.toggle("unfit", found.fits === false);
   if (found.fits === false) tellSearch(`Nothing fits: none ${of}, scores above chance. The nearest are below.`, "none");
-  else tellSearch(`${found.hits.length} nearest ${of}.${found.fits === null ? " There are too few images to say whether they fit." : ""}`);
+  else tellSearch(`${found.hits.length} nearest ${of}.${found.fits === null ? unsaid(found) : ""}`);
   $("search-hits").replaceChildren(...found.hits.map(hitItem));
+}
+
+function unsaid(found) {
+  if (found.hits.some((hit) => hit.p === null)) return " There are too few images to say whether they fit.";
+  return " A group of images scores far above all others: they may all fit, and no single one stands out.";
 }
 
 function hitItem(hit) {
