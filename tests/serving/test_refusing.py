@@ -76,7 +76,7 @@ def test_a_client_chooses_how_sets_are_formed(refusing: Served, wide: Bundle, sh
     assert "which needs 999 of any class" in refused.json["error"]
     wrong = refusing.post(f"{PREDICT}?coverage=0.9&coverage_by=label", image)
     assert wrong.status == 400
-    assert "expected coverage_by as one of all, class, found 'label'" in wrong.json["error"]
+    assert "expected coverage_by as one of all, class, image, found 'label'" in wrong.json["error"]
     alone = refusing.post(f"{PREDICT}?sets=adaptive", image)
     assert alone.status == 400
     assert "expected coverage with coverage_by and sets" in alone.json["error"]
@@ -102,7 +102,7 @@ def test_several_possible_labels_are_no_answer() -> None:
     [
         ("finished", "unfamiliar", "cannot refuse unfamiliar images: there are 57 reference images"),
         ("finished", "ambiguous", "are too few for a coverage of 0.99"),
-        ("found", "ambiguous", "coverage is not supported for detection"),
+        ("found", "ambiguous", "a set of labels is not supported for detection"),
     ],
 )
 def test_what_a_bundle_cannot_tell_is_refused_before_the_first_request(

@@ -12,6 +12,7 @@ import pytest
 from tests.serving.conftest import CLIENTS, Served, serving
 
 import eyewright as ew
+from eyewright.bundle.guarantees import guarantees_of
 from eyewright.imaging.rasters import decode_counts, parse_counts
 from eyewright.serving.brush import brush_rle
 
@@ -40,6 +41,30 @@ def test_boxes_are_those_of_the_bundle_in_python(every, found, scenes: Path) -> 
         assert answer["labels"] == expected["labels"]
         np.testing.assert_allclose(answer["boxes_xyxy"], expected["boxes_xyxy"], atol=0.02)
     assert every.post("/v1/models/boxes/predict?conf=0.01&iou=0.9", path.read_bytes()).json["labels"]
+
+
+def test_boxes_have_margins_and_a_threshold_of_a_miss_rate(every, found, scene: bytes) -> None:
+    bundle = ew.load_bundle(found.paths["bundle"])
+    promised = guarantees_of(bundle, coverage=0.8, by="image", miss_rate=0.5)
+    shown = bundle.predict(scene, conf=promised.conf)
+    query = "coverage=0.8&coverage_by=image&miss_rate=0.5"
+    answer = every.post(f"/v1/models/boxes/predict?{query}", scene).json
+    expected = promised.told(shown)
+    np.testing.assert_allclose(answer["outer_boxes_xyxy"], expected["outer_boxes_xyxy"], atol=0.05)
+    assert (answer["margins"], answer["miss_rate"]) == (expected["margins"], expected["miss_rate"])
+    for wrong, words in (
+        ("coverage=0.99", "too few for a coverage of 0.99"),
+        ("miss_rate=0.5&conf=0.2", "expected conf or miss_rate, found both"),
+        ("coverage=0.8&iou=0.5", "expected no iou with coverage or miss_rate"),
+        ("coverage=0.8&sets=adaptive", "a set of labels is not supported for detection"),
+        ("miss_rate=2", "miss_rate"),
+        ("coverage_by=image", "expected coverage with coverage_by"),
+    ):
+        refused = every.post(f"/v1/models/boxes/predict?{wrong}", scene)
+        assert refused.status == 400
+        assert words in refused.json["error"]
+    other = every.post("/v1/models/pixels/predict?miss_rate=0.5", scene)
+    assert (other.status, "not supported for segmentation" in other.json["error"]) == (400, True)
 
 
 def test_masks_are_those_of_the_bundle_in_python(every, painted, scenes: Path) -> None:

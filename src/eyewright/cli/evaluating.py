@@ -1,6 +1,6 @@
 """The verb evaluate: a report, and how far a bundle's single predictions can be trusted."""
 
-__all__ = ["add_trust", "evaluate"]
+__all__ = ["add_promises", "add_trust", "evaluate"]
 
 import argparse
 from pathlib import Path
@@ -12,20 +12,32 @@ from eyewright.cli.scaling import add_job, evaluate_job, is_job, refuse_with_job
 from eyewright.cli.terminal import Result, finding, is_quiet, metrics, per_label, shown_path
 
 
+def add_promises(p: argparse.ArgumentParser) -> None:
+    """Add the options that say what `--coverage` is kept for, and `--miss-rate`."""
+    p.add_argument(
+        "--coverage-by",
+        choices=("all", "class", "image"),
+        help="keep it over all (default), for each class, or for all found objects of an image together (boxes)",
+    )
+    p.add_argument("--sets", choices=("threshold", "adaptive"), help="how a set is formed (default threshold)")
+    p.add_argument(
+        "--miss-rate",
+        type=Fraction(0.001, 0.999, whole=False),
+        metavar="FRACTION",
+        help="of a detector: the confidence threshold by which so many of an image's objects are missed on average",
+    )
+
+
 def add_trust(p: argparse.ArgumentParser) -> None:
     """Add the options that measure conformal sets and the test for unfamiliar images."""
     p.add_argument(
         "--coverage",
         type=Fraction(0.01, 0.999, whole=False),
         metavar="FRACTION",
-        help="of a bundle: measure sets of labels that hold the true one so often, such as 0.9",
+        help="of a bundle: measure sets of labels that hold the true one so often, such as 0.9; of a detector margins "
+        "of boxes that hold whole objects so often",
     )
-    p.add_argument(
-        "--coverage-by", choices=("all", "class"), default="all", help="whether each class keeps it for itself"
-    )
-    p.add_argument(
-        "--sets", choices=("threshold", "adaptive"), default="threshold", help="how a set is formed (default threshold)"
-    )
+    add_promises(p)
     p.add_argument(
         "--unfamiliar",
         metavar="DIR",
@@ -47,7 +59,8 @@ def evaluate(o: argparse.Namespace) -> Result:
     options: dict[str, Any] = {
         "out": o.out, "split": o.split, "allow_leaks": o.allow_leaks, "group_by": o.group_by,
         "label_depth": o.label_depth, "ignore": tuple(o.ignore), "seed": o.seed or 0, "quiet": is_quiet(o),
-        "coverage": o.coverage, "coverage_by": o.coverage_by, "sets": o.sets, "unfamiliar": o.unfamiliar,
+        "coverage": o.coverage, "coverage_by": o.coverage_by, "sets": o.sets,
+        "miss_rate": o.miss_rate, "unfamiliar": o.unfamiliar,
     }  # fmt: skip
     job: dict[str, Any] = {}
     if as_job:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.cli.clips import add_windows, predict_clips
+from eyewright.cli.evaluating import add_promises
 from eyewright.cli.given import add_images, given_images, listed, one_source, refuse_swapped
-from eyewright.cli.numbers import Number
+from eyewright.cli.numbers import Fraction, Number
 from eyewright.cli.pictures import add_stream
 from eyewright.cli.prediction_files import PredictionFiles, add_saved, saved_names
 from eyewright.cli.scaling import add_job, is_job, predict_job
@@ -18,6 +19,7 @@ from eyewright.cli.terminal import Result, noting, printable, warn
 from eyewright.core.errors import LimitError, UnreadableImageError, UsageError
 
 if TYPE_CHECKING:
+    from eyewright.bundle.guarantees import Guarantees
     from eyewright.bundle.load import Bundle
     from eyewright.core.prediction import Prediction
 
@@ -54,6 +56,14 @@ def add_predict(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         metavar="P",
         help="IoU above which two boxes of one class count as duplicates",
     )
+    p.add_argument(
+        "--coverage",
+        type=Fraction(0.01, 0.999, whole=False),
+        metavar="FRACTION",
+        help="in JSON: sets of labels that hold the true one so often; of a detector boxes with margins that hold "
+        "whole objects so often",
+    )
+    add_promises(p)
     add_windows(p)
     p.add_argument(
         "--labels",
@@ -100,6 +110,8 @@ def predict(o: argparse.Namespace) -> Result:
     saved = saved_names(o, moving)
     bundle = lifecycle.open_any(o.bundle, key=o.require_signature)
     task_of(bundle.task_name).require("predict")
+    promised = _promised(o, bundle)
+    conf = o.conf if promised is None else promised.conf
     if o.labels is not None:
         from eyewright.lifecycle.labelling import WordedLabels
 
@@ -108,7 +120,7 @@ def predict(o: argparse.Namespace) -> Result:
         predictor = bundle
     if o.top is not None and o.labels is None:
         task_of(bundle.task_name).require("top")
-    views = {"conf": o.conf, "iou": o.iou, "flip": o.test_time_flip, "tile": o.tile, "overlap": o.overlap}
+    views = {"conf": conf, "iou": o.iou, "flip": o.test_time_flip, "tile": o.tile, "overlap": o.overlap}
     shown_of = {} if o.top is None else {"top": o.top}
     findings: list[dict[str, Any]] = []
     clip = bundle.preparation.clip
@@ -125,7 +137,7 @@ def predict(o: argparse.Namespace) -> Result:
     plain = o.labels is None and not o.test_time_flip and o.tile is None
     apart = bundle.preparation.reduces or (not {"images", "crops"} & set(saved) and _several(given))
     if not streamed and plain and bundle.reads_prepared and apart:
-        looked = _predicted_files(o, bundle, given, findings)
+        looked = _predicted_files(o, bundle, given, findings, conf)
     else:
 
         def each() -> "Iterator[tuple[Any, Prediction, float | None]]":
@@ -140,6 +152,8 @@ def predict(o: argparse.Namespace) -> Result:
         for index, (item, found, time_s) in enumerate(looked):
             prediction = replace(only_classes(found, bundle.task_name, o.classes), index=index)
             row = prediction.to_json(**shown_of)
+            if promised is not None:
+                row |= promised.told(prediction, top=o.top)
             output.add(row if time_s is None else {**row, "time_s": round(time_s, 4)}, prediction, item, time_s)
             n += 1
             if o.json or o.quiet:
@@ -161,16 +175,42 @@ def predict(o: argparse.Namespace) -> Result:
     }
 
 
+def _promised(o: argparse.Namespace, bundle: "Bundle") -> "Guarantees | None":
+    """Return what each prediction is to promise; None where nothing was asked for.
+
+    Raises:
+        UsageError: options that the validation images were not predicted with, or a task without promises.
+    """
+    from eyewright.bundle.guarantees import guarantees_of
+    from eyewright.core.task import task_of
+
+    if (o.coverage, o.coverage_by, o.sets, o.miss_rate) == (None,) * 4:
+        return None
+    given = {"labels": o.labels, "iou": o.iou, "tile": o.tile, "test-time-flip": o.test_time_flip or None}
+    given["window"] = o.window
+    other = next((name for name, value in given.items() if value is not None), None)
+    if other is not None:
+        raise UsageError(
+            f"expected no --{other} with --coverage or --miss-rate, found both: "
+            "validation images were predicted without",
+            fix="leave one out",
+        )
+    if bundle.preparation.clip is not None:
+        noun = task_of(bundle.task_name).words.noun
+        raise UsageError(f"predict --coverage is not supported for {noun}", fix="use evaluate --coverage or serve")
+    return guarantees_of(bundle, coverage=o.coverage, by=o.coverage_by, sets=o.sets, miss_rate=o.miss_rate, conf=o.conf)
+
+
 def _several(given: list[str]) -> bool:
     """Return whether this may be more than one file: of one, another process would only start later."""
     return len(given) > 1 or (given[0] != "-" and not Path(given[0]).is_file())
 
 
 def _predicted_files(
-    o: argparse.Namespace, bundle: "Bundle", given: list[str], findings: list[dict[str, Any]]
+    o: argparse.Namespace, bundle: "Bundle", given: list[str], findings: list[dict[str, Any]], conf: float | None
 ) -> Iterator[tuple[Any, "Prediction", float | None]]:
     items = listed(given)
-    for item, found in bundle.predict_files(items, conf=o.conf, iou=o.iou):
+    for item, found in bundle.predict_files(items, conf=conf, iou=o.iou):
         if isinstance(found, UnreadableImageError):
             _left_out(o, item, found, findings, alone=len(items) == 1)
         else:

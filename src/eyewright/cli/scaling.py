@@ -37,7 +37,8 @@ _ENGINES = ("local",)
 # What a job does not do, with the value of each where it is not given.
 _NOT_WITH = {
     "save": None, "review": None, "labels": None, "classes": None, "tile": None, "test_time_flip": False,
-    "window": None, "latest": False, "stride": 1, "max_frames": None,
+    "window": None, "latest": False,
+    "coverage": None, "coverage_by": None, "sets": None, "miss_rate": None, "stride": 1, "max_frames": None,
 }  # fmt: skip
 _JOB_ONLY = {
     "predict": ("workers", "shard_size", "format"), "process": ("shard_size", "format"),

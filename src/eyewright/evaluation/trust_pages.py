@@ -11,7 +11,7 @@ _TITLE = "How far single predictions can be trusted"
 
 
 def say_trust(report: Report) -> list[str]:
-    """Return sentences on the conformal sets and on unfamiliar images; none where they were not measured."""
+    """Return sentences on conformal sets, margins of boxes and unfamiliar images; none where they were not measured."""
     table, said = report.tables.get("trust") or {}, []
     sets, other = table.get("sets"), table.get("unfamiliar")
     if sets:
@@ -29,6 +29,7 @@ def say_trust(report: Report) -> list[str]:
                 f"{several} {', '.join(few[:8])}{' and others' if len(few) > 8 else ''} had too few validation images "
                 "of their own: sets always hold them."
             )
+    said += _say_boxes(table.get("boxes") or {}, report.metrics)
     if other:
         m = report.metrics
         how = "by its appearance and the net's features" if other["features"] else "by its appearance alone"
@@ -57,12 +58,25 @@ def trust_view(report: Report) -> dict[str, Any] | None:
         }
         for row in sorted(sets.get("classes", ()), key=lambda r: (r["coverage"]["value"], r["label"]))
     ]
+    margins = (table.get("boxes") or {}).get("margins") or {}
+    sides = [
+        {
+            "label": row["label"],
+            "n": row["n"],
+            "value": f"{row['coverage']['value']:.1%}",
+            "interval": _interval(row["coverage"]["low"], row["coverage"]["high"]).strip(),
+            "side": "to the edge" if row["side"] is None else f"{row['side']:.1%}",
+        }
+        for row in sorted(margins.get("classes", ()), key=lambda r: (r["coverage"]["value"], r["label"]))
+    ]
     passed = (table.get("unfamiliar") or {}).get("passed", ())
     return {
         "title": _TITLE,
         "said": say_trust(report),
         "rows": rows,
         "coverage": f"{sets['coverage']:.1%}" if sets else "",
+        "sides": sides,
+        "margin_coverage": f"{margins['coverage']:.1%}" if margins else "",
         "passed": [path.replace("\\", "/").rsplit("/", 1)[-1] for path in passed],
     }
 
@@ -78,7 +92,43 @@ def trust_lines(report: Report) -> list[str]:
     if view["rows"]:
         lines += ["| class | n | sets with the true label [95% interval] | mean size |", "|---|---|---|---|"]
         lines += [f"| {r['label']} | {r['n']} | {r['value']} {r['interval']} | {r['size']} |" for r in view["rows"]]
+    if view["sides"]:
+        lines += ["| class | found | objects inside their margins [95% interval] | margin |", "|---|---|---|---|"]
+        lines += [f"| {r['label']} | {r['n']} | {r['value']} {r['interval']} | {r['side']} |" for r in view["sides"]]
     return lines
+
+
+def _say_boxes(boxes: Mapping[str, Any], metrics: Mapping[str, Metric]) -> list[str]:
+    said = []
+    margins, missed = boxes.get("margins"), boxes.get("miss_rate")
+    if margins:
+        each = {"all": "", "class": ", for each class by itself", "image": ", all found objects of an image together"}
+        side = "" if margins["side"] is None else f" Each side moves outward by up to {margins['side']:.1%} of the box."
+        bare = "" if margins["without"] is None else f"; without margins {margins['without']:.1%} of the objects do"
+        said.append(
+            f"Margins with which boxes should hold whole objects in {margins['coverage']:.1%} of cases"
+            f"{each[margins['by']]} (from {margins['objects']:,} found objects in {margins['images']:,} validation "
+            f"images{_in_groups(margins)}) hold {_rate(metrics['margin_coverage'])} of the "
+            f"{margins['found']:,} that were found{bare}.{side}"
+        )
+        few = [row["label"] for row in margins["classes"] if row["open"]]
+        if few:
+            several = "Class" if len(few) == 1 else "Classes"
+            said.append(
+                f"{several} {', '.join(few[:8])}{' and others' if len(few) > 8 else ''} had too few found objects in "
+                "validation images: margins reach to the image's edge."
+            )
+    if missed:
+        said.append(
+            f"A confidence threshold of {missed['conf']:.3f} should miss {missed['rate']:.1%} of an image's objects "
+            f"or less on average (from {missed['images']:,} validation images with objects{_in_groups(missed)}); "
+            f"it misses {_rate(metrics['missed_objects'])}."
+        )
+    return said
+
+
+def _in_groups(about: Mapping[str, Any]) -> str:
+    return "" if about["groups"] == about["images"] else f" in {about['groups']:,} groups"
 
 
 def _behind(sets: Mapping[str, Any]) -> str:
@@ -87,6 +137,8 @@ def _behind(sets: Mapping[str, Any]) -> str:
 
 
 def _rate(metric: Metric) -> str:
+    if metric.value is None:
+        return "none"
     return f"{metric.value:.1%}{_interval(metric.low, metric.high)}"
 
 

@@ -36,6 +36,7 @@ from eyewright.core.files import checked_output, staged_folder, write_bytes, wri
 from eyewright.core.inputs import IMAGE, Example, Inputs, blank_inputs, prepare
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.labels import LabelSpace
+from eyewright.core.prediction import Prediction
 from eyewright.core.predictor import Predictor, decode_everything, inputs_of
 from eyewright.core.quoting import quoted
 from eyewright.core.report import Report
@@ -61,6 +62,7 @@ from eyewright.imaging.preparation import Preparation, image_preparation
 from eyewright.metrics.conformal import nonconformity
 from eyewright.metrics.points import group_numbers
 from eyewright.nets.pixels import PixelNet
+from eyewright.tasks.box_margins import BoxRecorder
 from eyewright.training.checkpoints import unshared
 from eyewright.training.looks import Looks, read_looks
 from eyewright.training.recipe import write_recipe
@@ -279,25 +281,34 @@ def reference_numbers(
     channels = image_preparation(inputs).channels
     histogram = np.zeros((channels, 32), np.int64)
     looks, answers = [], []
+    task = task_of(predictor.task_name)
+    boxes = BoxRecorder(dataset, predictor.task_name) if "miss_rate" in task.options else None
     for start in range(0, len(dataset), 128):
-        images = list(dataset.examples(image_preparation(inputs), range(start, min(start + 128, len(dataset)))))
+        rows = range(start, min(start + 128, len(dataset)))
+        images = list(dataset.examples(image_preparation(inputs), rows))
         pixels, placements = image_preparation(inputs).batch(images)
         for c in range(channels):
             histogram[c] += np.bincount(pixels[..., c].ravel() >> 3, minlength=32)
         looks += [appearance(p, q) for p, q in zip(pixels, placements, strict=True)]
-        answers.append(_answered(predictor, pixels, placements))
+        shown = decode_everything(predictor, predictor.raw(pixels), placements)
+        answers.append(_answered(predictor, shown))
+        if boxes is not None:
+            boxes.take(shown, rows)
         if reader is not None:
             reader.take(pixels)
     seen: dict[str, NDArray[Any]] = {"pixel_histogram": histogram, "appearance": np.array(looks, np.float32)}
     found = np.concatenate(answers)
-    if "coverage" in task_of(predictor.task_name).options:
+    if boxes is not None:
+        # What margins of boxes and the threshold of a miss rate need: how each true object was found.
+        seen |= boxes.record().arrays()
+    elif "coverage" in task.options:
         # What conformal sets need: how far each image's true class was from being the answer, and which it was.
-        rows = np.arange(len(found))
-        seen["nonconformity"] = 1 - found[rows, dataset.targets]
-        seen["set_above"] = nonconformity(found, "adaptive")[rows, dataset.targets].astype(np.float32)
+        every = np.arange(len(found))
+        seen["nonconformity"] = 1 - found[every, dataset.targets]
+        seen["set_above"] = nonconformity(found, "adaptive")[every, dataset.targets].astype(np.float32)
         seen["set_labels"] = np.asarray(dataset.targets, np.int32)
         seen["set_groups"] = group_numbers([s.group for s in dataset.samples]).astype(np.int32)
-    return seen | _summed(found, task_of(predictor.task_name))
+    return seen | _summed(found, task)
 
 
 def validation_looks(reference: Mapping[str, NDArray[Any]], dataset: Dataset) -> Looks:
@@ -342,10 +353,9 @@ def measured_of(report: Report | None) -> dict[str, Any] | None:
     }
 
 
-def _answered(predictor: Predictor, pixels: NDArray[np.uint8], placements: Sequence[Any]) -> NDArray[np.float32]:
+def _answered(predictor: Predictor, found: Sequence[Prediction]) -> NDArray[np.float32]:
     """Return each image's answer in C numbers, as `Prediction.numbers` of what is shown to a person."""
     task, n_classes = task_of(predictor.task_name), len(predictor.labels)
-    found = decode_everything(predictor, predictor.raw(pixels), placements)
     rows = [task.settle(one, getattr(predictor, "thresholds", None)).numbers() for one in found]
     return np.array(rows, np.float32).reshape(-1, n_classes)
 

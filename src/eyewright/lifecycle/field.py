@@ -96,7 +96,7 @@ def serve(
         for one in found.values():
             task_of(one.manifest.task).require("serve")
             if settings is not None and "ambiguous" in settings.refuse:
-                task_of(one.manifest.task).require("coverage")
+                task_of(one.manifest.task).require("sets")
         current[0] = found
         return found, beside
 

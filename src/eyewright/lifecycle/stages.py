@@ -58,7 +58,8 @@ from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load
 from eyewright.lifecycle.sharding import train_shards
 from eyewright.lifecycle.teaching import published_predictor, teacher_for
 from eyewright.lifecycle.trusting import TrustAsked, with_trust
-from eyewright.metrics.conformal import By, Method
+from eyewright.metrics.conformal import Method
+from eyewright.metrics.conformal_boxes import BoxBy
 from eyewright.metrics.points import group_numbers
 from eyewright.training.options import TrainOptions, named_options
 from eyewright.training.plan import RunPlan
@@ -272,8 +273,9 @@ def evaluate(
     quiet: bool = True,
     pictures: Mapping[str, Mapping[str, Any]] | None = None,
     coverage: float | None = None,
-    coverage_by: By = "all",
-    sets: Method = "threshold",
+    coverage_by: BoxBy | None = None,
+    sets: Method | None = None,
+    miss_rate: float | None = None,
     unfamiliar: PathLike | None = None,
     job: "Callable[[Any, Dataset], tuple[Results, Dataset, tuple[str, ...]]] | None" = None,
 ) -> Report:
@@ -286,8 +288,9 @@ def evaluate(
     for as a split does, by the rule `group_by` if there is one; intervals are over these groups.
 
     Of a bundle, `coverage` also measures its conformal sets (`coverage_by` "all" or "class", `sets` "threshold" or
-    "adaptive"), and `unfamiliar`, a folder of images that it was not made for, how well it recognises them. `job`
-    gathers the results of a model and a dataset, and returns what of it was measured (`evaluate_as_job`).
+    "adaptive"), of a detector the margins of its boxes (`coverage_by` also "image"); `miss_rate` the threshold by which
+    a detector misses so few objects; `unfamiliar`, a folder of images that it was not made for, how well it recognises
+    them. `job` gathers the results of a model and a dataset, and returns what of it was measured (`evaluate_as_job`).
 
     Raises:
         LeakError: some of the images were trained on.
@@ -355,7 +358,7 @@ def evaluate(
     report = with_findings(report, owner, dataset, novelty, seed=seed)
     report = with_baseline(report, owner, dataset, seed=seed, quiet=quiet)
     report = measured_again(report, owner, dataset, seed=seed, quiet=quiet)
-    asked = TrustAsked(coverage, coverage_by, sets, None if unfamiliar is None else Path(unfamiliar))
+    asked = TrustAsked(coverage, coverage_by, sets, None if unfamiliar is None else Path(unfamiliar), miss_rate)
     if asked:
         report = with_trust(report, predictor, dataset, asked, seed=seed, quiet=quiet)
     if out is not None:

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.bundle.guarantees import guarantees_of
 from eyewright.bundle.load import Bundle, load_bundle
-from eyewright.bundle.trust import Known, familiarity_in, sets_in
+from eyewright.bundle.trust import Known, familiarity_in
 from eyewright.core.errors import EyewrightError, RefusedError, UsageError
 from eyewright.core.predictor import Predictor
 from eyewright.core.progress import track_progress
 from eyewright.core.quoting import quoted
 from eyewright.core.report import Metric, Report
 from eyewright.core.rng import generator
-from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.together import group_names
 from eyewright.imaging.appearance import appearance
@@ -26,28 +26,36 @@ from eyewright.imaging.clips import iter_examples
 from eyewright.imaging.preparation import image_preparation
 from eyewright.imaging.sources import list_sources
 from eyewright.imaging.sources.files import read_prepared_files
+from eyewright.lifecycle.trusting_boxes import measure_boxes
 from eyewright.metrics.bootstrap import rate_metric
-from eyewright.metrics.conformal import By, LabelSets, Method, set_coverage
+from eyewright.metrics.conformal import LabelSets, Method, set_coverage
+from eyewright.metrics.conformal_boxes import BoxBy
 from eyewright.metrics.familiarity import FLAGGED
 from eyewright.metrics.separation import separation
 
 
 @dataclass(frozen=True)
 class TrustAsked:
-    """What is to be measured: conformal sets of a `coverage`, and images in `unfamiliar`, a folder or file, that the
-    model was not made for; None leaves one out."""
+    """What is to be measured: sets of labels or margins of boxes of a `coverage`, the threshold of a `miss_rate`, and
+    images in `unfamiliar`, a folder or file, that the model was not made for; None leaves one out."""
 
     coverage: float | None = None
-    by: By = "all"
-    method: Method = "threshold"
+    by: BoxBy | None = None
+    method: Method | None = None
     unfamiliar: Path | None = None
+    miss_rate: float | None = None
 
     def __post_init__(self) -> None:
-        if self.coverage is None and (self.by, self.method) != ("all", "threshold"):
+        if self.coverage is None and (self.by, self.method) != (None, None):
             raise UsageError("expected --coverage with --coverage-by and --sets, found none", fix="add --coverage 0.9")
 
     def __bool__(self) -> bool:
-        return self.coverage is not None or self.unfamiliar is not None
+        return self.promises or self.unfamiliar is not None
+
+    @property
+    def promises(self) -> bool:
+        """Whether sets, margins or a miss rate are to be measured."""
+        return self.coverage is not None or self.miss_rate is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +78,8 @@ def with_trust(
     """
     if not isinstance(predictor, Bundle):
         raise UsageError(
-            "prediction sets and unfamiliar images are measured for bundles only", fix="export the run, pass the bundle"
+            "coverage, miss rates and unfamiliar images are measured for bundles only",
+            fix="export the run, pass the bundle",
         )
     metrics, table = measure_trust(predictor, dataset, asked, seed=seed, quiet=quiet)
     return replace(report, metrics={**report.metrics, **metrics}, tables={**report.tables, "trust": table})
@@ -79,25 +88,29 @@ def with_trust(
 def measure_trust(
     bundle: Bundle, dataset: Dataset, asked: TrustAsked, *, seed: int = 0, quiet: bool = True
 ) -> tuple[dict[str, Metric], dict[str, Any]]:
-    """Return metrics of a bundle's sets and of its test for unfamiliar images, and a table for the report.
+    """Return metrics of what a bundle promises of its predictions and of its test for unfamiliar images, and a table
+    for the report.
 
     Raises:
-        UsageError: sets of a task that has none, or too few validation images for so much coverage; no images.
+        UsageError: sets or margins of a task that has none, or too few validation images for so much coverage; no
+            images.
         RefusedError: the bundle cannot recognise unfamiliar images.
     """
     again = load_bundle(bundle.folder, features=True, self_test=False)
     known, reason = familiarity_in(again.reference, again.manifest.familiarity)
     if asked.unfamiliar is not None and known is None:
         raise RefusedError(f"the bundle cannot recognise unfamiliar images: {reason}", fix="leave --unfamiliar out")
-    sets = None
-    if asked.coverage is not None:
-        task_of(bundle.task_name).require("coverage")
-        sets = sets_in(again.reference, len(bundle.labels), coverage=asked.coverage, method=asked.method, by=asked.by)
+    promised = guarantees_of(again, coverage=asked.coverage, by=asked.by, sets=asked.method, miss_rate=asked.miss_rate)
+    metrics: dict[str, Metric] = {}
+    table: dict[str, Any] = {}
+    if promised.margins is not None or promised.missed is not None:
+        metrics, table["boxes"] = measure_boxes(again, dataset, promised, seed=seed, quiet=quiet)
+        if asked.unfamiliar is None:
+            return metrics, table
+    sets = promised.sets
     groups = group_names(dataset)
     with track_progress("measuring trust", len(dataset), quiet=quiet) as advance:
         seen = _look_at(again, known, _advancing(dataset.examples(image_preparation(again.inputs)), advance))
-    metrics: dict[str, Metric] = {}
-    table: dict[str, Any] = {}
     if sets is not None:
         inside, true = sets.of(seen.answers), _true(bundle, dataset)
         metrics["set_coverage"] = set_coverage(inside, true, groups=groups)

@@ -6,7 +6,8 @@ import struct
 
 import msgspec
 
-from eyewright.metrics.conformal import By, Method
+from eyewright.metrics.conformal import Method
+from eyewright.metrics.conformal_boxes import BoxBy
 
 FRAME = struct.Struct("<I")
 """The length of the message that follows, in bytes."""
@@ -47,9 +48,10 @@ class Job(msgspec.Struct, array_like=True, frozen=True):
     top: int | None = None
     coverage: float | None = None
     label: str | None = None
-    coverage_by: By = "all"
-    sets: Method = "threshold"
+    coverage_by: BoxBy | None = None
+    sets: Method | None = None
     follows: int = 0
+    miss_rate: float | None = None
 
 
 class Batch(msgspec.Struct, array_like=True, frozen=True):

@@ -48,8 +48,9 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from eyewright.core.task import task_names
-from eyewright.metrics.conformal import By, Method
-from eyewright.serving.settings import Reason
+from eyewright.metrics.conformal import Method
+from eyewright.metrics.conformal_boxes import BoxBy
+from eyewright.serving.trust_schemas import LabelSet, Margins, MissRate, Refused, Unfamiliar
 from eyewright.tasks.feedback import Verdict
 
 MOST_OBJECTS = 2000
@@ -67,9 +68,22 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True):
     conf: Annotated[float, Meta(ge=0, le=1, description="Least score that is shown")] | None = None
     iou: Annotated[float, Meta(ge=0.01, le=1, description="IoU above which two boxes are one object")] | None = None
     top: Annotated[int, Meta(ge=1, le=1000, description="Most labels or objects")] | None = None
-    coverage: Annotated[float, Meta(ge=0.01, le=0.999, description="Conformal sets: their coverage")] | None = None
+    coverage: (
+        Annotated[float, Meta(ge=0.01, le=0.999, description="Coverage of sets of labels, or of margins of boxes")]
+        | None
+    ) = None
     coverage_by: (
-        Annotated[By, Meta(description="Conformal sets: whether they keep their coverage over all images, or by class")]
+        Annotated[
+            BoxBy,
+            Meta(description="Whether coverage is kept over all, for each class, or for all found objects of an image"),
+        ]
+        | None
+    ) = None
+    miss_rate: (
+        Annotated[
+            float,
+            Meta(ge=0.001, le=0.999, description="Fraction of an image's objects that may be missed; chooses conf"),
+        ]
         | None
     ) = None
     sets: (
@@ -252,41 +266,6 @@ class Error(Struct):
     fix: str = ""
 
 
-class Unfamiliar(Struct):
-    """How unlike the images that the model knows this one looks."""
-
-    p: Annotated[
-        float,
-        Meta(
-            ge=0,
-            le=1,
-            description="Conformal p-value: of images like the reference, at most a fraction p have this value or less",
-        ),
-    ]
-    flagged: Annotated[bool, Meta(description="p is 0.01 or less")]
-
-
-class LabelSet(Struct):
-    """Labels among which the true one is with the stated coverage; `n` validation images in so many `groups` say so.
-
-    `open` are classes with too few of them: they are in every set by class."""
-
-    labels: list[str]
-    coverage: Fraction
-    n: int
-    groups: int
-    by: By
-    method: Method
-    open: list[str] | UnsetType = UNSET
-
-
-class Refused(Struct):
-    """Why a prediction is not accepted."""
-
-    reason: Reason
-    text: str
-
-
 class Timing(Struct):
     """Milliseconds."""
 
@@ -314,6 +293,12 @@ class Prediction(Struct):
         Annotated[str, Meta(description="Why `unfamiliar` is null, in words; absent where it is not")] | UnsetType
     ) = UNSET
     set: Annotated[LabelSet, Meta(description="The conformal set, where `coverage` is given")] | UnsetType = UNSET
+    outer_boxes_xyxy: (
+        Annotated[list[list[float]], Meta(description="The boxes with their margins, where `coverage` is given")]
+        | UnsetType
+    ) = UNSET
+    margins: Annotated[Margins, Meta(description="What the margins promise")] | UnsetType = UNSET
+    miss_rate: Annotated[MissRate, Meta(description="The threshold, where `miss_rate` is given")] | UnsetType = UNSET
     accepted: (
         Annotated[list[str], Meta(description="With `serve --refuse`: the label, or none if the prediction is refused")]
         | UnsetType

@@ -236,9 +236,11 @@ class Service:
 
     async def _ask(self, model: str, data: bytes, options: Options, wants: tuple[str, ...], started: float) -> Answer:
         task = task_of(self.models[model].task)
-        for option in ("conf", "iou", "top", "coverage"):
+        for option in ("conf", "iou", "top", "coverage", "miss_rate", "sets"):
             if getattr(options, option) is not None:
                 task.require(option)
+        if options.conf is not None and options.miss_rate is not None:
+            raise UsageError("expected conf or miss_rate, found both", fix="leave one out: a miss rate chooses conf")
         if options.coverage is None and (options.coverage_by is not None or options.sets is not None):
             raise UsageError("expected coverage with coverage_by and sets, found none", fix="add coverage=0.9")
         coverage = options.coverage
@@ -255,8 +257,9 @@ class Service:
             options.top,
             coverage,
             options.label,
-            options.coverage_by or "all",
-            options.sets or "threshold",
+            options.coverage_by,
+            options.sets,
+            miss_rate=options.miss_rate,
         )
         return _whole(await self.crew.ask(model, job))
 

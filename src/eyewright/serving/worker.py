@@ -24,10 +24,11 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from PIL import Image
 
+from eyewright.bundle.guarantees import Guarantees, guarantees_of
 from eyewright.bundle.inputs import only_image
 from eyewright.bundle.load import Bundle, load_bundle
 from eyewright.bundle.texts import has_texts
-from eyewright.bundle.trust import FLAGGED, familiarity_in, sets_in
+from eyewright.bundle.trust import FLAGGED, familiarity_in
 from eyewright.core.errors import EyewrightError, LateError, LimitError, RefusedError, UsageError
 from eyewright.core.inputs import IMAGE, Example, Given, count_rows, name_inputs, slice_rows
 from eyewright.core.jsonable import to_jsonable
@@ -43,15 +44,18 @@ from eyewright.imaging.headers import Limits, read_header
 from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.imaging.rasters import encode_classes, pack_counts
 from eyewright.imaging.reduction import read_reduced
-from eyewright.metrics.conformal import By, LabelSets, Method
+from eyewright.metrics.conformal import Method
+from eyewright.metrics.conformal_boxes import BoxBy
 from eyewright.serving.lazy import LazyModels
 from eyewright.serving.messages import BATCH, FRAME, Answer, Array, Batch, Failure, Job, ModelPlace, Progress, Seen
 
 _KEPT_SIDE = 1024
 _LOSSY = ("JPEG", "HEIF", "AVIF")
 _IGNORED = 255
-_MOST_SETS = 64
+_MOST_ASKED = 64
 _NAMED = 5
+
+_Asked = tuple[float | None, BoxBy | None, Method | None, float | None, float | None]
 
 
 class Orders(msgspec.Struct, frozen=True):
@@ -192,7 +196,7 @@ class _Served:
         self.scaled = orders.scaled_decode and first
         reference = self.bundle.reference
         self.known, self.unfamiliar_reason = familiarity_in(reference, self.bundle.manifest.familiarity)
-        self._label_sets: dict[tuple[float, Method, By], LabelSets] = {}
+        self._guarantees: dict[_Asked, Guarantees] = {}
         self.refuse = orders.refuse
         if "unfamiliar" in self.refuse and self.known is None:
             raise RefusedError(
@@ -200,7 +204,7 @@ class _Served:
             )
         if "ambiguous" in self.refuse:
             # Whether there are images enough for this coverage is known before the first request.
-            self._sets_of(orders.coverage, "threshold", "all")
+            self._promised((orders.coverage, None, None, None, None))
         if has_texts(self.bundle.manifest.files):
             # Opened and tested before the process has its limit of memory.
             self.bundle.embed_texts(["words"])
@@ -345,7 +349,12 @@ class _Served:
         if job.tensors is not None:
             return Answer(job.id, raw=arrays, timing_ms=timing)
         pixels = given[IMAGE]
-        (shown,) = self.bundle.read(raw, placements[:1], conf=job.conf, iou=job.iou)
+        asked = (job.coverage, job.coverage_by, job.sets, job.miss_rate, job.conf)
+        promised = None if job.coverage is None and job.miss_rate is None else self._promised(asked)
+        if promised is not None and job.iou is not None and "miss_rate" in task_of(self.bundle.task_name).options:
+            raise UsageError("expected no iou with coverage or miss_rate, found both", fix="leave iou out")
+        conf = job.conf if promised is None else promised.conf
+        (shown,) = self.bundle.read(raw, placements[:1], conf=conf, iou=job.iou)
         told: dict[str, Any] = {}
         if "prediction" in job.wants:
             told = shown.to_json(top=job.top)
@@ -355,8 +364,8 @@ class _Served:
         told["unfamiliar"] = None if p is None else {"p": p, "flagged": p <= FLAGGED}
         if p is None:
             told["unfamiliar_reason"] = self.unfamiliar_reason
-        if job.coverage is not None:
-            told["set"] = self._set(shown, job.coverage, job)
+        if promised is not None:
+            told |= promised.told(shown, top=job.top)
         if "explain" in job.wants:
             told["explanations"] = self._explained(job, pixels[0], placements[0], shown, watch)
         label, score = shown.headline()
@@ -367,7 +376,7 @@ class _Served:
             if refused:
                 told["accepted"], told["refused"] = [], refused
         # What is logged is the answer at the model's own operating points, whatever this client asked to see.
-        usual = shown if job.conf is None else self.bundle.read(raw, placements[:1])[0]
+        usual = shown if conf is None else self.bundle.read(raw, placements[:1])[0]
         seen = Seen(look.tobytes(), usual.numbers().tobytes(), placements[0].source_hw, label, score, p)
         # Hugging Face's form is the whole answer, so that the server can hand on the bytes as they are.
         rows: list[dict[str, Any]] = [] if refused else shown.to_hub(top=job.top)
@@ -389,31 +398,15 @@ class _Served:
             found.append({"reason": "ambiguous", "text": text})
         return found
 
-    def _sets_of(self, coverage: float, method: Method, by: By) -> LabelSets:
-        task_of(self.bundle.task_name).require("coverage")
-        asked = (coverage, method, by)
-        if asked not in self._label_sets:
-            if len(self._label_sets) >= _MOST_SETS:
-                self._label_sets.clear()
-            self._label_sets[asked] = sets_in(
-                self.bundle.reference, len(self.bundle.labels), coverage=coverage, method=method, by=by
+    def _promised(self, asked: _Asked) -> Guarantees:
+        if asked not in self._guarantees:
+            if len(self._guarantees) >= _MOST_ASKED:
+                self._guarantees.clear()
+            coverage, by, sets, miss_rate, conf = asked
+            self._guarantees[asked] = guarantees_of(
+                self.bundle, coverage=coverage, by=by, sets=sets, miss_rate=miss_rate, conf=conf
             )
-        return self._label_sets[asked]
-
-    def _set(self, shown: Prediction, coverage: float, job: Job) -> dict[str, Any]:
-        sets = self._sets_of(coverage, job.sets, job.coverage_by)
-        scores = shown.numbers()
-        inside = sets.of(scores[None])[0]
-        names = self.bundle.labels.names
-        told = {
-            "labels": [names[k] for k in np.argsort(-scores, kind="stable") if inside[k]],
-            "coverage": coverage,
-            "n": sets.n,
-            "groups": sets.groups,
-            "by": sets.by,
-            "method": sets.method,
-        }
-        return told | ({"open": [names[k] for k in sets.open_classes]} if sets.open_classes else {})
+        return self._guarantees[asked]
 
     def _explained(
         self, job: Job, pixels: NDArray[np.uint8], placement: Placement, shown: Prediction, watch: _Watch

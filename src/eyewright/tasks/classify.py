@@ -317,6 +317,7 @@ TASK = Task(
             "certify",
             "conf",
             "coverage",
+            "sets",
             "ensemble",
             "federate",
             "generated",

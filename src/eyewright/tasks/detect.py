@@ -371,8 +371,8 @@ TASK = Task(
     ),
     outputs=(Output("boxes", ("A", 4)), Output("scores", ("A", "C"))),
     metrics=METRICS,
-    options=frozenset({"attack", "classes", "conf", "import", "iou", "tile", "top", "unlabelled", "web"})
-    | OBJECT_FILES,
+    options=OBJECT_FILES
+    | {"attack", "classes", "conf", "coverage", "import", "iou", "miss_rate", "tile", "top", "unlabelled", "web"},
     losses=("varifocal",),
     columns=("ap50", "ap", "precision", "recall", "f1"),
     foreign=MappingProxyType({"hub": "object-detection", "openvino": "YOLOv8", "label-studio": "RectangleLabels"}),

@@ -97,7 +97,7 @@ TASK = replace(
         Output("coefficients", ("A", "K")),
         Output("prototypes", ("K", "h", "w")),
     ),
-    options=frozenset({"attack", "classes", "conf", "iou", "tile", "top"}) | OBJECT_FILES,
+    options=frozenset({"attack", "classes", "conf", "coverage", "iou", "miss_rate", "tile", "top"}) | OBJECT_FILES,
     foreign={"hub": "image-segmentation", "label-studio": "BrushLabels RectangleLabels"},
     contracts=(),
     decode=decode,
