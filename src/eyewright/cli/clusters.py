@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.scaling import told_job, verified_job
-from eyewright.cli.terminal import Result, is_quiet, shown_path
+from eyewright.cli.terminal import Result, finding, is_quiet, printable, shown_path
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
 from eyewright.core.sizes import parse_bytes
@@ -29,6 +29,7 @@ def add_work(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         "--part", type=Checked(_part), metavar="K/N", help="of N machines the K-th from 0: where to begin (0/1)"
     )
     p.add_argument("--verify", action="store_true", help="check that each planned image has exactly one row")
+    p.add_argument("--status", action="store_true", help="show what is done, who works and what is left; do no work")
 
 
 def _part(text: str) -> tuple[int, int]:
@@ -46,6 +47,8 @@ def work(o: argparse.Namespace) -> Result:
     """Do shards of a planned job until all are done: what each machine of a cluster runs."""
     if o.verify:
         return verified_job(o, Path(o.job))
+    if o.status:
+        return _status(Path(o.job))
     from eyewright.scaling.starting import start_ahead
 
     part = (0, 1) if o.part is None else _part(o.part)
@@ -56,6 +59,45 @@ def work(o: argparse.Namespace) -> Result:
         job = work_on_job(o.job, bundle=o.bundle, workers=o.workers, part=part, quiet=is_quiet(o), ahead=ahead)
     # A scheduler would start a task again that ends with 1: errors of images are in the rows and in the counts.
     return {**told_job(job), "exit": 0}
+
+
+def _status(folder: Path) -> Result:
+    """Return what a command says of the state of a job, whose page it writes."""
+    from dataclasses import asdict
+
+    from eyewright.core.files import write_page
+    from eyewright.scaling.fleet import read_fleet
+    from eyewright.scaling.fleet_page import PAGE, render_fleet, summarize_fleet
+
+    fleet = read_fleet(folder)
+    write_page(folder / PAGE, render_fleet(fleet))
+    shards, plan = fleet.shards, fleet.plan
+    by_state = ", ".join(f"{shards[k]:,} {k}" for k in ("done", "running", "waiting"))
+    text = [f"state    {summarize_fleet(fleet)}", f"shards   {by_state}"]
+    if fleet.rate is not None:
+        text.append(
+            f"rate     {fleet.rate:,.1f} images/s with {fleet.workers:,} workers on {fleet.machines:,} machines"
+        )
+    text += [f"slow     shard {s.shard:,}: {s.images:,} images in {s.seconds:.1f} s" for s in fleet.slowest[:3]]
+    found = [*fleet.crashed, *fleet.failed]
+    text += [f"no result {printable(f.path)}: {printable(f.message)}" for f in found[:20]]
+    text.append(f"page     {shown_path(folder / PAGE)}")
+    return {
+        "out": {"job": folder.resolve(), "fleet": (folder / PAGE).resolve()},
+        "plan": {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest},
+        "shards": shards,
+        "counts": {
+            "images": fleet.done_images, "failed": fleet.failed_images, "crashed": fleet.crashed_images,
+        },
+        "rate": {
+            "images_per_s": fleet.rate, "worker_images_per_s": fleet.worker_rate, "left_s": fleet.left_s,
+            "worker_s_left": fleet.worker_s_left, "workers": fleet.workers, "processes": fleet.processes,
+            "machines": fleet.machines,
+        },
+        "slowest": [asdict(s) for s in fleet.slowest],
+        "findings": [finding(f) for f in found],
+        "text": text,
+    }  # fmt: skip
 
 
 def add_job_target(p: argparse.ArgumentParser) -> None:

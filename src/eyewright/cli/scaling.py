@@ -252,8 +252,10 @@ def told_job(job: "Job") -> Result:
     if job.redone:
         text.append(f"done again: {_many(job.redone, 'shard')}, since the files in results/ were gone")
     text.append(f"results  {shown_path(folder / 'results')}")
+    text.append(f"page     {shown_path(folder / 'fleet.html')}")
+    places = {"results": "results", "manifest": "manifest.json", "fleet": "fleet.html"}
     return {
-        "out": {**out, "results": (folder / "results").resolve(), "manifest": (folder / "manifest.json").resolve()},
+        "out": {**out, **{name: (folder / place).resolve() for name, place in places.items()}},
         "plan": planned,
         "counts": counts,
         "rate": rate,

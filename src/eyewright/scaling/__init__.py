@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from eyewright.scaling.encode_plans import EncodedSums, plan_encode, sum_encoded
     from eyewright.scaling.engine import Crew, Outcome, Settings, Task, Totals, run_shards
     from eyewright.scaling.exports import JobTarget, export_job
+    from eyewright.scaling.fleet import Fleet, read_fleet
+    from eyewright.scaling.fleet_page import render_fleet
     from eyewright.scaling.jobs import Job, open_job, plan_predict, run_job, verify_folder, work_on_job
     from eyewright.scaling.leases import Leases
     from eyewright.scaling.ledger import Ledger, Record
@@ -22,6 +24,8 @@ _HOMES = {
     "encode_plans": ("EncodedSums", "plan_encode", "sum_encoded"),
     "engine": ("Crew", "Outcome", "Settings", "Task", "Totals", "run_shards"),
     "exports": ("JobTarget", "export_job"),
+    "fleet": ("Fleet", "read_fleet"),
+    "fleet_page": ("render_fleet",),
     "jobs": ("Job", "open_job", "plan_predict", "run_job", "verify_folder", "work_on_job"),
     "leases": ("Leases",),
     "ledger": ("Ledger", "Record"),
@@ -39,6 +43,7 @@ __all__ = [
     "measure_rate",
     "Crew",
     "EncodedSums",
+    "Fleet",
     "Job",
     "JobTarget",
     "Leases",
@@ -56,6 +61,8 @@ __all__ = [
     "plan_encode",
     "plan_predict",
     "plan_process",
+    "read_fleet",
+    "render_fleet",
     "run_job",
     "run_shards",
     "sum_encoded",

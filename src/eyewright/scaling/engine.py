@@ -111,17 +111,24 @@ class _Open:
 
 
 def run_shards(
-    ledger: Ledger, leases: Leases, crew: Crew, *, advance: Progress, settings: Settings | None = None, first: int = 0
+    ledger: Ledger,
+    leases: Leases,
+    crew: Crew,
+    *,
+    advance: Progress,
+    settings: Settings | None = None,
+    first: int = 0,
+    beat: Callable[[], None] = lambda: None,
 ) -> Totals:
     """Do every shard that is not committed, and wait for those that other processes have leased. `advance` is called
-    with the images of each committed shard. `first` is the shard to begin with: several processes that begin apart
-    rarely want the same one.
+    with the images of each committed shard, `beat` at least every second. `first` is the shard to begin with: several
+    processes that begin apart rarely want the same one.
 
     Raises:
         EyewrightError: the model was refused, the disk is full, or too many images crash their worker; what is
             committed stays, and the job can be resumed.
     """
-    run = _Run(ledger, leases, crew, advance, settings or Settings(), first)
+    run = _Run(ledger, leases, crew, advance, settings or Settings(), first, beat)
     try:
         return run.run()
     finally:
@@ -132,10 +139,17 @@ def run_shards(
 
 class _Run:
     def __init__(
-        self, ledger: Ledger, leases: Leases, crew: Crew, advance: Progress, settings: Settings, first: int
+        self,
+        ledger: Ledger,
+        leases: Leases,
+        crew: Crew,
+        advance: Progress,
+        settings: Settings,
+        first: int,
+        beat: Callable[[], None],
     ) -> None:
         self._ledger, self._leases, self._crew, self._first = ledger, leases, crew, first
-        self._advance, self._settings = advance, settings
+        self._advance, self._settings, self._beat = advance, settings, beat
         self._again: deque[Task] = deque()
         self._open: dict[int, _Open] = {}
         self._elsewhere: deque[Shard] = deque()
@@ -169,6 +183,7 @@ class _Run:
                 # Others work on what is left.
                 time.sleep(_WAIT_S)
             self._leases.renew()
+            self._beat()
 
     def clean(self) -> None:
         """Remove what was staged and not committed."""

@@ -4,17 +4,20 @@ __all__ = ["Job", "make_plan", "open_job", "plan_predict", "run_job", "verify_fo
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eyewright.bundle.signature import PublicKey, read_public_key
 from eyewright.bundle.verify import read_sealed
-from eyewright.core.errors import RefusedError, UsageError
+from eyewright.core.errors import EyewrightError, RefusedError, UsageError
 from eyewright.core.machine.limits import usable_cores
 from eyewright.core.progress import track_progress
 from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.scaling.engine import Settings, Totals, run_shards
+from eyewright.scaling.fleet import FleetReader
+from eyewright.scaling.fleet_page import FleetPage
 from eyewright.scaling.leases import Leases
 from eyewright.scaling.ledger import Ledger
 from eyewright.scaling.listing import Item
@@ -104,7 +107,8 @@ def run_job(
     ahead: Ahead | None = None,
 ) -> Job:
     """Do what is left of a job with worker processes on this machine, by default one per core that may be used, and
-    write its manifest. A process that is killed leaves a job that can be run again.
+    write its manifest and its page (`fleet.html`, which shows the state while it runs). A process that is killed leaves
+    a job that can be run again.
 
     Any number of such calls, on machines that share the folder, work on one job: leases say who does which shard. The
     k-th of n begins with the k-th part of the shards (`part`), and helps the others when that is done. Workers that
@@ -122,12 +126,22 @@ def run_job(
     leases.sweep(ledger.is_done)
     n = min(workers or usable_cores(), plan.n_shards)
     crew = LocalCrew(plan, workers=n, threads=max(1, usable_cores() // n), timeout_s=timeout_s, ahead=ahead)
-    with track_progress(_DOING[plan.verb], plan.n_images, quiet=quiet) as advance:
-        totals = run_shards(ledger, leases, crew, advance=advance, settings=settings, first=first)
+    page = FleetPage(FleetReader(ledger, leases))
+    try:
+        with track_progress(_DOING[plan.verb], plan.n_images, quiet=quiet) as advance:
+            totals = run_shards(
+                ledger, leases, crew, advance=advance, settings=settings, first=first, beat=page.refresh
+            )
+    except EyewrightError as error:
+        # The page must not hide why the work ended: a full disk ends both.
+        with suppress(EyewrightError, OSError):
+            page.write(stopped=str(error))
+        raise
     if totals.attempts_failed:
         # What workers had staged when they died.
         ledger.recover(leases.is_held)
     counts = ledger.write_manifest()
+    page.write()
     findings = tuple(list_errors(ledger, _SHOWN_ERRORS)) if counts["failed"] else ()
     return Job(plan, totals, counts, findings, redone, time.monotonic() - began)
 

@@ -78,6 +78,19 @@ class Leases:
             return True
         return now - before[1] < self.ttl_s
 
+    def holders(self) -> dict[int, tuple[str, int]]:
+        """Return which processes work on which shards, or may: the name of the machine's start and the process id, by
+        the number of the shard."""
+        found: dict[int, tuple[str, int]] = {}
+        for number in self._numbers():
+            if number not in self._held and not self.is_held(number):
+                continue
+            # One that was returned meanwhile, or is damaged, is none.
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                holder = json.loads(self._place(number).read_bytes())
+                found[number] = (str(holder["boot"]), int(holder["pid"]))
+        return found
+
     def renew(self) -> None:
         """Renew the leases that are held, if it is time to. One that another process has taken is given up: its work
         is done twice, and committed once."""
@@ -113,12 +126,14 @@ class Leases:
 
     def sweep(self, is_done: Callable[[int], bool]) -> None:
         """Remove the leases of shards that are done, which processes have left that were killed after their commit."""
-        with os.scandir(self.folder) as entries:
-            numbers = [int(name) for e in entries if (name := e.name.removesuffix(".json")).isdecimal()]
-        for number in numbers:
+        for number in self._numbers():
             if is_done(number):
                 with contextlib.suppress(OSError):
                     self._place(number).unlink()
+
+    def _numbers(self) -> list[int]:
+        with os.scandir(self.folder) as entries:
+            return [int(name) for e in entries if (name := e.name.removesuffix(".json")).isdecimal()]
 
     def _place(self, number: int) -> Path:
         return self.folder / f"{number:08d}.json"

@@ -158,6 +158,14 @@ class Ledger:
         """Return how many shards are committed."""
         return sum(bool(state & _COMMITTED) for state in self._states())
 
+    def committed(self) -> bytearray:
+        """Return a byte per shard: 1 if it is committed."""
+        states = bytearray(self.plan.n_shards)
+        # Before a job is started there is no folder.
+        with contextlib.suppress(FileNotFoundError):
+            self._mark(states, self.commits, _RECORD, _COMMITTED)
+        return states
+
     def unknown_parts(self) -> Iterator[Path]:
         """Yield files in `results/` that are no part of a committed shard."""
         states = self._states()
@@ -201,10 +209,14 @@ class Ledger:
     def _states(self) -> bytearray:
         """Return a byte per shard: a million of them are 1 MB, and no set of names."""
         states = bytearray(self.plan.n_shards)
-        for folder, pattern, bit in ((self.commits, _RECORD, _COMMITTED), (self.results, _PART, _THERE)):
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    match = pattern.fullmatch(entry.name)
-                    if match and int(match[1]) < len(states):
-                        states[int(match[1])] |= bit
+        self._mark(states, self.commits, _RECORD, _COMMITTED)
+        self._mark(states, self.results, _PART, _THERE)
         return states
+
+    @staticmethod
+    def _mark(states: bytearray, folder: Path, pattern: re.Pattern[str], bit: int) -> None:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                match = pattern.fullmatch(entry.name)
+                if match and int(match[1]) < len(states):
+                    states[int(match[1])] |= bit
