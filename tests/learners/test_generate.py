@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from eyewright.core.errors import UsageError
+from eyewright.core.errors import RefusedError, UsageError
+from eyewright.core.inputs import blank_inputs
+from eyewright.exporting.onnx_model import export_onnx
+from eyewright.imaging.preparation import Preparation
 from eyewright.learners.generate import LEARNER, GenerateLearning, fed
 from eyewright.nets import flow_net, gan_net, generators
 from eyewright.nets.augmenting import augment_images
@@ -206,3 +209,34 @@ def test_few_images_are_shown_several_times_an_epoch_and_few_are_validated(monke
     assert len(found.train_targets) == 128
     assert found.val_pixels.shape == (10, 32, 32, 1)
     assert np.array_equal(found.train_pixels[np.array([1, 33])][0], found.train_pixels[np.array([1, 33])][1])
+
+
+@pytest.mark.parametrize("kind", [gan_net, flow_net])
+def test_a_net_that_draws_is_exported_with_equal_answers(tmp_path: Path, kind: Callable[..., Any]) -> None:
+    import onnxruntime
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = PixelNet(kind(3, channels=1), mean=(0.5,), std=(0.5,)).eval()
+    answers = LEARNER.answers(net, temperature=1.0).eval()
+    inputs = LEARNER.inputs(net, Preparation((32, 32), channels=1))
+    export_onnx(net, tmp_path / "m.onnx", temperature=1.0, task="generate", inputs=inputs, metadata={})
+    session = onnxruntime.InferenceSession((tmp_path / "m.onnx").read_bytes(), providers=["CPUExecutionProvider"])
+    for n in (1, 3):
+        fed = {k: np.repeat(v, n, 0)[:n] for k, v in blank_inputs(inputs, 1).items()}
+        with torch.inference_mode():
+            ours = answers(*(torch.from_numpy(v) for v in fed.values()))
+        (theirs,) = session.run(None, fed)
+        assert np.abs(ours[0].numpy().astype(int) - theirs).max() <= 1
+
+
+def test_a_net_that_cannot_be_exported_prints_one_error_and_no_graph(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What a trace computes where ONNX wants a constant.
+    monkeypatch.setattr(generators.ChannelNorm, "forward", lambda self, x: torch.layer_norm(x, x.shape[1:]))
+    net = PixelNet(flow_net(3, channels=1), mean=(0.5,), std=(0.5,)).eval()
+    inputs = LEARNER.inputs(net, Preparation((32, 32), channels=1))
+    with pytest.raises(RefusedError, match="cannot be exported to ONNX"):
+        export_onnx(net, tmp_path / "m.onnx", temperature=1.0, task="generate", inputs=inputs, metadata={})
+    assert capfd.readouterr().out == ""

@@ -140,3 +140,19 @@ def test_the_file_that_cannot_be_read_is_named(wall: Path, tmp_path: Path, capsy
     empty = write_image(tmp_path / "empty.png", np.zeros(bricks().shape[:2], np.uint8))
     assert main(["inpaint", str(wall), "--mask", str(empty), "--out", str(tmp_path / "o.png")]) == 1
     assert "--conf" not in capsys.readouterr().err, "no bundle has looked for objects"
+
+
+def test_frames_that_are_left_out_are_said_and_a_file_of_another_name_is_not_replaced(tmp_path: Path) -> None:
+    from PIL import Image
+
+    frames = [Image.fromarray(np.full((30, 40), v, np.uint8)) for v in (0, 90, 200)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    done = lifecycle.inpaint(tmp_path / "moving.gif", tmp_path / "out.png", box=(3, 3, 5, 5))
+    assert [f.message for f in done.findings] == ["left out: 2 further frames"]
+    clear = np.full((30, 40, 4), 90, np.uint8)
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    (tmp_path / "there.png").write_bytes(b"mine")
+    # A JPEG holds no transparency, so that the output becomes a PNG.
+    with pytest.raises(UsageError, match=r"there\.png' exists"):
+        lifecycle.inpaint(tmp_path / "clear.png", tmp_path / "there.jpg", box=(3, 3, 5, 5))
+    assert (tmp_path / "there.png").read_bytes() == b"mine"

@@ -148,6 +148,22 @@ def test_files_keep_depth_transparency_and_greys(blurred, tmp_path: Path) -> Non
         lifecycle.restore(blurred.paths["bundle"], [tmp_path / "in"], tmp_path / "out")
 
 
+def test_an_output_that_must_become_a_png_never_replaces_another(blurred, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    from PIL import Image
+
+    (tmp_path / "in").mkdir()
+    image = draw(np.random.default_rng(97), 60)
+    write_image(tmp_path / "in" / "a.png", image)
+    # Named as a format that holds no transparency.
+    Image.fromarray(np.dstack([image, image[..., 0]])).save(tmp_path / "in" / "a.bmp", "PNG")
+    frames = [Image.fromarray(image[..., k]) for k in range(3)]
+    frames[0].save(tmp_path / "in" / "pages.tif", save_all=True, append_images=frames[1:])
+    done = lifecycle.restore(blurred.paths["bundle"], [tmp_path / "in"], tmp_path / "out")
+    assert {f.out.name for f in done.files} == {"a.png", "pages.tif"}
+    assert {(Path(f.path).name, f.code) for f in done.findings} == {("a.bmp", "same_output"), ("pages.tif", "lost")}
+    assert read_clear(tmp_path / "out" / "a.png") is None
+
+
 def test_a_step_with_a_net_works_in_a_batch_of_files(blurred, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     image = draw(np.random.default_rng(95), 60)
     (tmp_path / "in").mkdir()

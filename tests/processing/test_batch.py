@@ -192,3 +192,28 @@ def test_an_interrupted_batch_leaves_whole_files_and_goes_on(photos: Path, tmp_p
     again = process_source(photos, "denoise:nlm,strength=5", out, resume=True)
     assert again.n_written + again.n_skipped == 66
     assert again.n_skipped == len(written)
+
+
+def test_what_an_output_does_not_hold_is_a_note(tmp_path: Path) -> None:
+    from PIL import Image
+
+    source = tmp_path / "in"
+    source.mkdir()
+    clear = np.full((20, 30, 4), 90, np.uint8)
+    Image.fromarray(clear).save(source / "clear.png")
+    clear[..., 3] = 255
+    Image.fromarray(clear).save(source / "opaque.png")
+    palette = Image.fromarray(clear[..., 0]).convert("P")
+    palette.save(source / "palette.png", transparency=palette.getpixel((0, 0)))
+    frames = [Image.fromarray(np.full((20, 30), v, np.uint8)) for v in (0, 100, 200)]
+    for name in ("moving.gif", "pages.tif"):
+        frames[0].save(source / name, save_all=True, append_images=frames[1:])
+    write_image(source / "deep.png", np.full((20, 30), 500, np.uint16))
+    done = process_source(source, "invert", tmp_path / "out", workers=1)
+    assert done.n_written == 6
+    assert {(Path(f.path).name, f.code, f.severity) for f in done.findings} == {
+        (name, "lost", "note") for name in ("clear.png", "palette.png", "moving.gif", "pages.tif")
+    }
+    assert {"2 further frames" in f.message for f in done.findings if "." in f.path[-4:]} == {True, False}
+    done = process_source(source / "deep.png", "invert", tmp_path / "jpeg", to="jpeg", workers=1)
+    assert "low byte" in done.findings[0].message

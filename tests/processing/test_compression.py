@@ -129,6 +129,20 @@ def test_what_is_lost_larger_or_missed_is_said(tmp_path: Path) -> None:
     assert "target_missed" in {f.code for f in findings}
 
 
+def test_the_structure_of_a_folder_and_of_a_glob_is_kept(tmp_path: Path) -> None:
+    for name in ("in/a.png", "in/b/a.png", "in/b/c/a.png"):
+        write_image(tmp_path / name, PHOTO[:16, :16])
+    quick = Target("quality", 50)
+    for source, out in ((tmp_path / "in", "folder"), (str(tmp_path / "in/**/*.png"), "glob")):
+        files, findings = encode_files(source, tmp_path / out, to="jpeg", target=quick)
+        assert len(files) == 3
+        assert findings == ()
+        written = sorted(str(p.relative_to(tmp_path / out)) for p in (tmp_path / out).rglob("*.jpg"))
+        assert written == ["a.jpg", "b/a.jpg", "b/c/a.jpg"]
+    files, _ = encode_files(tmp_path / "in/b/a.png", tmp_path / "file", to="jpeg", target=quick)
+    assert files[0].out == tmp_path / "file/a.jpg"
+
+
 def test_refusals(tmp_path: Path) -> None:
     write_image(tmp_path / "in/a.png", PHOTO)
     write_image(tmp_path / "in/a.jpg", PHOTO)

@@ -15,9 +15,9 @@ import pytest
 
 from eyewright.cli import main
 from eyewright.core.errors import InputError
-from eyewright.processing import process_source
 from eyewright.data import archives
 from eyewright.data.archives import iter_tar, write_webdataset
+from eyewright.processing import process_source
 from eyewright.scaling import plan_predict, plan_process, run_job, verify_folder
 from eyewright.scaling.fetching import list_references, plain_name
 

@@ -19,9 +19,9 @@ import pytest
 
 from eyewright.cli import main
 from eyewright.core.errors import InputError, MissingExtraError, UsageError
+from eyewright.data.archives import write_webdataset
 from eyewright.imaging.headers import Limits
 from eyewright.scaling import fetching, open_plan, plan_predict, run_job, stores, verify_folder
-from eyewright.data.archives import write_webdataset
 from eyewright.scaling.fetching import fetched_rows, list_references
 from eyewright.scaling.stores import open_store
 from eyewright.scaling.work import open_work

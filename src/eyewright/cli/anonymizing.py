@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 
 from eyewright.cli.numbers import Number
-from eyewright.cli.terminal import Result, finding, shown_path, talk, warn
+from eyewright.cli.terminal import Result, finding, shown_path, talk, warn_of
 
 _MOST = 20
 
@@ -115,11 +115,7 @@ def anonymize(o: argparse.Namespace) -> Result:
     text.append(f"copies       {shown_path(done.folder)}")
     text += [f"report       {shown_path(done.pages['report'])}"] if done.pages else []
     if not o.json:
-        for f in done.findings[:_MOST]:
-            where = f"{f.path}: " if f.path else ""
-            warn(f"{where}{f.message}; {f.fix}")
-        if len(done.findings) > _MOST:
-            warn(f"and {len(done.findings) - _MOST:,} more, see --json")
+        warn_of(done.findings, most=_MOST)
     return {
         "out": {"images": done.folder.resolve(), **{k: p.resolve() for k, p in done.pages.items()}},
         "anonymize": done.to_json(),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from eyewright.cli.numbers import Number
 from eyewright.cli.recipe_help import RECIPE_HELP
-from eyewright.cli.terminal import Result, finding, shown_path, talk, warn
+from eyewright.cli.terminal import Result, finding, shown_path, talk, warn_of
 from eyewright.core.errors import UsageError
 
 _NUMBERS = {
@@ -167,8 +167,7 @@ def federate(o: argparse.Namespace) -> Result:
         f"measure      eyewright evaluate {shown_path(done.run.folder)}",
     ]
     if not o.json:
-        for f in done.findings:
-            warn(f"{f.message}; {f.fix}")
+        warn_of(done.findings)
     value = {"value": training[metric], "low": None, "high": None, "n": done.run.about["calibration"]["n"]}
     return {
         "task": done.run.task_name,

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from eyewright.cli.numbers import Number
-from eyewright.cli.terminal import Result, finding, is_quiet, shown_path, warn
+from eyewright.cli.terminal import Result, finding, is_quiet, shown_path, warn_of
 
 
 def generate(o: argparse.Namespace) -> Result:
@@ -32,8 +32,7 @@ def generate(o: argparse.Namespace) -> Result:
     if done.copies is not None:
         text.append(f"{done.copies:.1%} are nearer to a training image than 99% of held-out images")
     if not o.json:
-        for one in done.findings:
-            warn(f"{one.message}; {one.fix}")
+        warn_of(done.findings)
     out = {"images": done.folder.resolve(), **({} if done.grid is None else {"grid": done.grid.resolve()})}
     return {
         "out": out,

@@ -9,7 +9,7 @@ from typing import Any
 
 from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.scaling import add_job, encode_job, is_job, process_job
-from eyewright.cli.terminal import Result, is_quiet, shown_path, warn
+from eyewright.cli.terminal import Result, is_quiet, shown_path, warn, warn_of
 from eyewright.core.errors import UnreadableImageError, UsageError
 from eyewright.core.sizes import parse_bytes
 
@@ -41,19 +41,20 @@ def process(o: argparse.Namespace) -> Result:
         text.append(f"{done.n_skipped:,} were there already")
     if done.preview is not None:
         text.append(f"before and after: {shown_path(done.preview)}")
-    if done.findings and not o.json:
-        warn(f"{len(done.findings)} could not be done:")
-        for f in done.findings:
-            warn(f"  {f.path}: {f.message}; {f.fix}")
+    failed = [f for f in done.findings if f.severity != "note"]
+    if failed and not o.json:
+        warn(f"{len(failed):,} could not be done:")
+    if not o.json:
+        warn_of(done.findings)
     out = {"images": done.folder.resolve()} | ({"preview": done.preview.resolve()} if done.preview else {})
-    counts = {"written": done.n_written, "skipped": done.n_skipped, "failed": len(done.findings)}
+    counts = {"written": done.n_written, "skipped": done.n_skipped, "failed": len(failed)}
     return {
         "out": out,
         "steps": str(done.steps),
         "counts": {**counts, "bytes_in": done.bytes_in, "bytes_out": done.bytes_out},
         "findings": [vars(f) for f in done.findings],
         "text": text,
-        "exit": 1 if done.findings else 0,
+        "exit": 1 if failed else 0,
     }
 
 
@@ -119,8 +120,8 @@ def encode(o: argparse.Namespace) -> Result:
     if files:
         change = f"{1 - after / before:.1%} saved" if after <= before else f"{after / before - 1:.1%} LARGER"
         text.append(f"{len(files):,} file{'s' * (len(files) != 1)}, {before:,} bytes became {after:,}: {change}")
-    for f in findings:
-        warn(f"{f.path}: {f.message}; {f.fix}")
+    if not o.json:
+        warn_of(findings)
     missed = any(e.missed for e in files)
     failed = any(f.severity == "error" for f in findings)
     if failed and not files:

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from eyewright.cli.numbers import Checked, Number
-from eyewright.cli.terminal import Result, finding, is_quiet, printable, shown_path, warn
+from eyewright.cli.terminal import Result, finding, is_quiet, printable, shown_path, warn_of
 from eyewright.core.errors import UnreadableImageError, UsageError
 
 
@@ -41,8 +41,7 @@ def restore(o: argparse.Namespace) -> Result:
         n = len(done.files)
         text.append(f"{n:,} image{'s' * (n != 1)} written to {shown_path(done.folder)}; details are guesses")
     if not o.json:
-        for one in done.findings:
-            warn(f"{one.path}: {one.message}; {one.fix}")
+        warn_of(done.findings)
     return {
         "task": "restore",
         "out": {"images": done.folder.resolve()},
@@ -90,8 +89,7 @@ def inpaint(o: argparse.Namespace) -> Result:
         text.append(f"{done.pixels:,} pixels ({done.share:.1%}){where} filled by {done.method}: {shown_path(done.out)}")
         text.append("what is filled is a guess; all other pixels are as they were")
     if not o.json:
-        for one in done.findings:
-            warn(f"{one.path}: {one.message}; {one.fix}")
+        warn_of(done.findings)
     return {
         "out": {} if done.out is None else {"image": done.out.resolve()},
         "method": done.method,

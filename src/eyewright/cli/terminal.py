@@ -15,15 +15,19 @@ __all__ = [
     "stream_stem",
     "talk",
     "warn",
+    "warn_of",
 ]
 
 import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eyewright.core.report import Finding
 
 Result = dict[str, Any]
 """What a verb gives: the keys of the `--json` object, and `exit` and `text` for the terminal."""
@@ -48,6 +52,15 @@ def warn(text: str) -> None:
     # With stderr closed or full, there is nobody left to tell.
     with contextlib.suppress(OSError, ValueError):
         print(printable(f"eyewright: {text}"), file=sys.stderr, flush=True)
+
+
+def warn_of(findings: "Sequence[Finding]", *, most: int = 50) -> None:
+    """Print findings, a line each, errors first; of more than `most`, those that are left are counted."""
+    ordered = sorted(findings, key=lambda f: f.severity != "error")
+    for f in ordered[:most]:
+        warn((f"{f.path}: " if f.path else "") + f.message + (f"; {f.fix}" if f.fix else ""))
+    if len(ordered) > most:
+        warn(f"and {len(ordered) - most:,} more such lines; --json has all of them")
 
 
 def printable(text: str) -> str:

@@ -30,6 +30,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+_MOST_NAMES = 40
+
 
 class EyewrightError(Exception):
     """Base of every error raised on purpose.
@@ -171,10 +173,16 @@ def spelling_hint(name: str, known: Iterable[str]) -> str:
     "did you mean 'adam'?"
     >>> spelling_hint("zzz", ["adam", "sgd"])
     'choose one of: adam, sgd'
+    >>> spelling_hint("zzz", (str(n) for n in range(1000)))[-39:]
+    '13, 130, 131, 132, 133, … (1,000 names)'
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {near[0]!r}?" if near else "choose one of: " + ", ".join(names)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    # Names of images and clients come from the data: there can be millions.
+    more = f", … ({len(names):,} names)" if len(names) > _MOST_NAMES else ""
+    return "choose one of: " + ", ".join(names[:_MOST_NAMES]) + more
 
 
 def _one_line(text: str) -> str:

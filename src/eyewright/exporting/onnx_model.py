@@ -2,10 +2,11 @@
 
 __all__ = ["OPSET", "export_module", "export_onnx", "layers_of"]
 
+import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ def export_module(
             warnings.simplefilter("ignore")
             axes = free or [()] * len(examples)
             export = _by_tracing if traced else _by_dynamo
-            proto = export(model, tuple(examples.values()), list(examples), axes)
+            with _unprinted():
+                proto = export(model, tuple(examples.values()), list(examples), axes)
     except Exception as error:  # the exporter raises many types of its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RefusedError(
@@ -90,6 +92,21 @@ def export_module(
     onnx.checker.check_model(proto, full_check=True)
     buffer = io.BytesIO(proto.SerializeToString())
     path.write_bytes(buffer.getvalue())
+
+
+@contextlib.contextmanager
+def _unprinted() -> Iterator[None]:
+    """Keep the tracing exporter from printing the whole graph to stdout where it fails: the error is raised too."""
+    native: Any = torch._C
+    told = getattr(native, "_jit_onnx_log", None)
+    if told is None:
+        yield
+        return
+    native._jit_onnx_log = lambda *parts: None
+    try:
+        yield
+    finally:
+        native._jit_onnx_log = told
 
 
 def layers_of(model: bytes, operator: str) -> tuple[str, ...]:

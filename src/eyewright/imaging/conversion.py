@@ -5,6 +5,7 @@ __all__ = [
     "clear_array",
     "deep_array",
     "in_one_piece",
+    "is_clear",
     "is_srgb",
     "orientation_of",
     "turn_array",
@@ -111,7 +112,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         )
     if image.mode in ("LAB", "HSV"):
         raise UnreadableImageError(f"the image is in {image.mode}, which is not read", fix="save it as RGB")
-    if _is_clear(image):
+    if is_clear(image):
         shown = _clear(image)
         over = Image.new("RGBA", image.size, (255, 255, 255, 255))
         over.alpha_composite(shown)
@@ -121,7 +122,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return _managed(image.convert("RGB"), profile)
 
 
-def _is_clear(image: Image.Image) -> bool:
+def is_clear(image: Image.Image) -> bool:
+    """Return whether a picture's type holds transparency, by an alpha channel or a transparent colour."""
     return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
 
 
@@ -135,7 +137,7 @@ def _clear(image: Image.Image) -> Image.Image:
 
 def clear_array(image: Image.Image) -> NDArray[np.uint8] | None:
     """Return a picture with transparency as uint8 (H, W, 4), nothing laid over white; None for the rest."""
-    return np.asarray(_clear(image)) if _is_clear(image) else None
+    return np.asarray(_clear(image)) if is_clear(image) else None
 
 
 def deep_array(image: Image.Image, format: str) -> NDArray[np.uint16] | NDArray[np.float32] | None:

@@ -47,6 +47,7 @@ from eyewright.imaging.conversion import (
     clear_array,
     deep_array,
     in_one_piece,
+    is_clear,
     orientation_of,
     over_white,
     to_rgb,
@@ -78,7 +79,7 @@ class ImageInfo:
     `size_hw` is (height, width) in pixels as a viewer shows it, after EXIF `orientation` (1-8, 1 is upright); `mode`
     is Pillow's name for the pixel type; `frames` counts the images of an animated or multi-page file; `capture` is
     when and by which camera it was taken, where that is known. `seconds` is the time from the first frame of a clip to
-    its last; `short` says that a clip breaks off, and is empty where it does not.
+    its last; `short` says that a clip breaks off, and is empty where it does not; `clear`: it can be transparent.
     """
 
     format: str
@@ -89,6 +90,7 @@ class ImageInfo:
     capture: Capture | None = field(default=None, repr=False)
     seconds: float | None = field(default=None, repr=False)
     short: str = field(default="", repr=False)
+    clear: bool = field(default=False, repr=False)
 
 
 @contextlib.contextmanager
@@ -367,7 +369,8 @@ def probe_image(source: str | Path | bytes, *, limits: Limits | None = None) -> 
     if _only_deep(data, header):
         height, width = header.size_hw or (0, 0)
         size_hw = (width, height) if header.orientation >= 5 else (height, width)
-        return ImageInfo(header.format, size_hw, f"{header.channels}x{header.bits}-bit", header.orientation, 1)
+        mode = f"{header.channels}x{header.bits}-bit"
+        return ImageInfo(header.format, size_hw, mode, header.orientation, 1, clear=header.channels in (2, 4))
     return _info(open_picture(data, header, limits), header)
 
 
@@ -581,9 +584,8 @@ def _info(image: Image.Image, header: Header) -> ImageInfo:
         # Pillow already swaps the sides of a turned TIFF.
         turned = orientation >= 5 and header.format != "TIFF"
         size_hw = (width, height) if turned else (height, width)
-        return ImageInfo(
-            header.format, size_hw, image.mode, orientation, getattr(image, "n_frames", 1), capture_of(image)
-        )
+        n, taken = getattr(image, "n_frames", 1), capture_of(image)
+        return ImageInfo(header.format, size_hw, image.mode, orientation, n, taken, clear=is_clear(image))
 
 
 def _reason(error: BaseException) -> str:

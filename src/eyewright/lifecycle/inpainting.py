@@ -17,7 +17,7 @@ from eyewright.imaging.decode import name_unreadable, read_image
 from eyewright.imaging.encode import DEEP_FORMATS, WRITTEN
 from eyewright.imaging.headers import FORMATS, Limits
 from eyewright.imaging.inpainting import inpaint_pixels
-from eyewright.lifecycle.restoring import read_layers, write_layers
+from eyewright.lifecycle.restoring import holding_path, lost_frames, read_layers, write_layers
 
 PathLike = str | Path
 
@@ -105,7 +105,14 @@ def inpaint(
     if alpha is not None:
         # What is filled is seen.
         alpha = np.where(hole, 255 if alpha.dtype == np.uint8 else 65535, alpha).astype(alpha.dtype)
-    findings = []
+    findings = lost_frames(Path(image), limits)
+    made = holding_path(target, done.image, alpha)
+    if made != target and made.exists() and not overwrite:
+        raise UsageError(
+            f"{known} cannot hold this image, and {str(made)!r} exists",
+            fix="pass --overwrite, or another --out",
+            code="exists",
+        )
     loses = known == "JPEG" or (known in ("WEBP", "AVIF", "JPEG2000", "JXL", "GIF") and quality < 100)
     if loses or (pixels.dtype == np.uint16 and known not in DEEP_FORMATS):
         text = f"{known} changes pixels outside the hole too"

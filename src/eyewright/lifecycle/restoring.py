@@ -1,6 +1,6 @@
 """Restore image files by a bundle: depth, transparency and greys stay as they were."""
 
-__all__ = ["Restoration", "RestoredFile", "read_layers", "restore", "write_layers"]
+__all__ = ["Restoration", "RestoredFile", "holding_path", "lost_frames", "read_layers", "restore", "write_layers"]
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import EyewrightError, OutputError, UsageError, spelling_hint
+from eyewright.core.errors import EyewrightError, InputError, OutputError, UsageError, spelling_hint
 from eyewright.core.extras import import_extra
 from eyewright.core.files import checked_output, write_bytes
 from eyewright.core.progress import track_progress
@@ -20,6 +20,7 @@ from eyewright.imaging.decode import probe_image, read_clear, read_image
 from eyewright.imaging.encode import CLEAR_FORMATS, DEEP_FORMATS, WRITTEN, encode_image, extension_of
 from eyewright.imaging.headers import FORMATS, Limits
 from eyewright.imaging.sources import list_sources
+from eyewright.processing.losses import lost_finding, reading_losses
 
 PathLike = str | Path
 
@@ -95,9 +96,11 @@ def restore(
     jobs = list(_planned(sources, folder, format))
     if not overwrite and (there := next((o for _, o in jobs if o.exists()), None)) is not None:
         raise UsageError(f"{quoted(there)} exists", fix="pass --overwrite, or another --out", code="exists")
+    planned = {target for _, target in jobs}
     with checked_output(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    files, findings = [], []
+    files: list[RestoredFile] = []
+    findings: list[Finding] = []
     noisy = restorer.degradation.noisy and restorer.degradation.made and len(restorer.degradation.parts) == 1
     with track_progress("restoring", len(jobs), quiet=quiet) as advance:
         for source, target in jobs:
@@ -106,7 +109,17 @@ def restore(
                 done = restorer(image, strength=strength, sigma=sigma, tile=tile)
                 untouched = noisy and sigma is None and done.sigma < _NOTHING
                 result = image if untouched else done.image
-                path = write_layers(target, result, _alpha_for(alpha, result), quality)
+                clear = _alpha_for(alpha, result)
+                made = holding_path(target, result, clear)
+                if made != target and (made in planned or (made.exists() and not overwrite)):
+                    raise InputError(
+                        f"expected a format that can hold it, found {target.suffix}, and {made.name} is taken",
+                        fix="rename the file, or pass --to png or another --out",
+                        code="same_output",
+                    )
+                planned.add(made)
+                findings += lost_frames(source, limits)
+                path = write_layers(target, result, clear, quality)
                 if before_after:
                     shown = _in_8_bits(_enlarged(image, result.shape[:2]))
                     _write_png(path, "before-after", np.concatenate([shown, _in_8_bits(result)], 1))
@@ -178,6 +191,12 @@ def read_layers(source: Path, limits: Limits) -> tuple[NDArray[Any], NDArray[Any
     return (np.ascontiguousarray(image[..., 0]) if info.mode in _GREY else image), None
 
 
+def lost_frames(source: Path, limits: Limits) -> list[Finding]:
+    """Return the note about frames after the first, which `read_layers` leaves out; empty where there are none."""
+    lost = reading_losses(source, probe_image(source, limits=limits), limits=limits, keeps_clear=True)
+    return [lost_finding(source, lost, "write them as images with eyewright process --pages")] if lost else []
+
+
 def _enlarged(image: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
     if image.shape[:2] == size_hw:
         return image
@@ -190,14 +209,22 @@ def _alpha_for(alpha: NDArray[Any] | None, result: NDArray[Any]) -> NDArray[Any]
     return None if alpha is None else _enlarged(alpha, result.shape[:2])
 
 
+def holding_path(path: Path, image: NDArray[Any], alpha: NDArray[Any] | None) -> Path:
+    """Return the path, or the same with .png where the format of its name cannot hold an image and its opacity."""
+    format = _format_of(path)
+    deep = image.dtype == np.uint16
+    unclear = alpha is not None and (format not in CLEAR_FORMATS or (deep and format == "WEBP"))
+    return path.with_suffix(".png") if unclear or (deep and format not in DEEP_FORMATS) else path
+
+
+def _format_of(path: Path) -> str:
+    return next(n for n, exts in FORMATS.items() if path.suffix.lower() in exts)
+
+
 def write_layers(path: Path, image: NDArray[Any], alpha: NDArray[Any] | None, quality: float) -> Path:
     """Write an image in the format of its name, or as PNG where that cannot hold it; return the path."""
-    format = next(n for n, exts in FORMATS.items() if path.suffix.lower() in exts)
-    deep = image.dtype == np.uint16
-    if (alpha is not None and (format not in CLEAR_FORMATS or (deep and format == "WEBP"))) or (
-        deep and format not in DEEP_FORMATS
-    ):
-        format, path = "PNG", path.with_suffix(".png")
+    path = holding_path(path, image, alpha)
+    format = _format_of(path)
     if alpha is not None:
         colour = image if image.ndim == 3 else np.repeat(image[..., None], 3, 2)
         image = np.concatenate([colour, alpha[..., None]], 2)

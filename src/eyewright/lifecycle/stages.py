@@ -24,7 +24,6 @@ from eyewright.catalog import build_of
 from eyewright.core.errors import BudgetError, LeakError, RefusedError, UsageError
 from eyewright.core.files import write_text
 from eyewright.core.predictor import inputs_of
-from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding, Metric, Report
 from eyewright.core.task import task_of
 from eyewright.data import audit_dataset, label_error_rule, leak_rule, open_dataset, refuse_misread

@@ -34,9 +34,13 @@ SIZES = (32, 64, 128)
 class ChannelNorm(nn.Module):
     """Layer normalisation over the channels at each place, without weights: a condition gives scale and shift."""
 
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        # ONNX takes the number as a constant: read off the tensor, a trace would compute it.
+        self.channels = (channels,)
+
     def forward(self, x: Tensor) -> Tensor:
-        moved = x.permute(0, 2, 3, 1)
-        return functional.layer_norm(moved, moved.shape[-1:]).permute(0, 3, 1, 2)
+        return functional.layer_norm(x.permute(0, 2, 3, 1), self.channels).permute(0, 3, 1, 2)
 
 
 class Conditioned(nn.Module):
@@ -44,7 +48,7 @@ class Conditioned(nn.Module):
 
     def __init__(self, inward: int, outward: int, known: int, act: nn.Module) -> None:
         super().__init__()
-        self.norm, self.act = ChannelNorm(), act
+        self.norm, self.act = ChannelNorm(inward), act
         self.film = nn.Linear(known, 2 * inward)
         self.conv = nn.Conv2d(inward, outward, 3, padding=1)
         nn.init.zeros_(self.film.bias)

@@ -38,6 +38,7 @@ from eyewright.metrics.binomial import clopper_pearson
 from eyewright.processing.box_lists import BoxList, NamedBoxes
 from eyewright.processing.finders import Finder, find_all, heads_of
 from eyewright.processing.hiding import How, grown_boxes, hidden_mask, hide_boxes
+from eyewright.processing.losses import reading_losses
 from eyewright.processing.remembering import Memory, remembered
 
 COVERED = 0.9
@@ -47,7 +48,6 @@ LEAST_SIDE = 20
 """Recall is also given for boxes with both sides of this many pixels or more."""
 
 _GREY = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N"})
-_CLEAR = frozenset({"RGBA", "LA", "PA", "La", "RGBa"})
 _PERSONS = frozenset({"person", "pedestrian", "people"})
 _DRAWN = "boxes"
 _AT_ONCE, _OVERLAP = 8 * 2**20, 128
@@ -129,7 +129,7 @@ def anonymize_bytes(data: bytes, name: str, hiding: Hiding) -> AnonymousImage:
         raise UnreadableImageError(
             f"expected 8 or 16 bits a channel, found {image.dtype}", fix="save it with 16 bits", code="unknown_range"
         )
-    notes = ["transparency was laid over white"] if info.mode in _CLEAR else []
+    notes = ["transparency was laid over white"] if reading_losses(data, info, limits=hiding.limits) else []
     drawn = None if hiding.boxes is None else hiding.boxes.of(name)
     if hiding.boxes is not None and drawn is None:
         if not hiding.finders:

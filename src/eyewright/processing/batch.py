@@ -31,6 +31,7 @@ from eyewright.imaging.steps import Steps, parse_steps
 from eyewright.imaging.workers import Bounds, Worker
 from eyewright.processing.contact import contact_sheet
 from eyewright.processing.jobs import read_native
+from eyewright.processing.losses import lost_finding
 
 _JOURNAL = "process.json"
 _PREVIEWED = 8
@@ -81,7 +82,8 @@ def process_source(
 
     A folder's structure is kept. Files go out in the format they came in, or in `to` (a format's name); a format that
     is read and not written goes to PNG. `resume` continues where a batch with the same steps was interrupted; a file
-    that cannot be done is a finding, and the others continue. `draft` lets JPEGs be read at reduced size where the
+    that cannot be done is a finding, and the others continue. What of a file its output does not hold (transparency,
+    frames after the first, bits) is a note. `draft` lets JPEGs be read at reduced size where the
     first step makes them smaller still. `preview` adds a sheet of the first files before and after. Videos, cameras
     and streams give numbered frames, and so do documents and animations with `pages`.
 
@@ -129,6 +131,8 @@ def process_source(
                 written += 1
                 bytes_in += int(answer["bytes_in"])
                 bytes_out += int(answer["bytes_out"])
+                if answer["lost"]:
+                    findings.append(_lost(job.source, answer["lost"]))
             advance(1, job.source.name[:40])
     raise_if_only_missing(findings, written)
     findings.sort(key=lambda f: f.path)
@@ -137,6 +141,11 @@ def process_source(
         sheet = folder / "preview.png"
         _write_preview(sheet, jobs, chain, limits, seed)
     return Processed(folder, chain, written, len(jobs) - len(left), tuple(findings), bytes_in, bytes_out, sheet)
+
+
+def _lost(source: Path, lost: Sequence[str]) -> Finding:
+    has_frames = any("frame" in what for what in lost)
+    return lost_finding(source, lost, "pass --pages for every frame" if has_frames else "keep the original")
 
 
 def format_named(to: str | None) -> str | None:

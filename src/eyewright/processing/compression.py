@@ -34,6 +34,7 @@ from eyewright.imaging.decode import probe_image, read_encoded, read_image, read
 from eyewright.imaging.encode import encode_image, extension_of
 from eyewright.imaging.sources import list_sources
 from eyewright.metrics.fidelity import VISUALLY_LOSSLESS, ms_ssim, psnr, ssim, ssimulacra2
+from eyewright.processing.losses import lost_finding, reading_losses
 
 Pixels = NDArray[Any]
 
@@ -287,7 +288,7 @@ def encode_files(
     `to` is a codec, several with commas between, or "auto" for all that can be written here: the smallest file that
     meets the target is kept. Without a target nothing visible is lost (SSIMULACRA 2 of 90). Metadata is left out; with
     `keep_icc` the colour profile stays and the pixels keep its numbers. Pictures lie upright, in 8 bits, the first
-    frame only, transparency over white.
+    frame only, transparency over white. The structure of a folder is kept.
 
     Raises:
         UsageError: an unknown codec, an output that exists, two inputs for one output, an output that is an input.
@@ -299,27 +300,28 @@ def encode_files(
         raise UsageError(f"expected at least one worker, found {workers}", fix="change --workers")
     codecs = codecs_named(to)
     sources = [source] if isinstance(source, str | Path) else list(source)
-    paths = [Path(p) for s in sources for p in list_sources(s) if p != "-"]
-    if not paths:
+    names = [named for s in sources for named in _named_files(s)]
+    if not names:
         raise UsageError("expected image files, found standard input", fix="pass files, a folder or a glob")
     folder = Path(out)
-    _check_names(paths, folder, codecs, overwrite=overwrite)
+    _check_names(names, folder, codecs, overwrite=overwrite)
     findings: list[Finding] = []
     done: list[Encoded] = []
 
-    def one(path: Path) -> tuple[Encoded | None, list[Finding]]:
+    def one(named: tuple[Path, Path]) -> tuple[Encoded | None, list[Finding]]:
+        path, relative = named
         try:
-            return _encode_file(path, folder, codecs, target, keep_icc=keep_icc)
+            return _encode_file(path, folder / relative.parent, codecs, target, keep_icc=keep_icc)
         except EyewrightError as error:
             if isinstance(error, UsageError) and error.code == "output_not_writable":
                 raise
             return None, [Finding(error.code, error.message, error.fix, str(path), severity="error")]
 
     with (
-        track_progress("encoding", len(paths), quiet=quiet) as advance,
+        track_progress("encoding", len(names), quiet=quiet) as advance,
         ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool,
     ):
-        for path, (encoded, found) in zip(paths, pool.map(one, paths), strict=True):
+        for (path, _), (encoded, found) in zip(names, pool.map(one, names), strict=True):
             findings.extend(found)
             if encoded is not None:
                 done.append(encoded)
@@ -346,20 +348,32 @@ def codecs_named(to: str) -> tuple[str, ...]:
     return names
 
 
-def _check_names(paths: Sequence[Path], folder: Path, codecs: Sequence[str], *, overwrite: bool) -> None:
+def _named_files(source: str | Path) -> list[tuple[Path, Path]]:
+    """Return each file of a source with the path of its output below the folder of outputs, whose extension the codec
+    decides: the structure of a folder is kept, and of a glob what lies below the folder that its files have in common.
+    """
+    paths = [Path(p) for p in list_sources(source) if p != "-"]
+    if not paths:
+        return []
+    root = Path(source) if Path(source).is_dir() else Path(os.path.commonpath([p.parent for p in paths]))
+    return [(p, p.relative_to(root) if p.is_relative_to(root) else Path(p.name)) for p in paths]
+
+
+def _check_names(names: Sequence[tuple[Path, Path]], folder: Path, codecs: Sequence[str], *, overwrite: bool) -> None:
     """Refuse before the first search what would overwrite an input, another output, or a file that is there."""
-    seen: dict[str, Path] = {}
-    inputs = {p.resolve() for p in paths}
-    for path in paths:
-        if path.stem in seen:
+    seen: dict[Path, Path] = {}
+    inputs = {p.resolve() for p, _ in names}
+    for path, relative in names:
+        stem = relative.with_name(relative.stem)
+        if stem in seen:
             raise UsageError(
-                f"{quoted(seen[path.stem])} and {quoted(path)} would both become {path.stem!r}",
-                fix="encode them into two folders",
+                f"{quoted(seen[stem])} and {quoted(path)} would both become {quoted(stem)}",
+                fix="rename one, or encode them into two folders",
                 code="same_output",
             )
-        seen[path.stem] = path
+        seen[stem] = path
         for codec in codecs:
-            target = folder / encoded_name(path, codec)
+            target = folder / relative.parent / encoded_name(path, codec)
             if target.resolve() in inputs:
                 raise UsageError(f"{quoted(target)} is an input", fix="choose another --out", code="overlap")
             if target.exists() and not overwrite:
@@ -399,17 +413,11 @@ def encode_picture(
     icc = read_profile(path) if keep_icc else None
     if info.mode in ("L", "1", "I;16", "LA"):
         image = np.ascontiguousarray(image[..., 0])
-    lost = []
-    if info.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
-        lost.append("transparency, laid over white")
-    if info.frames > 1:
-        lost.append(f"{info.frames - 1} further frames")
+    lost = reading_losses(path, info)
     if "16" in info.mode:
         lost.append("the low byte of 16 bits")
     if lost:
-        findings.append(
-            Finding("lost", f"left out: {'; '.join(lost)}", "keep the original", str(path), severity="note")
-        )
+        findings.append(lost_finding(path, lost))
     tried = _worth_trying(image, codecs, target, icc)
     found = [(*encode_to(image, codec, target, icc=icc), codec) for codec in tried]
     meeting = [f for f in found if f[3]]

@@ -17,13 +17,14 @@ from eyewright.imaging.encode import DEEP_FORMATS, encode_image
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.steps import Steps
 from eyewright.imaging.steps.geometry import target_hw
+from eyewright.processing.losses import reading_losses
 
 _GREY = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 
 
 def process_file(request: Mapping[str, Any], payload: bytes) -> tuple[dict[str, Any], NDArray[Any] | None]:
-    """Process one file and write the result without metadata; return its size, the bytes in and out, and the
-    SHA-256 of the result.
+    """Process one file and write the result without metadata; return its size, the bytes in and out, in words
+    what of the file the result does not hold, and the SHA-256 of the result.
 
     The request holds `path`, `out`, `format`, `steps` (JSON), `quality`, `seed`, `draft` and `limits`.
     """
@@ -40,10 +41,13 @@ def processed_bytes(request: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
 
         cv2.setNumThreads(1)
     source = Path(request["path"])
-    image = read_native(source, Steps.from_json(request["steps"]), Limits(**request["limits"]), draft=request["draft"])
+    limits = Limits(**request["limits"])
+    image = read_native(source, Steps.from_json(request["steps"]), limits, draft=request["draft"])
+    lost = reading_losses(source, probe_image(source, limits=limits), limits=limits)
     before = image.shape[:2]
     done = Steps.from_json(request["steps"])(image, seed=int(request["seed"]))
     if done.dtype == np.uint16 and request["format"] not in DEEP_FORMATS:
+        lost.append("the low byte of 16 bits")
         done = (done >> 8).astype(np.uint8)
     data = encode_image(done, format=request["format"], quality=float(request["quality"]))
     answer = {
@@ -51,6 +55,7 @@ def processed_bytes(request: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
         "after_hw": done.shape[:2],
         "bytes_in": source.stat().st_size,
         "bytes_out": len(data),
+        "lost": lost,
         "sha256": hashlib.sha256(data).hexdigest(),
     }
     return answer, data
