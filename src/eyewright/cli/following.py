@@ -56,7 +56,7 @@ def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         "--conf",
         type=Number(-1e9, 1e9, whole=False),
         metavar="P",
-        help="minimum score of a detection to start a track, on the scale of the detections (default: chosen from them)",
+        help="minimum score of a detection to start a track, on their scale (default: chosen from them)",
     )
     p.add_argument(
         "--iou", type=Number(0, 1, whole=False), metavar="P", help="IoU threshold of non-maximum suppression"

@@ -136,7 +136,7 @@ def encode_classes(mask: NDArray[np.integer], ids: Sequence[int]) -> list[list[i
 def _runs(mask: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.integer]]:
     """Return where runs of equal values of a mask begin, column by column, and their values.
 
-    The mask is compared row by row, in the order of its memory, and what differs is sorted: turning the whole mask takes
+    The mask is compared row by row, in the order of its memory, and what differs is sorted. Turning the whole takes
     several times as long where there are few runs.
     """
     height, width = mask.shape

@@ -420,10 +420,10 @@ class Tracker:
         taken: NDArray[np.int64],
         boxes: NDArray[np.float64],
         labels: NDArray[np.int64] | None,
-    ) -> NDArray[np.bool_] | bool:
+    ) -> NDArray[np.bool_]:
         """Return which of the detections `left` are no duplicates of those that belong to tracks, `taken`."""
         if not len(taken) or len(left) * len(taken) > _MOST_COMPARED:
-            return True
+            return np.ones(len(left), bool)
         distinct: NDArray[np.bool_] = ~self._close(left, taken, boxes, labels).any(1)
         return distinct
 
