@@ -26,6 +26,7 @@ from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageE
 from eyewright.core.extras import import_extra
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.labels import LabelSpace
+from eyewright.core.quoting import quoted
 from eyewright.data.archives import ARCHIVES, iter_tar
 from eyewright.data.dataset import Dataset
 from eyewright.data.readers.naming import EXTENSIONS, SPLITS, split_of
@@ -171,7 +172,8 @@ class ShardTree:
         endings = {posixpath.splitext(n)[1].lower() for n in self.shards}
         if len(endings) > 1:
             raise DatasetError(
-                f"expected tar files or Parquet tables in {str(self.root)!r}, found both", fix="pass one of the folders"
+                f"expected tar files or Parquet tables in {quoted(self.root)}, found both",
+                fix="pass one of the folders",
             )
         self.format = "webdataset" if endings == {".tar"} else "parquet"
         folder = self.root if self.root.is_dir() else self.root.parent
@@ -183,9 +185,11 @@ class ShardTree:
                 raise
             raise DatasetError(error.message, fix=error.fix) from None
         except OSError as error:
-            raise DatasetError(f"cannot read a shard of {str(self.root)!r}: {error.strerror}", fix="check it") from None
+            raise DatasetError(
+                f"cannot read a shard of {quoted(self.root)}: {error.strerror}", fix="check it"
+            ) from None
         if not rows:
-            raise DatasetError(f"no image in the shards of {str(self.root)!r}", fix="write them again")
+            raise DatasetError(f"no image in the shards of {quoted(self.root)}", fix="write them again")
         self._files = _as_files(_distinct(rows), self.names_of_classes, self.kind)
 
     def _rows(self, files: Tree, folder: Path) -> Iterator[Row]:

@@ -18,6 +18,7 @@ from eyewright.core.files import checked_output, write_bytes, write_json
 from eyewright.core.inputs import prepare
 from eyewright.core.predictor import inputs_of
 from eyewright.core.progress import track_progress
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Report
 from eyewright.core.task import task_of
 from eyewright.data.dataset import Sample
@@ -421,7 +422,7 @@ def _check_begun(folder: Path, asked: AddGenerated) -> None:
         same = True
     if not same:
         raise CheckpointError(
-            f"the run in {str(folder)!r} was started with other options of --add-generated",
+            f"the run in {quoted(folder)} was started with other options of --add-generated",
             fix="resume with the same options, or choose another --out",
         )
 
@@ -430,5 +431,5 @@ def _check_same(run: "Run", data: "Dataset") -> None:
     known = {(r["id"], r["split"]) for r in run.split_rows()}
     if known != {(s.id, str(s.split)) for s in data.samples}:
         raise CheckpointError(
-            f"the net in {str(run.folder)!r} was trained on other images", fix="use another --out, or the same data"
+            f"the net in {quoted(run.folder)} was trained on other images", fix="use another --out, or the same data"
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from eyewright.core.errors import DatasetError, InputError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.quoting import quoted
 from eyewright.core.task import task_of
 
 if TYPE_CHECKING:
@@ -41,4 +42,4 @@ def weights_in(place: Path) -> Path:
     for path in (place, place / "model.safetensors", place / "checkpoints" / "best" / "model.safetensors"):
         if path.is_file():
             return path
-    raise InputError(f"expected weights in {str(place)!r}, found none", fix="pass a run, a bundle or its model file")
+    raise InputError(f"expected weights in {quoted(place)}, found none", fix="pass a run, a bundle or its model file")

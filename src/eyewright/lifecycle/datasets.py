@@ -146,7 +146,7 @@ def without_unreadable(dataset: "Dataset", *, quiet: bool = True, say: Say = sil
         first = next((r.error for r in scan.records if r.error is not None), None)
         if first is None:
             problem = next((f for f in audit_dataset(dataset, scan) if f.severity == "error"), None)
-            why = "" if problem is None else f"; the first, {problem.path!r}: {problem.message}"
+            why = "" if problem is None else f"; the first, {quoted(problem.path)}: {problem.message}"
             fix = "see eyewright doctor" if problem is None else problem.fix
             raise DatasetError(f"none of the {len(dataset)} masks can be used{why}", fix=fix)
         raise DatasetError(
@@ -351,7 +351,7 @@ def _with_drawn(dataset: "Dataset", owner: "Run", rows: Mapping[str, Mapping[str
     """Return a dataset with the images that a generator drew for a run, which are in the run's folder `generated`."""
     folder = owner.folder / "generated"
     if not folder.is_dir():
-        raise DatasetError(f"the run's generated images are no longer at {str(folder)!r}", fix="restore them")
+        raise DatasetError(f"the run's generated images are no longer at {quoted(folder)}", fix="restore them")
     names, samples = owner.labels.names, []
     for name, row in rows.items():
         target = dataset.kind.of_cell(row["label"], names)

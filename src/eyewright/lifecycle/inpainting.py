@@ -109,7 +109,7 @@ def inpaint(
     made = holding_path(target, done.image, alpha)
     if made != target and made.exists() and not overwrite:
         raise UsageError(
-            f"{known} cannot hold this image, and {str(made)!r} exists",
+            f"{known} cannot hold this image, and {quoted(made)} exists",
             fix="pass --overwrite, or another --out",
             code="exists",
         )

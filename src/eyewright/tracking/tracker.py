@@ -424,7 +424,7 @@ class Tracker:
         """Return which of the detections `left` are no duplicates of those that belong to tracks, `taken`."""
         if not len(taken) or len(left) * len(taken) > _MOST_COMPARED:
             return np.ones(len(left), bool)
-        distinct: NDArray[np.bool_] = ~self._close(left, taken, boxes, labels).any(1)
+        distinct: NDArray[np.bool_] = np.logical_not(self._close(left, taken, boxes, labels).any(1))
         return distinct
 
     def _close(
