@@ -182,11 +182,40 @@ def test_more_around_a_body_than_in_it_is_refused(loop_of: Any, around: bytes) -
     assert _answer_to(loop_of, head + around).startswith(b"HTTP/1.1 400 ")
 
 
-def _answer_to(loop_of: Any, data: bytes) -> bytes:
+async def _say_headers(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with the names of the headers, once the body has come."""
+    while (await receive())["more_body"]:
+        pass
+    body = b"/" + b",".join(name for name, _ in scope["headers"])
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def test_a_trailer_is_no_header_of_the_request(loop_of: Any) -> None:
+    head = b"POST /a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    end = b"3\r\nabc\r\n0\r\nAuthorization: Bearer none\r\nHost: other\r\n\r\n"
+    found = _paths(_answer_to(loop_of, head + end, _say_headers))
+    assert found == [b"/host,connection,transfer-encoding"]
+
+
+@pytest.mark.parametrize(("n", "status"), [(60, b"200"), (70, b"400")])
+def test_many_trailers_are_refused_before_they_are_all_parsed(loop_of: Any, n: int, status: bytes) -> None:
+    head = b"POST /a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    got = _answer_to(loop_of, head + b"3\r\nabc\r\n0\r\n" + b"X-End: 1\r\n" * n + b"\r\n")
+    assert got.startswith(b"HTTP/1.1 " + status)
+
+
+@pytest.mark.parametrize(("n", "status"), [(250, b"200"), (300, b"431")])
+def test_many_headers_are_refused_before_they_are_all_parsed(loop_of: Any, n: int, status: bytes) -> None:
+    data = b"GET /a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + b"a:\r\n" * n + b"\r\n"
+    assert _answer_to(loop_of, data).startswith(b"HTTP/1.1 " + status)
+
+
+def _answer_to(loop_of: Any, data: bytes, app: Any = _app) -> bytes:
     """Return all that the server sends before it ends the connection."""
 
     async def main() -> bytes:
-        async with listening(_app) as (port, _):
+        async with listening(app) as (port, _):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             with contextlib.suppress(ConnectionError):
                 for at in range(0, len(data), 2**16):

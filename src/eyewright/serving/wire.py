@@ -29,6 +29,8 @@ _FREE_CHUNKS = 2**12
 _LEAST_CHUNK = 64
 # Extensions of chunks and trailers are read and dropped: as many bytes as the body has, and this many more.
 _FREE_OVERHEAD = 2**18
+_MOST_HEADERS = 256
+_MOST_TRAILERS = 64
 _PENALTY_S = 0.02
 _BLANK = b"\r\n\r\n"
 _WITHOUT_BODY = (b"GET ", b"HEAD ")
@@ -146,6 +148,9 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
         _chunks = 0
         _body_bytes = 0
         _raw_bytes = 0
+        # Whether the fields that come are those of a head; of requests sent ahead one may begin before an answer ends.
+        _in_head = False
+        _trailers = 0
         _refused: tuple[int, bytes, bytes] | None = None
         _timer: asyncio.TimerHandle | None = None
         _no_more = False
@@ -295,19 +300,34 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
 
         def on_message_begin(self) -> None:
             self.transport.unread = True
-            self._chunks = self._body_bytes = self._raw_bytes = 0
+            self._chunks = self._body_bytes = self._raw_bytes = self._trailers = 0
             if len(self.pipeline) >= _MOST_PIPELINED:
                 # An answer now would be taken for that of another request.
                 self.transport.end()
                 raise ValueError("too many requests before their answers")
+            self._in_head = True
             super().on_message_begin()
             self.scope["eyewright.abort"] = self.transport.abort
             self.scope["eyewright.waits"] = self._waits_for_turn
             self.scope["eyewright.join"] = self.transport.join
             self.scope["eyewright.send_joined"] = self.transport.send_joined
 
+        def on_header(self, name: bytes, value: bytes) -> None:
+            if self._in_head:
+                if len(self.headers) >= _MOST_HEADERS:
+                    self.transport.unread = True
+                    self._refuse(431, b"Request Header Fields Too Large", b"there are too many headers")
+                    raise ValueError("too many headers")
+                super().on_header(name, value)
+                return
+            # uvicorn would add the fields of a trailer to the headers: whoever checked these, a proxy for one, has not
+            # seen them (RFC 9110, section 6.5.1).
+            self._trailers += 1
+            if self._trailers > _MOST_TRAILERS:
+                raise ValueError("too many trailers")
+
         def on_headers_complete(self) -> None:
-            self._in_headers = False
+            self._in_headers = self._in_head = False
             if self._timer is not None:
                 self._timer.cancel()
             if not self.url.startswith(b"/") and self.url != b"*":
