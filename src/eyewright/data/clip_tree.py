@@ -1,9 +1,10 @@
 """Clips among a dataset's files: each sample is a video file, a part of one, or a folder of numbered frames."""
 
-__all__ = ["CLIP_EXTENSIONS", "Clip", "ClipTree", "JoinedClips"]
+__all__ = ["CLIP_EXTENSIONS", "Clip", "ClipTree", "JoinedClips", "same_movement"]
 
 import contextlib
 import hashlib
+import math
 import posixpath
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,9 @@ CLIP_EXTENSIONS = VIDEO_EXTENSIONS
 
 _CHUNK = 2**20
 _WHOLE = ClipSampling()
+# Copies that were coded again have a correlation of 0.97 and more, other clips before the same ground up to 0.94. Pixels
+# of a mirrored frame fall between those of the small picture.
+_SAME, _SAME_MIRRORED, _COLUMNS = 0.95, 0.8, 3
 
 
 @dataclass(frozen=True)
@@ -250,6 +254,30 @@ class JoinedClips(ClipTree):
             if name.startswith(prefix):
                 return tree, name[len(prefix) :], prefix
         return self._first, name, ""
+
+
+def same_movement(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:
+    """Return whether the same moves in the same places at the same times, as in a clip and its copy.
+
+    Both are grey pictures of `ClipTree.look`, uint8 (side, side). Clips before a plain ground have such pictures nearly
+    in common, whatever moves in them. Each frame of the second is compared as it is and mirrored.
+
+    >>> one = np.full((64, 64), 128, np.uint8)
+    >>> one[5:9, 5:9] = 255
+    >>> same_movement(one, one), same_movement(one, np.roll(one, 8, 1)), same_movement(one, 255 - one)
+    (True, False, False)
+    """
+    side = first.shape[1]
+    # The grid has three columns. Each of them is turned round in its own place.
+    column = np.arange(side) * _COLUMNS // side
+    turned = np.rint((2 * column + 1) * side / _COLUMNS - 1 - np.arange(side)).astype(np.int64)
+    # What no frame fills is 0; what does not move is 128 and counts nothing.
+    a, b = (np.where(x == 0, 0.0, x.astype(np.float64) - 128) for x in (first, second))
+    size = math.sqrt(float((a * a).sum() * (b * b).sum()))
+    if size == 0:
+        return not a.any() and not b.any()
+    same = float((a * b).sum()), float((a * b[:, np.clip(turned, 0, side - 1)]).sum())
+    return same[0] >= _SAME * size or same[1] >= _SAME_MIRRORED * size
 
 
 def _moving(strip: NDArray[np.uint8], frames: int) -> NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from eyewright.core.errors import UnreadableImageError
 from eyewright.core.files import checked_output, reserve_space
 from eyewright.core.progress import track_progress
-from eyewright.data.clip_tree import ClipTree
+from eyewright.data.clip_tree import ClipTree, same_movement
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.link_cache import cached_links
 from eyewright.data.links import Link
@@ -60,12 +60,14 @@ class Record:
 class Scan:
     """The records of a dataset in its order, with grey `thumbnails` uint8 (N, 64, 64), `colours` uint8 (N, 16, 16, 3).
 
-    Above 10,000 samples the pictures lie in temporary files, so that memory stays flat.
+    Above 10,000 samples the pictures lie in temporary files, so that memory stays flat. Of `clips`, pictures show what
+    moves.
     """
 
     records: tuple[Record, ...]
     thumbnails: NDArray[np.uint8]
     colours: NDArray[np.uint8]
+    clips: bool = False
     feature_space: ClassVar[str] = "frequencies-colours-scales"
 
     @cached_property
@@ -88,7 +90,11 @@ class Scan:
         """Verified copies and views of one object, as pairs: found once, read by the grouping and `doctor`."""
         small = np.array([r.info is not None and min(r.info.size_hw) < _SMALL for r in self.records], bool)
         digests = [r.digest for r in self.records]
-        return tuple(cached_links(digests, self.thumbnails, self.colours, self.readable, small))
+        found = cached_links(digests, self.thumbnails, self.colours, self.readable, small)
+        if self.clips:
+            # Before a plain ground, two things that move are small beside what both clips have in common.
+            found = [x for x in found if same_movement(self.thumbnails[x.i], self.thumbnails[x.j])]
+        return tuple(found)
 
     @property
     def near_pairs(self) -> tuple[tuple[int, int], ...]:
@@ -97,7 +103,8 @@ class Scan:
 
     def chosen(self, rows: NDArray[np.int64]) -> "Scan":
         """Return the scan of some of the samples, in the order of `rows`."""
-        return Scan(tuple(self.records[i] for i in rows.tolist()), self.thumbnails[rows], self.colours[rows])
+        records = tuple(self.records[i] for i in rows.tolist())
+        return Scan(records, self.thumbnails[rows], self.colours[rows], self.clips)
 
     @property
     def readable(self) -> NDArray[np.bool_]:
@@ -141,7 +148,7 @@ def scan_dataset(dataset: Dataset, *, workers: int | None = None, quiet: bool = 
             records += seen
             thumbnails[chunk.start : chunk.stop], colours[chunk.start : chunk.stop] = small
             advance(len(chunk), "")
-    return Scan(tuple(records), thumbnails, colours)
+    return Scan(tuple(records), thumbnails, colours, isinstance(dataset.tree, ClipTree))
 
 
 def shares(chunk: range, threads: int) -> list[range]:
