@@ -209,7 +209,8 @@ class Index:
             found = search_exact(self.segments, vector, n, without=self._places(gone), only=mask)
         ps = p_values(found.scores, found.background, found.n)
         hits = (
-            Hit(int(id), float(score), p, self._row(place))
+            # Vectors in half precision may be a little longer than 1.
+            Hit(int(id), min(1.0, float(score)), p, self._row(place))
             for id, score, p, place in zip(found.ids, found.scores, ps, found.places.tolist(), strict=True)
         )
         return Hits(tuple(hits), found.n, alpha, share_far_above(found.background, alpha))
