@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import eyewright as ew
 from eyewright.core.errors import CheckpointError, DatasetError, PolicyError, RefusedError, UsageError
 from eyewright.data import write_digits
 from eyewright.privacy.accounting import Steps, epsilon_of
+from eyewright.privacy.releases import release_statistics
+from eyewright.privacy.sampling import member_rows
 from eyewright.training import loop as training_loop
 from eyewright.training.checkpoints import load_newest
 
@@ -205,3 +208,82 @@ def test_the_recipe_that_was_written_is_read_again(run: Any) -> None:
 def test_a_private_model_is_not_compressed(run: Any, tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="does not count"):
         ew.compress(run, out=tmp_path / "small", budget="20s")
+
+
+@pytest.fixture(scope="module")
+def people(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits as images of 183 people with one image, and 9 with three of one digit: 210 images."""
+    folder = tmp_path_factory.mktemp("people")
+    for label in sorted(digits.iterdir()):
+        (folder / label.name).mkdir()
+        for i, path in enumerate(sorted(label.iterdir())):
+            person = f"{label.name[0]}a{i // 3}" if i < 9 else f"{label.name[0]}b{i}"
+            (folder / label.name / f"p{person}-{i}.png").write_bytes(path.read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def by_person(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    out = tmp_path_factory.mktemp("run") / "run"
+    asked = {"model": "private_net", "epochs": 2, "batch": 40, "imgsz": 24, "group_by": "p([0-9]+[ab][0-9]+)-"}
+    return ew.train(people, private=f"{FEW} unit=group", out=out, **asked)
+
+
+def test_epsilon_of_groups_counts_groups_and_says_so(by_person: Any, tmp_path: Path) -> None:
+    claim, rows = by_person.about["privacy"], by_person.split_rows()
+    train = [r["id"].rpartition("/p")[2].partition("-")[0] for r in rows if r["split"] == "train"]
+    assert claim["n"] == len(set(train)) < claim["images"] == len(train)
+    assert claim["rate"] == 40 / claim["n"]
+    # The loop counts epochs in groups too, or it would do more updates than were paid for.
+    assert claim["steps"] == 2 * (claim["n"] // 40)
+    _, state, _ = load_newest(by_person.folder / "checkpoints")
+    assert (state.guard or {})["noise_steps"] == claim["steps"]
+    done = [Steps(claim["noise"], claim["rate"], claim["steps"])]
+    assert epsilon_of(done, claim["delta"]) == pytest.approx(claim["epsilon"], rel=1e-12)
+    assert claim["unit"] == "group of images"
+    assert not any("come in" in w for w in claim["warnings"])
+    bundle = ew.export(by_person, tmp_path / "bundle")
+    assert bundle.manifest.provenance["privacy"]["unit"] == "group of images"
+    assert "unit: one group of images; neighbours: add or remove one group" in (bundle.folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("private", "options", "words"),
+    [
+        ("epsilon=3 unit=group", {}, "expected groups that the data or --group-by states"),
+        ("epsilon=3 unit=group", {"group_by": "p([0-9][ab][0-9])"}, "expected 100 groups of training images or more"),
+        ("epsilon=3 unit=person", {}, "expected unit of image or group"),
+    ],
+)
+def test_groups_that_nobody_states_or_too_few_are_refused(
+    private: str, options: dict[str, Any], words: str, people: Path, digits: Path, tmp_path: Path
+) -> None:
+    data = people if options else digits
+    with pytest.raises(UsageError, match=words):
+        ew.train(data, private=private, model="private_net", imgsz=24, out=tmp_path / "run", **options)
+
+
+def test_of_a_group_at_most_one_image_takes_part_and_every_one_equally_often() -> None:
+    groups = np.array([0, 1, 1, 1, 2, 0, 3])
+    counts = np.zeros(7)
+    for step in range(4000):
+        rows = member_rows(b"secret", step, groups, rate=0.5)
+        assert len(set(groups[rows])) == len(rows)
+        counts += np.bincount(rows, minlength=7)
+    # 2,000 samples of each group are expected, divided among its images; four standard deviations.
+    sizes = np.bincount(groups)[groups]
+    assert np.abs(counts - 2000 / sizes).max() < 4 * np.sqrt(1000)
+
+
+@pytest.mark.parametrize("size", [1, 5, 50])
+def test_a_group_moves_a_release_by_no_more_than_one_image_would(size: int) -> None:
+    rng = np.random.default_rng(size)
+    others = torch.from_numpy(rng.normal(size=(40, 8)).astype(np.float32))
+    own = torch.from_numpy(rng.normal(size=(size, 8)).astype(np.float32)) * 9
+    whole, weights = torch.cat([others, own]), torch.cat([torch.ones(40), torch.full((size,), 1 / size)])
+    planned = (Steps(1e-9, 1.0, 1),)
+    body: Any = SimpleNamespace(centre=torch.zeros(8))
+    release_statistics(body, whole, b"s", planned, weights=weights)
+    with_it = body.centre * 41
+    release_statistics(body, others, b"s", planned)
+    assert float((with_it - body.centre * 40).norm()) <= 1 + 1e-5

@@ -467,7 +467,7 @@ def _add_recipe(p: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="K=V",
         help="train with differential privacy: epsilon=3 [delta=1e-5 clip=1 noise=N physical-batch=N "
-        "validation=private|public noise-from=system|seed]",
+        "validation=private|public unit=image|group noise-from=system|seed]",
     )
     for name, kind in NUMBERS.items():
         p.add_argument("--" + name.replace("_", "-"), type=kind, metavar="N", help=RECIPE_HELP[name])

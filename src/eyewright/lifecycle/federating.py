@@ -149,7 +149,7 @@ def _private(text: str) -> dict[str, Any]:
     if not text:
         return {}
     asked = parse_private(text)
-    if asked.noise is not None or asked.physical_batch is not None:
+    if asked.noise is not None or asked.physical_batch is not None or asked.unit != "image":
         raise UsageError(
             "expected epsilon, delta and clip in --private of federate, found others", fix="leave them out"
         )

@@ -76,6 +76,7 @@ class Federation:
     """The server and its clients, as what guards a run's images (`training.plan.Guard`): a round sees all clients."""
 
     keeps_last = False
+    units: int | None = None
 
     def __init__(self, recipe: Recipe, options: FederatedOptions, owners: Mapping[str, str] | None = None) -> None:
         self.recipe, self.options, self._owners = recipe, options, owners

@@ -24,7 +24,7 @@ from eyewright.nets.private import FeatureNet
 from eyewright.privacy.accounting import Steps, epsilon_of, noise_for
 from eyewright.privacy.gradients import per_sample_bytes
 from eyewright.privacy.releases import planned_releases, release_statistics
-from eyewright.privacy.sampling import poisson_rows, secret_of
+from eyewright.privacy.sampling import member_rows, poisson_rows, secret_of
 from eyewright.privacy.steps import Clipping, private_step
 from eyewright.training.distributed import launched_by_torchrun
 from eyewright.training.learner import learner_of
@@ -45,6 +45,11 @@ _USUAL = MappingProxyType(
     {"clip": 0.1, "lr": 1.0, "epochs": 40, "whole": False, "schedule": "one_cycle", "warmup": 0.2, "ema": 0.99}
 )
 
+_UNITS = MappingProxyType({"image": "training images", "group": "groups of training images"})
+
+_UNIT_NAMES = MappingProxyType({"image": "image", "group": "group of images"})
+_NEIGHBOURS = MappingProxyType({"image": "training image", "group": "group of training images, whatever its size"})
+
 RELEASED = ("mean", "second moments")
 NOT_PROTECTED = (
     "the number of training images",
@@ -56,7 +61,8 @@ NOT_PROTECTED = (
 
 
 def resolve_private(recipe: Recipe, task: str, n: int, body: nn.Module) -> Recipe:
-    """Return a recipe in which everything follows from the net, its `body`, and the number of training images.
+    """Return a recipe in which everything follows from the net, its `body`, and the number of units of privacy:
+    training images, or with "unit=group" groups of them.
 
     Raises:
         UsageError: too few images, delta of 1 / n or more, or noise that costs more than epsilon.
@@ -64,12 +70,13 @@ def resolve_private(recipe: Recipe, task: str, n: int, body: nn.Module) -> Recip
     task_of(task).require("private")
     if launched_by_torchrun():
         raise UsageError("expected one process with --private, found several", fix="start it without torchrun")
+    asked = parse_private(recipe.private)
+    units = _UNITS[asked.unit]
     if n < LEAST_IMAGES:
         raise UsageError(
-            f"expected {LEAST_IMAGES} training images or more with --private, found {n}: noise would hide them all",
+            f"expected {LEAST_IMAGES} {units} or more with --private, found {n}: noise would hide them all",
             fix="add images, or leave --private out",
         )
-    asked = parse_private(recipe.private)
     usual: Mapping[str, Any] = getattr(body, "usual", _USUAL)
     delta = asked.delta if asked.delta is not None else 10.0 ** -(math.floor(math.log10(n)) + 1)
     if delta >= 1 / n:
@@ -79,7 +86,7 @@ def resolve_private(recipe: Recipe, task: str, n: int, body: nn.Module) -> Recip
         )
     expected = recipe.batch or (n if usual["whole"] else min(n, max(256, n // 30)))
     if expected > n:
-        raise UsageError(f"expected a batch of at most {n:,} images, found {expected:,}", fix="lower --batch")
+        raise UsageError(f"expected a batch of at most {n:,} {units}, found {expected:,}", fix="lower --batch")
     epochs = recipe.epochs or int(usual["epochs"])
     steps = epochs * max(1, n // expected)
     released = _releases(body, n)
@@ -123,7 +130,15 @@ def _releases(body: nn.Module, n: int) -> tuple[Steps, ...]:
 class PrivateGuard:
     """Poisson samples, last weights, and the account of what they cost (`training.plan.Guard`)."""
 
-    def __init__(self, recipe: Recipe, n: int, secret: bytes, released: tuple[Steps, ...] = ()) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        n: int,
+        secret: bytes,
+        released: tuple[Steps, ...] = (),
+        owners: Mapping[str, str] | None = None,
+    ) -> None:
+        """`n` is the number of units; with "unit=group", `owners` is the group of each training image by its name."""
         asked = parse_private(recipe.private)
         if asked.noise is None or asked.delta is None or asked.clip is None or recipe.batch is None:
             raise ValueError("the recipe is not resolved")
@@ -131,19 +146,25 @@ class PrivateGuard:
         self.n, self.rate = n, recipe.batch / n
         self.expected = float(recipe.batch)
         self.physical = asked.physical_batch or 512
+        self.units: int | None = None if owners is None else n
         self.keeps_last = asked.validation == "private"
         self.scaling: Mapping[str, Sequence[float]] = {"mean": [0.5] * 3, "std": [0.25] * 3}
         self.steps = (recipe.epochs or 0) * max(1, n // recipe.batch)
         self.released = released
         self.clipping = Clipping(asked.clip, asked.noise, self.expected, secret)
         self._secret = secret
+        self._owners, self._groups = owners, np.zeros(0, np.int64)
         self._val: torch.Tensor | None = None
         self._spent: dict[int, float] = {}
 
     def begin(self, net: PixelNet, data: FitData, device: torch.device) -> None:
         """Compute fixed features once, and release their mean with noise; refuse a net that would look at images."""
-        if len(data.train_targets) != self.n:
-            raise ValueError(f"expected {self.n} training images, found {len(data.train_targets)}")
+        if self._owners is not None:
+            owned = [self._owners[i] for i in data.train_ids]
+            self._groups = np.unique(owned, return_inverse=True)[1].reshape(-1).astype(np.int64)
+        units = len(data.train_targets) if self._owners is None else len(np.unique(self._groups))
+        if units != self.n or (self._owners is not None and len(self._groups) != len(data.train_targets)):
+            raise ValueError(f"expected {self.n} {_UNITS[self.options.unit]}, found {units}")
         body: Any = net.body
         if self.options.physical_batch is None:
             self.physical = int(np.clip(_GRADIENT_BYTES // max(1, per_sample_bytes(net)), 8, 512))
@@ -159,7 +180,11 @@ class PrivateGuard:
             return
         features = self._features(net, data.train_pixels, device)
         self._val = self._features(net, data.val_pixels, device)
-        release_statistics(body, features, self._secret, self.released)
+        weights = None
+        if self._owners is not None:
+            # The images of a group count as much together as one image alone would.
+            weights = torch.from_numpy(1 / np.bincount(self._groups)[self._groups]).float()
+        release_statistics(body, features, self._secret, self.released, weights=weights)
         # What is released does not change again: features are kept as the linear layer takes them.
         for kept in (features, self._val):
             for start in range(0, len(kept), _AT_ONCE):
@@ -193,7 +218,9 @@ class PrivateGuard:
         return np.concatenate(parts)
 
     def rows(self, step: int) -> NDArray[np.int64]:
-        """Return the Poisson sample of a step."""
+        """Return the Poisson sample of a step: of images, or of groups with one image of each."""
+        if self._owners is not None:
+            return member_rows(self._secret, step, self._groups, rate=self.rate)
         return poisson_rows(self._secret, step, n=self.n, rate=self.rate)
 
     def spent(self, steps: int) -> float:
@@ -237,15 +264,22 @@ class PrivateGuard:
         else:
             public += ["the validation images: they chose the epoch, the temperature and the thresholds"]
         public += ["metrics on the test images, which were not trained on"]
+        sampling = "Poisson" if self.rate < 1 else f"all {self.options.unit}s in every step"
+        images = {}
+        if self._owners is not None:
+            sampling += ", one image of each group drawn at random"
+            public[0] = "the number of training images and of their groups"
+            images = {"images": len(self._owners)}
         return {
             "epsilon": self.spent(steps),
             "delta": self.options.delta,
             "target_epsilon": self.options.epsilon,
-            "unit": "image",
-            "adjacency": "add or remove one training image",
+            "unit": _UNIT_NAMES[self.options.unit],
+            "adjacency": f"add or remove one {_NEIGHBOURS[self.options.unit]}",
             "accountant": "privacy loss distribution, rounded up",
-            "sampling": "Poisson" if self.rate < 1 else "all images in every step",
+            "sampling": sampling,
             "n": self.n,
+            **images,
             "noise": self.clipping.noise,
             "clip": self.clipping.clip,
             "rate": self.rate,
@@ -268,20 +302,22 @@ def guarded(
     """
     if plan.step is not None or plan.probe is not None:
         raise UsageError("expected no step of your own and no teacher with --private", fix="leave one out")
-    task, n = dataset.task, len(dataset.train)
+    task = dataset.task
     task_of(task).require("private")
+    owners = _owners_of(dataset) if parse_private(recipe.private).unit == "group" else None
+    n = len(dataset.train) if owners is None else len(set(owners.values()))
     recipe = replace(recipe, model=DEFAULT_MODEL) if recipe.model == "auto" else recipe
     own = plan.preparation or learner_of(task).preparation(dataset, scan, recipe, None)
     body = build_of(recipe.model, task)(len(dataset.labels), channels=own.channels, size_hw=own.size_hw)
     resolved = resolve_private(recipe, task, n, body)
-    groups = _groups_of(dataset)
+    groups = _groups_of(dataset) if owners is None else None
     asked = parse_private(resolved.private)
     seed = resolved.seed if asked.noise_from == "seed" else None
     secret = secret_of(folder, resume=plan.resume, seed=seed)
-    guard = PrivateGuard(resolved, n, secret, _releases(body, n))
+    guard = PrivateGuard(resolved, n, secret, _releases(body, n), owners)
     about = guard.about(guard.steps)
     plan.say(
-        f"private: epsilon {about['epsilon']:.4g} at delta {about['delta']:.2g} for {n:,} training images, noise "
+        f"private: epsilon {about['epsilon']:.4g} at delta {about['delta']:.2g} for {n:,} {_UNITS[asked.unit]}, noise "
         f"{asked.noise:g} x clip {asked.clip:g}, {guard.steps:,} steps of {guard.expected:g} images expected "
         f"({about['sampling']})"
     )
@@ -289,6 +325,25 @@ def guarded(
         plan.say(f"warning: {warning}")
     notes = {**plan.notes, "privacy": {**about, "warnings": _warnings(asked, n, groups)}}
     return resolved, replace(plan, guard=guard, step=private_step(guard.clipping), preparation=own, notes=notes)
+
+
+def _owners_of(dataset: Dataset) -> dict[str, str]:
+    """Return the group of each training image by its name; an image in no group is one by itself.
+
+    Raises:
+        UsageError: no groups are known, or only those that were found by comparing images.
+    """
+    rule = None if dataset.grouping is None else dataset.grouping.rule
+    stated = rule not in (None, "auto", "none") or any(
+        g.kind == "given" for g in (() if dataset.grouping is None else dataset.grouping.groups)
+    )
+    samples = dataset.train.samples
+    if not stated and (dataset.grouping is not None or not any(s.group is not None for s in samples)):
+        raise UsageError(
+            "expected groups that the data or --group-by states with unit=group, found none",
+            fix="say what a group is with --group-by, such as --group-by 'patient-([0-9]+)'",
+        )
+    return {s.id: f"image {s.id}" if s.group is None else f"group {s.group}" for s in samples}
 
 
 def _groups_of(dataset: Dataset) -> int | None:
@@ -306,7 +361,8 @@ def _warnings(asked: PrivateOptions, n: int, groups: int | None) -> list[str]:
         )
     if groups is not None and groups < n:
         found.append(
-            f"the images come in {groups:,} groups, and epsilon holds for one image, not for all images of a group"
+            f"the images come in {groups:,} groups, and epsilon holds for one image, not for all images of a group: "
+            "add unit=group"
         )
     if asked.epsilon > 10:
         found.append(f"epsilon {asked.epsilon:g} promises little")

@@ -34,27 +34,34 @@ def planned_releases(n: int, size: int) -> tuple[Steps, ...]:
     return (*mean, Steps(_MOMENT_NOISE, 1.0, 1))
 
 
-def release_statistics(body: FeatureNet, features: Tensor, secret: bytes, planned: tuple[Steps, ...]) -> None:
+def release_statistics(
+    body: FeatureNet, features: Tensor, secret: bytes, planned: tuple[Steps, ...], *, weights: Tensor | None = None
+) -> None:
     """Set `centre`, `basis` and `gains` of a net from the features of the training images, (n, F), of length 1.
 
     The second moments are released as a whole, with noise on each of them (Dwork et al. 2014, "Analyze Gauss"):
     the upper triangle of x xᵀ has length 1 at most. What is computed from them, the leading directions, costs nothing.
+    `weights` (n,) add up to 1 for each unit of privacy, whose part then has length 1 at most too; by default each row
+    is one.
     """
-    n, size = features.shape
+    size = features.shape[1]
+    weights = torch.ones(len(features)) if weights is None else weights
+    n, rows = round(float(weights.double().sum())), len(features)
     if not planned:
         return
     total = torch.zeros(size)
-    for start in range(0, n, _BLOCK):
-        total += _at_most_unit(features[start : start + _BLOCK].float()).sum(0)
+    for start in range(0, rows, _BLOCK):
+        part = _at_most_unit(features[start : start + _BLOCK].float())
+        total += (part * weights[start : start + _BLOCK, None]).sum(0)
     (noise,) = noise_of(secret, -1, [total], deviation=planned[0].noise)
     body.centre.copy_((total + noise) / n)
     if len(planned) < 2:
         return
     moments = torch.zeros(size, size)
-    for start in range(0, n, _BLOCK):
+    for start in range(0, rows, _BLOCK):
         # No gains yet: the features as they are, less the released mean.
         part = _at_most_unit(body.centred(features[start : start + _BLOCK].float()))
-        moments.addmm_(part.T, part)
+        moments.addmm_(part.T, part * weights[start : start + _BLOCK, None])
     (noise,) = noise_of(secret, -2, [moments], deviation=planned[1].noise)
     upper = torch.triu(moments + noise)
     moments = (upper + torch.triu(upper, 1).T) / n

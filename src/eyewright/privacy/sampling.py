@@ -1,6 +1,6 @@
 """Poisson samples and Gaussian noise, each a function of a run's secret and the step: replayed steps cost nothing."""
 
-__all__ = ["KEY_FILE", "noise_of", "poisson_rows", "secret_of"]
+__all__ = ["KEY_FILE", "member_rows", "noise_of", "poisson_rows", "secret_of"]
 
 import hashlib
 import os
@@ -59,6 +59,23 @@ def poisson_rows(secret: bytes, step: int, *, n: int, rate: float) -> NDArray[np
     """
     rng = np.random.Generator(np.random.Philox(key=_number(secret, "sample", step, 128)))
     return np.flatnonzero(rng.random(n) < rate).astype(np.int64)
+
+
+def member_rows(secret: bytes, step: int, groups: NDArray[np.int64], *, rate: float) -> NDArray[np.int64]:
+    """Return the rows of one step's sample of groups: each group is in it with probability `rate`, independently, with
+    one of its rows, drawn at random. `groups` int64 (n,) is the group's number of each row, from 0 on.
+
+    So whatever rows a group has, at most one of them changes an update.
+
+    >>> len(member_rows(b"", 0, np.array([0, 0, 1, 1, 1]), rate=1.0))
+    2
+    """
+    sizes = np.bincount(groups)
+    starts, order = np.cumsum(sizes) - sizes, np.argsort(groups, kind="stable")
+    chosen = poisson_rows(secret, step, n=len(sizes), rate=rate)
+    rng = np.random.Generator(np.random.Philox(key=_number(secret, "member", step, 128)))
+    place = (rng.random(len(sizes)) * sizes).astype(np.int64)[chosen]
+    return np.sort(order[starts[chosen] + np.minimum(place, sizes[chosen] - 1)])
 
 
 def noise_of(secret: bytes, step: int, like: Sequence[Tensor], *, deviation: float) -> tuple[Tensor, ...]:

@@ -107,7 +107,7 @@ class Loop:
         )
         self.peak_lr = [g["lr"] for g in self.state.optimiser.param_groups]
         self.batch = guard.physical if guard is not None else recipe.batch or 64
-        n = len(data.train_targets)
+        n = len(data.train_targets) if guard is None or guard.units is None else guard.units
         # A last batch of one sample breaks batch normalisation; what is left over is seen in another epoch.
         one_step = self.batch * recipe.accumulate if guard is None else round(guard.expected)
         self.images_a_step = n if recipe.optimizer == "gd" else min(n, one_step)

@@ -59,6 +59,8 @@ class Guard(Protocol):
 
     expected: float
     """How many images an update is expected to learn from."""
+    units: int | None
+    """How many samples an epoch goes through where they are not single images, such as groups of them; None: images."""
     physical: int
     """How many images pass through the net at once."""
     keeps_last: bool

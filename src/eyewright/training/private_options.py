@@ -22,6 +22,7 @@ class PrivateOptions:
         physical_batch: how many images pass through the net at once; no result depends on it.
         validation: "private": validation images choose nothing, and the last weights are taken; "public": they need not
             be protected, and choose the best epoch, the temperature and the thresholds.
+        unit: what epsilon holds for: one "image", or one "group" of images, such as all images of a person.
         noise_from: the operating "system", or the "seed", which anybody can repeat: for experiments.
     """
 
@@ -32,10 +33,14 @@ class PrivateOptions:
     physical_batch: int | None = None
     validation: str = "private"
     noise_from: str = "system"
+    unit: str = "image"
 
     def __str__(self) -> str:
         """Return the words that are read as this again."""
         shown = {f.name: getattr(self, f.name) for f in fields(self)}
+        if self.unit == "image":
+            # Recipes of earlier versions do not name it.
+            del shown["unit"]
         words = ((k, f"{v:.12g}" if isinstance(v, float) else v) for k, v in shown.items() if v is not None)
         return " ".join(f"{k.replace('_', '-')}={v}" for k, v in words)
 
@@ -45,7 +50,7 @@ def parse_private(text: str) -> PrivateOptions:
 
     >>> parse_private("epsilon=3 clip=auto delta=1e-5")
     PrivateOptions(epsilon=3.0, delta=1e-05, clip=None, noise=None, physical_batch=None, validation='private', \
-noise_from='system')
+noise_from='system', unit='image')
 
     Raises:
         UsageError: an unknown word, no epsilon, or a value that is out of range.
@@ -69,7 +74,11 @@ noise_from='system')
 
 
 def _value(name: str, text: str) -> float | int | str:
-    choices = {"validation": ("private", "public"), "noise-from": ("system", "seed")}.get(name)
+    choices = {
+        "validation": ("private", "public"),
+        "noise-from": ("system", "seed"),
+        "unit": ("image", "group"),
+    }.get(name)
     if choices is not None:
         if text not in choices:
             raise UsageError(f"expected {name} of {' or '.join(choices)} in --private, found {text!r}", fix="change it")
