@@ -247,3 +247,17 @@ def test_status_on_the_command_line(plan: Plan, capsys: pytest.CaptureFixture[st
     assert main(["work", str(plan.folder), "--status"]) == 0
     assert "7 waiting" in capsys.readouterr().out
     assert main(["work", str(plan.folder / "commits"), "--status"]) == 3
+
+
+def test_status_is_shown_where_the_page_cannot_be_written(
+    plan: Plan, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OutputError(f"cannot write {str(path)!r}: no space left on the disk", fix="free some")
+
+    monkeypatch.setattr("eyewright.core.files.write_page", full)
+    assert main(["work", str(plan.folder), "--status", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["shards"]["waiting"] == 8
+    assert set(found["out"]) == {"job"}
+    assert [(f["code"], f["severity"]) for f in found["findings"]] == [("page", "warning")]

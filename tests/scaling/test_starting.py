@@ -82,6 +82,25 @@ def test_a_resumed_command_starts_each_worker_once(bundle, images, job, monkeypa
     assert sorted(os.listdir(job / "commits")) == before
 
 
+@pytest.mark.parametrize("words", [["process", "--steps", "resize:16"], ["encode", "--to", "jpeg"]], ids=lambda w: w[0])
+def test_process_and_encode_continue_with_workers_that_were_started(words, images, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    from eyewright.scaling import local
+
+    out = tmp_path / "out"
+    command = [words[0], str(images), *words[1:], "--out", str(out), "--shard-size", "10", "--workers", "1", "--quiet"]
+    assert main([*command, "--on", "local"]) == 1
+    (out / "commits" / "00000003.json").unlink()
+    (out / "results" / "part-00000003.jsonl").unlink()
+    ahead: list[int] = []
+    late: list[int] = []
+    start = starting.start_worker
+    monkeypatch.setattr(starting, "start_worker", lambda *a: (ahead.append(1), start(*a))[1])
+    monkeypatch.setattr(local, "start_worker", lambda *a: (late.append(1), start(*a))[1])
+    assert main([*command, "--resume"]) == 1
+    assert (len(ahead), len(late)) == (1, 0)
+    assert verify_folder(out)[1] == []
+
+
 def test_a_part_that_is_about_to_be_moved_is_not_lost(job: Path, tmp_path: Path) -> None:
     """A process is stopped between its commit and the move of its part while another one starts."""
     run_job(open_job(job).plan, workers=1)

@@ -65,12 +65,20 @@ def _status(folder: Path) -> Result:
     """Return what a command says of the state of a job, whose page it writes."""
     from dataclasses import asdict
 
+    from eyewright.core.errors import OutputError
     from eyewright.core.files import write_page
+    from eyewright.core.report import Finding
     from eyewright.scaling.fleet import read_fleet
     from eyewright.scaling.fleet_page import PAGE, render_fleet, summarize_fleet
 
     fleet = read_fleet(folder)
-    write_page(folder / PAGE, render_fleet(fleet))
+    out, found = {"job": folder.resolve()}, [*fleet.crashed, *fleet.failed]
+    try:
+        write_page(folder / PAGE, render_fleet(fleet))
+        out["fleet"] = (folder / PAGE).resolve()
+    except OutputError as error:
+        # A full disk, or a folder that is only read here, is when the state is asked for.
+        found.insert(0, Finding("page", error.message, error.fix, str(folder / PAGE), severity="warning"))
     shards, plan = fleet.shards, fleet.plan
     by_state = ", ".join(f"{shards[k]:,} {k}" for k in ("done", "running", "waiting"))
     text = [f"state    {summarize_fleet(fleet)}", f"shards   {by_state}"]
@@ -79,11 +87,12 @@ def _status(folder: Path) -> Result:
             f"rate     {fleet.rate:,.1f} images/s with {fleet.workers:,} workers on {fleet.machines:,} machines"
         )
     text += [f"slow     shard {s.shard:,}: {s.images:,} images in {s.seconds:.1f} s" for s in fleet.slowest[:3]]
-    found = [*fleet.crashed, *fleet.failed]
-    text += [f"no result {printable(f.path)}: {printable(f.message)}" for f in found[:20]]
-    text.append(f"page     {shown_path(folder / PAGE)}")
+    if "fleet" in out:
+        text.append(f"page     {shown_path(folder / PAGE)}")
+    for f in found[:20]:
+        text.append(f"{'no page ' if f.code == 'page' else 'no result'} {printable(f.path)}: {printable(f.message)}")
     return {
-        "out": {"job": folder.resolve(), "fleet": (folder / PAGE).resolve()},
+        "out": out,
         "plan": {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest},
         "shards": shards,
         "counts": {

@@ -126,26 +126,25 @@ def _ahead(o: argparse.Namespace, folder: Path, model: str = "") -> "AbstractCon
 
 def process_job(o: argparse.Namespace) -> Result:
     """Plan, run, continue or verify the job of applying steps to a source."""
-    from eyewright.scaling import plan_process
-
     refuse_with_job(o, _NOT_WITH_PROCESS)
     folder = Path(o.out)
     if o.verify:
         return verified_job(o, folder)
-    plan = plan_process(
-        o.source, o.steps, folder, to=o.to, quality=o.quality, draft=o.draft, seed=o.seed or 0,
-        format=o.format or "jsonl", shard_size=o.shard_size, resume=o.resume,
-    )  # fmt: skip
-    again = ["process", o.source, "--steps", o.steps, *(["--draft"] if o.draft else [])]
-    usual = {"to": None, "quality": 90, "seed": None, "format": None}
-    result = _done(o, plan, _given(o, again, usual))
+    with _ahead(o, folder) as ahead:
+        from eyewright.scaling import plan_process
+
+        plan = plan_process(
+            o.source, o.steps, folder, to=o.to, quality=o.quality, draft=o.draft, seed=o.seed or 0,
+            format=o.format or "jsonl", shard_size=o.shard_size, resume=o.resume,
+        )  # fmt: skip
+        again = ["process", o.source, "--steps", o.steps, *(["--draft"] if o.draft else [])]
+        usual = {"to": None, "quality": 90, "seed": None, "format": None}
+        result = _done(o, plan, _given(o, again, usual), ahead)
     return result if o.plan else {**result, "out": {**result["out"], "images": (folder / "images").resolve()}}
 
 
 def encode_job(o: argparse.Namespace, target: "Target | None") -> Result:
     """Plan, run, continue or verify the job of encoding a source."""
-    from eyewright.scaling import plan_encode, sum_encoded
-
     refuse_with_job(o, {"overwrite": False, "study": None})
     folder = Path(o.out)
     if o.verify:
@@ -154,13 +153,16 @@ def encode_job(o: argparse.Namespace, target: "Target | None") -> Result:
         raise UsageError(
             f"expected one source of a job, found {len(o.images)}", fix="pass a folder, a glob in quotes, or @LIST"
         )
-    plan = plan_encode(
-        o.images[0], folder, to=o.to, target=target, keep_icc=o.keep_icc, format=o.format or "jsonl",
-        shard_size=o.shard_size, resume=o.resume,
-    )  # fmt: skip
-    again = ["encode", o.images[0], *(["--keep-icc"] if o.keep_icc else [])]
-    usual = {"to": "auto", "quality": None, "target_ssim": None, "target_bytes": None, "target_score": None}
-    result = _done(o, plan, _given(o, again, {**usual, "format": None}))
+    with _ahead(o, folder) as ahead:
+        from eyewright.scaling import plan_encode, sum_encoded
+
+        plan = plan_encode(
+            o.images[0], folder, to=o.to, target=target, keep_icc=o.keep_icc, format=o.format or "jsonl",
+            shard_size=o.shard_size, resume=o.resume,
+        )  # fmt: skip
+        again = ["encode", o.images[0], *(["--keep-icc"] if o.keep_icc else [])]
+        usual = {"to": "auto", "quality": None, "target_ssim": None, "target_bytes": None, "target_score": None}
+        result = _done(o, plan, _given(o, again, {**usual, "format": None}), ahead)
     if o.plan:
         return result
     sums = sum_encoded(folder)
@@ -183,7 +185,11 @@ def evaluate_job(o: argparse.Namespace, options: dict[str, Any]) -> "tuple[Repor
     )  # fmt: skip
     plan, counts = job.plan, dict(job.counts)
     return report, {
-        "out": {"job": plan.folder.resolve(), "manifest": (plan.folder / "manifest.json").resolve()},
+        "out": {
+            "job": plan.folder.resolve(),
+            "manifest": (plan.folder / "manifest.json").resolve(),
+            "fleet": (plan.folder / "fleet.html").resolve(),
+        },
         "plan": {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest},
         "counts": counts,
         "rate": _rate(job),
