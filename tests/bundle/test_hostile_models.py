@@ -19,6 +19,7 @@ import pytest
 import eyewright as ew
 from eyewright.bundle.manifest import read_manifest, write_manifest
 from eyewright.bundle.onnx_scan import refuse_outside_data
+from eyewright.bundle.trial import first_run_s
 from eyewright.core.errors import BundleError
 
 onnx = pytest.importorskip("onnx")
@@ -134,6 +135,18 @@ def _endless() -> bytes:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EYEWRIGHT_FIRST_RUN_S", "0.6")
+
+
+def test_a_first_run_gets_more_time_on_a_busy_machine_and_never_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EYEWRIGHT_FIRST_RUN_S", raising=False)
+    cores = os.cpu_count() or 1
+    found = []
+    for programs in (0.0, cores, 4.0 * cores, 1000.0 * cores):
+        monkeypatch.setattr(os, "getloadavg", lambda programs=programs: (programs, 0.0, 0.0), raising=False)
+        found.append(first_run_s() / first_run_s.__globals__["_FIRST_RUN_S"])
+    assert found == pytest.approx([1, 1, 4, 8])
+    monkeypatch.setenv("EYEWRIGHT_FIRST_RUN_S", "2")
+    assert first_run_s() == 2, "what a person has set is not changed"
 
 
 def test_a_model_that_never_ends_is_not_imported(tmp_path: Path, impatient: None) -> None:

@@ -79,6 +79,7 @@ def test_grabcut_and_flood_find_the_thing_itself() -> None:
     image, truth = discs()
     colour = np.stack([image, image // 2, 255 - image], 2)
     cut = segment(colour, "grabcut", box="15 30 102 62")
+    assert np.array_equal(segment(colour, "grabcut", box="15,30, 102,62"), cut), "as inpaint --box takes it"
     assert (cut[30:92, 15:117] == (truth[30:92, 15:117] > 0)).mean() > 0.98
     filled = segment(image, "flood", points="135 60")
     assert np.array_equal(filled > 0, truth == 3)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.cli.numbers import Checked, Number
-from eyewright.cli.terminal import Result, finding, is_quiet, printable, shown_path, shown_program
+from eyewright.cli.terminal import Result, finding, finding_line, is_quiet, printable, shown_path, shown_program
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
 
@@ -254,7 +254,7 @@ def told_job(job: "Job") -> Result:
         f"now      {_many(totals.images, 'image')} in {_many(totals.shards, 'shard')}, "
         f"{job.seconds:.1f} s, {rate['images_per_s']:,.1f} images/s",
     ]
-    text += [f"no result {printable(f.path)}: {printable(f.message)}" for f in job.findings[:20]]
+    text += [f"no result {finding_line(f)}" for f in job.findings[:20]]
     if job.redone:
         text.append(f"done again: {_many(job.redone, 'shard')}, since the files in results/ were gone")
     text.append(f"results  {shown_path(folder / 'results')}")

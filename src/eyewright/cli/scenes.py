@@ -35,7 +35,8 @@ def convert(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
 
     found = lifecycle.convert(o.data, to=o.to, out=o.out, task=o.task, ignore=tuple(o.ignore), edits=o.edits, **talk(o))
-    text = [f"wrote    {found.images} images, {found.objects} objects to {shown_path(found.folder)}"]
+    objects = f", {found.objects:,} object{'s' * (found.objects != 1)}" if found.objects else ""
+    text = [f"wrote    {found.images:,} image{'s' * (found.images != 1)}{objects} to {shown_path(found.folder)}"]
     text += [f"lost     {line}" for line in found.lost]
     return {
         "task": found.task,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from eyewright.cli.numbers import Number
 from eyewright.cli.scaling import add_job, is_job
-from eyewright.cli.terminal import Result, finding, is_quiet, printable, shown_path, shown_program, talk
+from eyewright.cli.terminal import Result, finding, finding_line, is_quiet, printable, shown_path, shown_program, talk
 from eyewright.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def index(o: argparse.Namespace) -> Result:
     counts = {"images": done.n, "added": done.added, "removed": done.removed, "moved": done.moved}
     counts |= {"unchanged": done.unchanged, "unreadable": len(done.findings)}
     text = ["indexed  " + ", ".join(f"{n:,} {name}" for name, n in counts.items())]
-    text += [f"left out {printable(f.path or '')}: {printable(f.message)}" for f in done.findings[:20]]
+    text += [f"left out {finding_line(f)}" for f in done.findings[:20]]
     text += [f"search   {shown_program('eyewright')} search {shown_path(done.folder)} IMAGE"]
     return {
         "out": {"index": done.folder.resolve()},
@@ -133,7 +133,7 @@ def search(o: argparse.Namespace) -> Result:
             "groups": told,
             "counts": {"groups": len(groups), "unreadable": len(left_out)},
             "findings": [finding(f) for f in left_out],
-            "text": [*text, *(f"left out {printable(f.path or '')}: {printable(f.message)}" for f in left_out[:20])],
+            "text": [*text, *(f"left out {finding_line(f)}" for f in left_out[:20])],
             "exit": int(bool(left_out)),
         }
     if o.labels is not None:

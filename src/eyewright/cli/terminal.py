@@ -3,6 +3,7 @@
 __all__ = [
     "Result",
     "finding",
+    "finding_line",
     "is_quiet",
     "metrics",
     "noting",
@@ -58,9 +59,21 @@ def warn_of(findings: "Sequence[Finding]", *, most: int = 50) -> None:
     """Print findings, a line each, errors first; of more than `most`, those that are left are counted."""
     ordered = sorted(findings, key=lambda f: f.severity != "error")
     for f in ordered[:most]:
-        warn((f"{f.path}: " if f.path else "") + f.message + (f"; {f.fix}" if f.fix else ""))
+        warn(finding_line(f) + (f"; {f.fix}" if f.fix else ""))
     if len(ordered) > most:
         warn(f"and {len(ordered) - most:,} more such lines; --json has all of them")
+
+
+def finding_line(found: "Finding") -> str:
+    """Return where and what was found; a message that begins with the name of the file does not repeat it.
+
+    >>> from eyewright.core.report import Finding
+    >>> finding_line(Finding("cut_off", "'photos/a.png': the image is cut off", "", "a.png"))
+    'a.png: the image is cut off'
+    """
+    named, colon, rest = found.message.partition("': ")
+    repeats = bool(colon) and named.startswith("'") and bool(found.path) and named.endswith(found.path)
+    return printable((f"{found.path}: " if found.path else "") + (rest if repeats else found.message))
 
 
 def printable(text: str) -> str:

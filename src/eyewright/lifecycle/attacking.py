@@ -191,7 +191,7 @@ def _measured(
         if made_from is not None and made_from == fingerprint_of(dataset, quiet=quiet):
             raise LeakError(
                 "this is the data that the bundle was trained on",
-                fix="attack it on other images, or measure on it with --allow-leaks",
+                fix="use other images, or --allow-leaks",
             )
     own = untouched(owner, dataset, quiet=quiet)
     if group_by is not None or (not own and dataset.grouping is None):

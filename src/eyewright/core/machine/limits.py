@@ -8,6 +8,7 @@ __all__ = [
     "allow_seconds",
     "boot_name",
     "camera_file",
+    "crowding",
     "end_first",
     "energy_counters",
     "held_bytes",
@@ -56,6 +57,17 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def crowding() -> float:
+    """Return how many programs share a core now, at least 1; 1 where nothing tells.
+
+    >>> crowding() >= 1
+    True
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    return 1.0
 
 
 def memory_bytes() -> int | None:

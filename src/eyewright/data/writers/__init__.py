@@ -27,6 +27,7 @@ from eyewright.data.writers.clips import (
     write_mmaction,
     write_ucf101,
 )
+from eyewright.data.writers.label_table import write_label_table
 from eyewright.data.writers.masks import write_cityscapes, write_class_folders, write_crops, write_masks
 from eyewright.data.writers.mot import write_mot
 from eyewright.data.writers.shards import write_parquet, write_webdataset_shards
@@ -92,6 +93,7 @@ WRITERS: Mapping[str, _Writers] = MappingProxyType(
         "cityscapes": {MASK: write_cityscapes},
         "mot": {OBJECTS: write_mot},
         "csv": {
+            LABEL: write_label_table,
             NUMBERS: write_number_table,
             TAGS: write_tag_table,
             TEXT: write_text_table,

@@ -79,7 +79,10 @@ def settle(image: Pixels, method: str, values: Mapping[str, Any]) -> dict[str, A
     full = {p.name: p.read(values[p.name], method) if p.name in values else p.default for p in kind.parameters}
     missing = [name for name, value in full.items() if value is None]
     if missing:
-        raise UsageError(f"{method} needs {missing[0]!r}: {known[missing[0]].about}", fix=f"pass {missing[0]}=...")
+        raise UsageError(
+            f"{method} needs {missing[0]!r}: {known[missing[0]].about}",
+            fix=f"pass {missing[0]}=..., on the command line --{missing[0]}",
+        )
     if full.get("dark") == "auto":
         full["dark"] = _dark(image, method, full)
     return full

@@ -102,7 +102,9 @@ class Parameter:
     def _rows(self, given: object, wrong: UsageError) -> Value:
         try:
             if isinstance(given, str):
-                rows = tuple(tuple(float(v) for v in re.split(r"[\s;]+", row.strip())) for row in given.split("/"))
+                rows = tuple(
+                    tuple(float(v) for v in re.split(r"\s*[\s;,]\s*", row.strip())) for row in given.split("/")
+                )
             elif isinstance(given, list | tuple):
                 rows = tuple(tuple(float(v) for v in row) for row in given)
             else:
