@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import msgspec
 import numpy as np
@@ -80,29 +80,30 @@ class _Made:
         return self.data
 
 
-@dataclass(frozen=True)
-class _TarFile:
-    """A tar file on disk, as `archives.Bytes`."""
+class _Headers:
+    """A tar file that is listed, as `archives.Bytes`: opened once for its tens of thousands of headers."""
 
-    path: Path
-    size: int
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file, self.size = file, size
 
     def read(self, begin: int, end: int) -> bytes:
-        with open(self.path, "rb") as file:
-            file.seek(begin)
-            return file.read(max(0, min(end, self.size) - begin))
+        self._file.seek(begin)
+        return self._file.read(max(0, min(end, self.size) - begin))
 
 
 @dataclass(frozen=True)
 class _Member:
     """A member of a tar file."""
 
-    file: _TarFile
+    path: Path
     at: int
     size: int
 
     def read(self) -> bytes:
-        return self.file.read(self.at, self.at + self.size)
+        # Opened for each: threads and processes share no place in a file.
+        with open(self.path, "rb") as file:
+            file.seek(self.at)
+            return file.read(self.size)
 
 
 @dataclass(frozen=True)
@@ -246,13 +247,13 @@ class ShardTree:
 
 
 def _rows_of_tar(path: Path, shard: str, classes: Sequence[str], numbered: dict[str, int]) -> Iterator[Row]:
-    file = _TarFile(path, path.stat().st_size)
     held: dict[str, dict[str, _Member]] = {}
-    for entry in iter_tar(file, shard, (*_IMAGES, *_TEXT_ENDINGS)):
-        folder, _, base = entry.name.rpartition("/")
-        key, _, ending = base.partition(".")
-        whole = f"{folder}/{key}" if folder else key
-        held.setdefault(whole, {})[ending.lower()] = _Member(file, entry.at, entry.size)
+    with open(path, "rb") as file:
+        for entry in iter_tar(_Headers(file, path.stat().st_size), shard, (*_IMAGES, *_TEXT_ENDINGS)):
+            folder, _, base = entry.name.rpartition("/")
+            key, _, ending = base.partition(".")
+            whole = f"{folder}/{key}" if folder else key
+            held.setdefault(whole, {})[ending.lower()] = _Member(path, entry.at, entry.size)
     for key, parts in held.items():
         images = {e: m for e, m in parts.items() if e.endswith(tuple(x[1:] for x in _IMAGES))}
         masks = [m for e, m in images.items() if e.rpartition(".")[0] in _MASK_WORDS]
