@@ -301,3 +301,18 @@ def test_scores_are_measured_on_all_images_and_of_none_there_is_nothing_to_count
     found = task.score([two(), two(label_ids=(0, 1))], truth, rng=np.random.default_rng(0))
     assert found["ar_100"].value == pytest.approx(0.5)
     assert found["ar_100"].n == 2
+
+
+def test_the_example_has_boxes_of_2_to_6_pixels_of_which_the_first_two_are_there() -> None:
+    raw, truth = task_of("detect").example(np.random.default_rng(0))
+    boxes = raw["boxes"]
+    assert (boxes.shape, raw["scores"].shape) == ((12, 6, 4), (12, 6, 3))
+    sides = boxes[..., 2:] - boxes[..., :2]
+    # Of 144 sides the least and the largest are near the ends.
+    assert 2 <= sides.min() < 2.2
+    assert 5.8 < sides.max() < 6
+    # They begin anywhere in 16 columns and 10 rows.
+    assert [14 < boxes[..., 0].max() < 16, 9 < boxes[..., 1].max() < 10, boxes.min() >= 0] == [True] * 3
+    for one, there in zip(boxes, truth, strict=True):
+        assert np.array_equal(there.boxes, one[:2].astype(np.float64))
+        assert there.labels.tolist() == [0, 2]

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eyewright.core.drawing import ClassInput, NoiseInput, noise_of
 from eyewright.core.errors import UsageError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Answers
 from eyewright.core.task import Limits, task_of
 from eyewright.data import Dataset, Sample
+from eyewright.evaluation.reporting import Batch
 from eyewright.tasks.generate import GeneratedImage, _small
 from eyewright.tasks.generate_report import REPORTING, GenerateResults, judge_of, real_sample
 
@@ -253,3 +255,35 @@ def test_what_generation_cannot_do_is_refused() -> None:
         TASK.views(None, np.zeros((2, 2, 3), np.uint8), **options)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="an explanation is not supported for generation"):
         TASK.explained({}, None, None, None)
+
+
+def test_an_image_is_drawn_for_each_real_one_of_its_class_with_its_row_as_the_seed() -> None:
+    samples = tuple(Sample(f"d/{k}.png", c) for k, c in enumerate((1, 0, 1)))
+    whole = Dataset(None, samples, LabelSpace(NAMES), "drawn", "generate")  # type: ignore[arg-type]
+    asked: list[Any] = []
+
+    class Sees:
+        """Sees in each picture the class that its first pixel is, and its mean as the only feature."""
+
+        def prepared(self, images: Any) -> Any:
+            return np.stack(images)
+
+        def __call__(self, pixels: Any) -> Any:
+            return pixels.reshape(len(pixels), -1).mean(1, keepdims=True), pixels[:, 0, 0, 0].astype(np.int64)
+
+    def raw(given: Any) -> Any:
+        asked.append(given)
+        levels = np.array([0.6, -5.0, 300.0], np.float32)[: len(given["class"])]
+        return {"image": np.broadcast_to(levels[:, None, None, None], (len(levels), 2, 2, 1))}
+
+    inputs = {"noise": NoiseInput((4,)), "class": ClassInput(2)}
+    predictor: Any = SimpleNamespace(judge=Sees(), labels=whole.labels, inputs=inputs, raw=raw)
+    real = [np.full((2, 2, 1), k, np.uint8) for k in (10, 20, 30)]
+    found = REPORTING.gather(predictor, Batch(whole, [0, 1, 2], real, ()))
+    (given,) = asked
+    assert np.asarray(given["class"]).ravel().tolist() == [1, 0, 1]
+    assert np.array_equal(given["noise"], np.stack([noise_of(seed, (4,)) for seed in range(3)]))
+    assert found.real[:, 0].tolist() == [10, 20, 30]
+    # What is drawn is rounded and cut to bytes before it is judged.
+    assert found.generated[:, 0].tolist() == [1, 0, 255]
+    assert found.seen.tolist() == [1, 0, 255]

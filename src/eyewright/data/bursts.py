@@ -133,11 +133,16 @@ def _beyond_chance(
     measured = float((vectors[first] * vectors[second]).sum(1).mean())
     own = [np.flatnonzero(classes == c) for c in np.unique(classes[np.r_[first, second]])]
     means, spread = [], 0.0
+    # Written again and again: a new array of this size costs more than what is computed in it. Without "clip" take
+    # would not write into it directly.
+    one, other = (np.empty((len(first), vectors.shape[1]), vectors.dtype) for _ in range(2))
     for _ in range(_PERMUTATIONS):
         shuffled = np.arange(len(classes))
         for part in own:
             shuffled[part] = rng.permutation(part)
-        drawn = (vectors[shuffled[first]] * vectors[shuffled[second]]).sum(1)
+        for ends, taken in ((first, one), (second, other)):
+            np.take(vectors, shuffled[ends], axis=0, out=taken, mode="clip")
+        drawn = np.multiply(one, other, out=one).sum(1)
         means.append(float(drawn.mean()))
         spread += float(drawn.std()) / _PERMUTATIONS
     p_value = (1 + sum(m >= measured for m in means)) / (1 + _PERMUTATIONS)
