@@ -41,6 +41,8 @@ def test_masks_that_are_views_or_of_wider_numbers_are_encoded_too() -> None:
     assert encode_classes(mask.T, [1])[0] == encode_counts(np.ascontiguousarray(mask.T) == 1)
     assert encode_classes(mask[:, ::-1].astype(np.int32), [0])[0] == encode_counts(mask[:, ::-1] == 0)
     assert count_classes(mask.T, 8).tolist() == count_classes(mask, 8).tolist()
+    assert count_classes(mask.astype(np.int64), 8).tolist() == count_classes(mask, 8).tolist()
+    assert len(count_classes(mask, 300)) == 300
 
 
 def test_a_mask_without_pixels_has_one_run_of_none() -> None:

@@ -136,8 +136,8 @@ def encode_classes(mask: NDArray[np.integer], ids: Sequence[int]) -> list[list[i
 def _runs(mask: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.integer]]:
     """Return where runs of equal values of a mask begin, column by column, and their values.
 
-    The mask is compared row by row, in the order of its memory, and what differs is sorted. Turning the whole takes
-    several times as long where there are few runs.
+    The mask is compared row by row, in the order of its memory, and what differs is sorted: turning the whole mask
+    takes several times as long where there are few runs.
     """
     height, width = mask.shape
     if not mask.size:
@@ -154,14 +154,18 @@ def _runs(mask: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.inte
     return starts, mask[y, x]
 
 
-def count_classes(mask: NDArray[np.uint8], n: int) -> NDArray[np.int64]:
-    """Return how many pixels of a mask, uint8 (H, W), have each of the values below n, int64 (n,).
+def count_classes(mask: NDArray[np.integer], n: int) -> NDArray[np.int64]:
+    """Return how many pixels of a mask of integers (H, W) have each of the values below n, int64 (n,).
+
+    uint8 is fastest.
 
     >>> count_classes(np.array([[0, 2], [2, 1]], np.uint8), 4).tolist()
     [1, 1, 2, 0]
     """
+    if mask.dtype != np.uint8 or not mask.size or n > 256:
+        return np.bincount(mask.ravel(), minlength=n)[:n]
     # Pillow counts bytes as they are; numpy's bincount makes an integer of 8 bytes of each before.
-    return np.array(Image.fromarray(mask).histogram()[:n] if mask.size else [0] * n, np.int64)
+    return np.array(Image.fromarray(mask).histogram()[:n], np.int64)
 
 
 def decode_counts(counts: NDArray[np.int64], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
