@@ -5,7 +5,7 @@ BIN := .venv/bin
 export UV_FIND_LINKS := $(if $(UV_FIND_LINKS),$(UV_FIND_LINKS),$(PIP_FIND_LINKS))
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt
 
-.PHONY: demo test test-all check suite bench clean clients docs mutation release
+.PHONY: demo test test-all check suite bench clean clients docs mutation release screenshots
 
 demo: .venv/.train
 	$(BIN)/eyewright quickstart
@@ -81,6 +81,10 @@ release: .venv/.dev
 	$(BIN)/uv pip install --quiet --python .release/tools/bin/python 'cyclonedx-bom>=7,<8'
 	.release/tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o dist/sbom.json .release/env/bin/python
 	$(BIN)/python .ci/licences.py dist/sbom.json dist/licences.csv .release/env
+
+# The pictures of docs/images; needs Debian's chromium.
+screenshots: .venv/.dev
+	$(BIN)/python .ci/screenshots.py
 
 clean:
 	rm -rf .venv .clients .mutation .docs .release build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis eyewright-quickstart runs

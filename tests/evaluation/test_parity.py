@@ -166,3 +166,9 @@ def test_what_is_not_a_number_in_one_batch_is_not_forgotten_in_the_next() -> Non
         assert (found.changed, found.objects, found.amounts["mass"]) == (4, 6, 0.5)
     both = Agreement(0.25, 0, amounts={"age": 2.0}).joined(Agreement(0.5, 0, amounts={"age": 1.0}))
     assert (both.worst, dict(both.amounts)) == (0.5, {"age": 2.0})
+
+
+def test_parity_without_any_difference_says_equal() -> None:
+    assert str(Parity(worst=0.0, decisions_changed=0, n=3, tolerance=1e-4, beside="the bundle")) == (
+        "3 validation images have the same predictions, probabilities equal to those of the bundle"
+    )

@@ -432,3 +432,10 @@ def test_a_served_report_runs_its_own_scripts_and_no_others(served) -> None:
     named = re.search(r'Content-Security-Policy" content="[^"]*script-src ([^;"]*)"', page)
     assert named is not None
     assert set(named[1].split()) <= set(policy.partition("script-src ")[2].partition(";")[0].split())
+
+
+def test_an_unknown_model_is_answered_with_those_that_are_served(served) -> None:  # type: ignore[no-untyped-def]
+    answer = served.post("/v1/models/shape/predict", b"x")
+    assert answer.status == 404
+    assert answer.json["fix"].startswith("use one of: ")
+    assert "shapes" in answer.json["fix"]

@@ -175,7 +175,7 @@ def test_misses_are_shown_the_largest_first_and_false_alarms_the_surest() -> Non
     pictures = reporting_of("detect").pictures(more, data, lambda _: Nothing())
     assert [m["label"] for m in pictures["misses"]] == ["disc", "cross"]
     assert [(a["label"], a["score"]) for a in pictures["alarms"]] == [("cross", 0.99), ("disc", 0.9)]
-    assert [w["text"] for w in pictures["worst"]] == ["1 objects, 2 missed, 2 false alarms."]
+    assert [w["text"] for w in pictures["worst"]] == ["1 object, 2 missed, 2 false alarms."]
     titles = [b.title for b in reporting_of("detect").page(more, pictures).blocks]
     assert titles[1:4] == ["Worst misses", "Worst false alarms", "Worst images"]
 

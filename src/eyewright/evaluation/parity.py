@@ -37,17 +37,14 @@ class Parity:
 
     def __str__(self) -> str:
         if self.objects:
-            return (
-                f"{self.n} validation images gave the same {self.objects} boxes, "
-                f"scores within {self.worst:.1e} of {self.beside}"
-            )
+            return f"{self.n} validation images gave the same {self.objects} boxes, scores {self._close()}"
         if self.amounts:
             most = ", ".join(f"{name} within {value:.1e}" for name, value in self.amounts.items())
             return f"{self.n} validation images have the same predictions, {most} of {self.beside}"
-        return (
-            f"{self.n} validation images have the same predictions, "
-            f"probabilities within {self.worst:.1e} of {self.beside}"
-        )
+        return f"{self.n} validation images have the same predictions, probabilities {self._close()}"
+
+    def _close(self) -> str:
+        return f"within {self.worst:.1e} of {self.beside}" if self.worst else f"equal to those of {self.beside}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the numbers."""

@@ -27,6 +27,9 @@ from eyewright.serving.schemas import Options
 from eyewright.serving.searching import Searcher
 from eyewright.serving.settings import Settings
 
+# Models that an error names: a server may have hundreds.
+_NAMED = 10
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -136,7 +139,11 @@ class Service:
         """
         found = self.models.get(name)
         if found is None or name in self.challengers.values():
-            raise HttpError(404, "model", "there is no model of that name", fix="see /v1/models")
+            # The names are those of GET /v1/models, which asks for the same token as this route.
+            served = sorted(set(self.models) - set(self.challengers.values()))
+            more = f" and {len(served) - _NAMED} more" if len(served) > _NAMED else ""
+            fix = f"use one of: {', '.join(served[:_NAMED])}{more}; see /v1/models"
+            raise HttpError(404, "model", "there is no model of that name", fix=fix)
         return found
 
     async def predict(

@@ -241,7 +241,11 @@ def _scene(
         prediction.label_ids,
         masks=_upscaled_masks(prediction.masks, k),
     )
-    text = f"{item['objects']} objects, {len(item['missed'])} missed, {len(item['false'])} false alarms."
+    objects, false = item["objects"], len(item["false"])
+    text = (
+        f"{objects} {'object' if objects == 1 else 'objects'}, {len(item['missed'])} missed, "
+        f"{false} false {'alarm' if false == 1 else 'alarms'}."
+    )
     return {
         "id": item["id"],
         "text": text,

@@ -226,7 +226,7 @@ async function explain() {
     if (!e) { say("There is nothing to explain: nothing was found."); return; }
     shot.heats[name] = { layer: await heatLayer(e.heat_png) };
     shot.answers[name].explanations = found.explanations;
-    say(e.faithful ? `Where the image speaks for ${e.label}.` : `A map for ${e.label}, which is no better than chance.`);
+    say(e.faithful ? `Regions that support ${e.label}.` : `The heatmap for ${e.label} is not reliable: it is no better than chance.`);
   } catch (error) {
     say(error.message, true);
   } finally {

@@ -203,8 +203,8 @@ function offerFeedback(a) {
   $("send-rows").hidden = !rows.length;
   $("rows-note").textContent = a.present ? "Say of each tag whether the image has it; what you leave is taken as shown."
     : masks ? "Say of each class whether its pixels are right, or upload a corrected mask."
-    : a.segmentations ? "What you leave is taken as right. A box that you draw marks a missing object; with a mask of it, it can be learnt."
-      : "What you leave is taken as right. Choose a box to move or resize it on the image.";
+    : a.segmentations ? "Boxes that you do not change count as right. A box that you draw marks a missing object; with a mask of it, it can be learnt."
+      : "Boxes that you do not change count as right. Choose a box to move or resize it on the image.";
   if (masks) $("mask-classes").textContent = model(a.model).labels.map((l, k) => `${k} = ${l}`).join(", ") + ", 255 = ignore";
   showEditor(boxes ? a : null);
 }
