@@ -19,7 +19,7 @@ switch_off_telemetry()
 __version__ = "0.1.0"
 
 _HOMES = {
-    "bundle": ("Bundle", "load_bundle"),
+    "bundle": ("Bundle", "guarantees_of", "load_bundle"),
     "core": ("LabelSpace", "Report"),
     "core.errors": ("EyewrightError",),
     "data": ("Dataset",),
@@ -75,6 +75,7 @@ __all__ = [
     "formats",
     "generate_images",
     "generate_lines",
+    "guarantees_of",
     "harden",
     "import_onnx",
     "index_folder",
@@ -107,7 +108,7 @@ __all__ = [
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from eyewright.bundle import Bundle, load_bundle
+    from eyewright.bundle import Bundle, guarantees_of, load_bundle
     from eyewright.core import LabelSpace, Report
     from eyewright.core.errors import EyewrightError
     from eyewright.data import Dataset

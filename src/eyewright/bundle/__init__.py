@@ -6,6 +6,7 @@ from eyewright.core.late import late_names
 
 if TYPE_CHECKING:
     from eyewright.bundle.contract import CONTRACTS, Contract
+    from eyewright.bundle.guarantees import Guarantees, guarantees_of
     from eyewright.bundle.load import Bundle, load_bundle, read_reference
     from eyewright.bundle.manifest import FORMAT_VERSION, Manifest, read_manifest
     from eyewright.bundle.policy import check_policy, parse_policy
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "contract": ("CONTRACTS", "Contract"),
+    "guarantees": ("Guarantees", "guarantees_of"),
     "load": ("Bundle", "load_bundle", "read_reference"),
     "manifest": ("FORMAT_VERSION", "Manifest", "read_manifest"),
     "policy": ("check_policy", "parse_policy"),
@@ -24,9 +26,11 @@ __all__ = [
     "FORMAT_VERSION",
     "Bundle",
     "Contract",
+    "Guarantees",
     "Manifest",
     "bundle_digest",
     "check_policy",
+    "guarantees_of",
     "load_bundle",
     "parse_policy",
     "read_manifest",
