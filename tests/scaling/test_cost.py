@@ -66,6 +66,16 @@ def test_a_sample_is_measured_by_a_job(bundle: Path, images: Path, capsys) -> No
     assert cost["money"] == pytest.approx(2 * cost["hours"], rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("images", "expected"), [("20000", "1 min 44 s [1 min 23 s, 2 min 10 s]"), ("1e7", "13.89 h [11.11 h, 17.36 h]")]
+)
+def test_a_time_is_shown_in_units_that_fit_it(images, expected, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    # By hand: the slower of 2 workers has 20 of the 40 shards of 512, 102.4 [128, 81.9] s, and 2 s to start.
+    monkeypatch.setattr("eyewright.scaling.measure_rate", lambda *_, **__: AT, raising=False)
+    assert main(["cost", "photos.bundle", "--source", "sample", "--images", images]) == 0
+    assert expected in capsys.readouterr().out
+
+
 def test_a_sample_without_images_is_refused(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="found none"):
         measure_rate(bundle, str(tmp_path))

@@ -94,8 +94,16 @@ def test_process_and_encode_continue_with_workers_that_were_started(words, image
     ahead: list[int] = []
     late: list[int] = []
     start = starting.start_worker
-    monkeypatch.setattr(starting, "start_worker", lambda *a: (ahead.append(1), start(*a))[1])
-    monkeypatch.setattr(local, "start_worker", lambda *a: (late.append(1), start(*a))[1])
+
+    def noted(into: list[int]):  # type: ignore[no-untyped-def]
+        def started(folder, model, threads):  # type: ignore[no-untyped-def]
+            into.append(1)
+            return start(folder, model, threads)
+
+        return started
+
+    monkeypatch.setattr(starting, "start_worker", noted(ahead))
+    monkeypatch.setattr(local, "start_worker", noted(late))
     assert main([*command, "--resume"]) == 1
     assert (len(ahead), len(late)) == (1, 0)
     assert verify_folder(out)[1] == []
