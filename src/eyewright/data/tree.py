@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError
+from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError, plain_reason
 from eyewright.core.regular import open_regular, read_regular
 from eyewright.core.walking import is_wanted, walk_files
 from eyewright.data.texts import encoding_of
@@ -174,7 +174,9 @@ class ZipTree:
         try:
             self._zip = zipfile.ZipFile(root)
         except (OSError, zipfile.BadZipFile) as error:
-            raise DatasetError(f"cannot read {str(root)!r} as a zip: {error}", fix="make the archive again") from error
+            raise DatasetError(
+                f"cannot read {str(root)!r} as a zip: {plain_reason(error)}", fix="make the archive again"
+            ) from error
         members = self._zip.infolist()
         if any(m.flag_bits & 1 for m in members):
             raise DatasetError(f"the zip {root.name!r} is encrypted", fix="unpack it and pass the folder")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from eyewright.core.errors import InputError, UsageError
+from eyewright.core.errors import InputError, UsageError, plain_reason
 from eyewright.imaging.decode import read_picture
 
 FONT_FOLDERS = (
@@ -226,7 +226,9 @@ def _font(path: Path, size: int) -> Any:
     try:
         return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
     except OSError as error:
-        raise InputError(f"the font {str(path)!r} cannot be read: {error}", fix="remove it from --fonts") from None
+        raise InputError(
+            f"the font {str(path)!r} cannot be read: {plain_reason(error)}", fix="remove it from --fonts"
+        ) from None
 
 
 def _held_by(path: Path, wanted: tuple[str, ...]) -> frozenset[str]:
