@@ -30,7 +30,7 @@ from eyewright.bundle.signature import PublicKey, read_public_key
 from eyewright.bundle.tap import with_output
 from eyewright.bundle.texts import TextTower, has_texts, open_texts
 from eyewright.bundle.verify import read_sealed, read_verified
-from eyewright.core.errors import BundleError, UnreadableImageError, UsageError
+from eyewright.core.errors import BundleError, UnreadableImageError, UsageError, plain_reason
 from eyewright.core.inputs import (
     IMAGE,
     Example,
@@ -176,7 +176,9 @@ class Bundle:
         try:
             data = (self.folder / "split.csv").read_bytes()
         except OSError as error:
-            raise BundleError(f"'split.csv' cannot be read: {error}", fix="copy the bundle again") from None
+            raise BundleError(
+                f"'split.csv' cannot be read: {plain_reason(error)}", fix="copy the bundle again"
+            ) from None
         if hashlib.sha256(data).hexdigest() != self.manifest.files["split.csv"]["sha256"]:
             raise BundleError("'split.csv' has been changed since it was exported", fix="copy the bundle again")
         rows = [line.partition(",") for line in data.decode("utf-8", "replace").splitlines()[1:]]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from eyewright.bundle.load import Bundle
 from eyewright.bundle.session import first_line, open_session
-from eyewright.core.errors import BundleError
+from eyewright.core.errors import BundleError, plain_reason
 
 STREAM_MODEL = "onnx/stream.onnx"
 """Where it lies in a bundle."""
@@ -74,7 +74,9 @@ def open_stream(bundle: Bundle) -> Carried | None:
     try:
         content = (bundle.folder / STREAM_MODEL).read_bytes()
     except OSError as error:
-        raise BundleError(f"{STREAM_MODEL!r} cannot be read: {error}", fix="copy the bundle again") from None
+        raise BundleError(
+            f"{STREAM_MODEL!r} cannot be read: {plain_reason(error)}", fix="copy the bundle again"
+        ) from None
     if hashlib.sha256(content).hexdigest() != entry["sha256"]:
         raise BundleError(f"{STREAM_MODEL!r} has been changed since it was exported", fix="copy the bundle again")
     return Carried(open_session(content))

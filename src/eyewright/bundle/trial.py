@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core import errors
-from eyewright.core.errors import BundleError, EyewrightError, UsageError
+from eyewright.core.errors import BundleError, EyewrightError, UsageError, plain_reason
 from eyewright.core.machine import children, disk, limits
 
 FRAME = struct.Struct(">II")
@@ -174,7 +174,9 @@ class Trial:
             self._process = children.start_child((sys.executable, "-P", "-c", _CHILD), environment=environment)
             self._pipes = children.open_pipes(self._process)
         except OSError as error:
-            raise BundleError(f"no process could be started to try the model: {error}", fix="free memory") from error
+            raise BundleError(
+                f"no process could be started to try the model: {plain_reason(error)}", fix="free memory"
+            ) from error
 
     def ask(self, job: str, request: Mapping[str, Any], payload: Sequence[bytes] = ()) -> tuple[dict[str, Any], bytes]:
         """Do one request; return the answer as JSON types and bytes.

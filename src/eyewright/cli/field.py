@@ -14,7 +14,7 @@ from eyewright.cli.live import add_sources, sources_of
 from eyewright.cli.numbers import SEED, Checked, Fraction, Number
 from eyewright.cli.terminal import Result, finding, print_json, printable, shown_path, talk, warn
 from eyewright.core.durations import parse_duration_s
-from eyewright.core.errors import UsageError
+from eyewright.core.errors import UsageError, plain_reason
 from eyewright.core.quoting import quoted
 
 _LARGEST_TOKEN = 2**16
@@ -553,7 +553,9 @@ def read_token(file: str | None, variable: str) -> str | None:
         with open(file, "rb") as opened:
             text = opened.read(_LARGEST_TOKEN).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the token in {quoted(file)}: {error}", fix="check the file") from None
+        raise UsageError(
+            f"cannot read the token in {quoted(file)}: {plain_reason(error)}", fix="check the file"
+        ) from None
     if not text:
         raise UsageError(f"{quoted(file)} holds no token", fix="write one into it")
     return text

@@ -33,7 +33,7 @@ from eyewright.compression.trials import (
     take_as_it_is,
     without_channels,
 )
-from eyewright.core.errors import CheckpointError, MissingExtraError, RefusedError, UsageError
+from eyewright.core.errors import CheckpointError, MissingExtraError, RefusedError, UsageError, plain_reason
 from eyewright.core.files import write_bytes, write_json
 from eyewright.core.quoting import quoted
 from eyewright.nets.pixels import PixelNet
@@ -540,7 +540,8 @@ class Search:
             rows = [Row(**{**r, "keep": tuple(r["keep"]), "breaks": ()}) for r in content["rows"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
-                f"the search in {quoted(self.folder)} cannot be read: {error}", fix="search again in another --out"
+                f"the search in {quoted(self.folder)} cannot be read: {plain_reason(error)}",
+                fix="search again in another --out",
             ) from error
         if key != self._key():
             raise CheckpointError(

@@ -23,6 +23,7 @@ __all__ = [
     "RefusedError",
     "UnreadableImageError",
     "UsageError",
+    "plain_reason",
     "spelling_hint",
 ]
 
@@ -183,6 +184,16 @@ def spelling_hint(name: str, known: Iterable[str]) -> str:
     # Names of images and clients come from the data: there can be millions.
     more = f", … ({len(names):,} names)" if len(names) > _MOST_NAMES else ""
     return "choose one of: " + ", ".join(names[:_MOST_NAMES]) + more
+
+
+def plain_reason(error: BaseException) -> str:
+    """Say why something failed, for a message that names the file itself: what the system calls an error of a file,
+    without its number and the path.
+
+    >>> plain_reason(FileNotFoundError(2, "No such file or directory", "a.csv")), plain_reason(ValueError("no"))
+    ('No such file or directory', 'no')
+    """
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _one_line(text: str) -> str:

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError
+from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError, plain_reason
 from eyewright.core.quoting import quoted
 from eyewright.core.regular import open_regular, read_regular
 from eyewright.core.walking import is_wanted, walk_files
@@ -176,7 +176,9 @@ class ZipTree:
         try:
             self._zip = zipfile.ZipFile(root)
         except (OSError, zipfile.BadZipFile) as error:
-            raise DatasetError(f"cannot read {quoted(root)} as a zip: {error}", fix="make the archive again") from error
+            raise DatasetError(
+                f"cannot read {quoted(root)} as a zip: {plain_reason(error)}", fix="make the archive again"
+            ) from error
         members = self._zip.infolist()
         if any(m.flag_bits & 1 for m in members):
             raise DatasetError(f"the zip {quoted(root.name)} is encrypted", fix="unpack it and pass the folder")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from eyewright.core.errors import InputError, UsageError
+from eyewright.core.errors import InputError, UsageError, plain_reason
 from eyewright.core.quoting import quoted
 from eyewright.imaging.decode import read_picture
 
@@ -227,7 +227,9 @@ def _font(path: Path, size: int) -> Any:
     try:
         return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
     except OSError as error:
-        raise InputError(f"the font {quoted(path)} cannot be read: {error}", fix="remove it from --fonts") from None
+        raise InputError(
+            f"the font {quoted(path)} cannot be read: {plain_reason(error)}", fix="remove it from --fonts"
+        ) from None
 
 
 def _held_by(path: Path, wanted: tuple[str, ...]) -> frozenset[str]:

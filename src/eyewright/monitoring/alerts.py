@@ -15,7 +15,7 @@ from email.message import EmailMessage
 from typing import Any
 from urllib.parse import urlsplit
 
-from eyewright.core.errors import UsageError
+from eyewright.core.errors import UsageError, plain_reason
 from eyewright.core.jsonable import dumps_json
 
 _log = logging.getLogger("eyewright.monitoring")
@@ -56,7 +56,7 @@ class Alerts:
             try:
                 call(kind, text, content)
             except (OSError, http.client.HTTPException, smtplib.SMTPException) as error:
-                failed.append(f"the {name} did not take the alert: {error}")
+                failed.append(f"the {name} did not take the alert: {plain_reason(error)}")
                 _log.warning("%s", failed[-1])
         return failed
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import InputError, UsageError
+from eyewright.core.errors import InputError, UsageError, plain_reason
 from eyewright.core.files import write_text
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.quoting import quoted
@@ -106,7 +106,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             raise InputError(f"{quoted(path)} is larger than {_MOST_BYTES} bytes", fix="split it")
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {quoted(path)}: {error}", fix="check the file") from None
+        raise InputError(f"cannot read {quoted(path)}: {plain_reason(error)}", fix="check the file") from None
     if path.suffix.lower() == ".csv":
         reader = csv.DictReader(io.StringIO(text))
         if "prediction_id" not in (reader.fieldnames or ()):

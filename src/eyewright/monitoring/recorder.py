@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import BundleError, BusyError, EyewrightError, InputError, UsageError
+from eyewright.core.errors import BundleError, BusyError, EyewrightError, InputError, UsageError, plain_reason
 from eyewright.core.files import held_lock, write_bytes
 from eyewright.core.rng import generator
 from eyewright.imaging.appearance import TRAITS
@@ -241,7 +241,7 @@ class Recorder:
                 self._journal.append(data)
             except OSError as error:
                 self.dropped += 1
-                self._say(f"the log cannot be written, predictions are not logged: {error}")
+                self._say(f"the log cannot be written, predictions are not logged: {plain_reason(error)}")
                 return False
             if len(self._waiting) < _MOST_WAITING:
                 self._waiting.append(entry[:2] if not entry[2] else entry)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from eyewright.core.errors import CheckpointError
+from eyewright.core.errors import CheckpointError, plain_reason
 from eyewright.core.files import checked_output, write_bytes
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.quoting import quoted
@@ -109,7 +109,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             # Copied: what is mapped keeps the file open, and Windows replaces no such file.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError, ValueError) as error:
-        raise CheckpointError(f"the checkpoint {quoted(path)} cannot be read: {error}", fix="train again") from error
+        raise CheckpointError(
+            f"the checkpoint {quoted(path)} cannot be read: {plain_reason(error)}", fix="train again"
+        ) from error
     if about.get("sha256") != _digest(tensors, about.get("state", "")):
         raise CheckpointError(f"the checkpoint {quoted(path)} has been changed or damaged", fix="train again")
     state: dict[str, Any] = json.loads(about["state"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import CheckpointError
+from eyewright.core.errors import CheckpointError, plain_reason
 from eyewright.core.files import write_bytes
 from eyewright.core.quoting import quoted
 from eyewright.core.rng import generator
@@ -83,7 +83,7 @@ def read_looks(folder: Path) -> Looks | None:
         with np.load(path, allow_pickle=False) as arrays:
             values, groups = arrays["values"], arrays["groups"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{quoted(path)} is damaged: {error}", fix="copy the run again") from None
+        raise CheckpointError(f"{quoted(path)} is damaged: {plain_reason(error)}", fix="copy the run again") from None
     if values.ndim != 2 or values.shape[1] != LOOK or len(groups) != len(values):
         raise CheckpointError(f"{quoted(path)} is damaged: its arrays do not match", fix="copy the run again")
     return Looks(np.asarray(values, np.float32), tuple(str(g) or None for g in groups))

@@ -27,7 +27,7 @@ from torch import nn
 
 from eyewright.bundle.judge import FOLDER, judge_in, open_judge
 from eyewright.bundle.session import open_session
-from eyewright.core.errors import CheckpointError, EyewrightError, UsageError
+from eyewright.core.errors import CheckpointError, EyewrightError, UsageError, plain_reason
 from eyewright.core.files import held_lock
 from eyewright.core.installed import what_was_raised
 from eyewright.core.labels import LabelSpace
@@ -228,7 +228,9 @@ def begin_with(net: PixelNet, path: Path) -> None:
     try:
         weights = load(path.read_bytes())
     except (OSError, SafetensorError, ValueError) as error:
-        raise CheckpointError(f"the weights in {quoted(path)} cannot be read: {error}", fix="check the file") from error
+        raise CheckpointError(
+            f"the weights in {quoted(path)} cannot be read: {plain_reason(error)}", fix="check the file"
+        ) from error
     try:
         take_shapes(net, weights)
         net.load_state_dict(weights)
@@ -291,9 +293,9 @@ def read_run(folder: Path, build_of: Callable[..., Builder]) -> Run:
             raise CheckpointError(
                 f"expected a finished run in {quoted(folder)}, found a bundle", fix="pass the run that it was made of"
             ) from None
-        missing = isinstance(error, FileNotFoundError)
+        instead = "none" if isinstance(error, FileNotFoundError) else f"a damaged one: {plain_reason(error)}"
         raise CheckpointError(
-            f"expected a finished run in {quoted(folder)}, found {'none' if missing else f'a damaged one: {error}'}",
+            f"expected a finished run in {quoted(folder)}, found {instead}",
             fix="train first, or continue with --resume",
         ) from error
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import DatasetError, UnreadableImageError
+from eyewright.core.errors import DatasetError, UnreadableImageError, plain_reason
 from eyewright.core.labels import LabelSpace
 from eyewright.data.account import Account
 from eyewright.data.dataset import Dataset, Sample, SplitName
@@ -98,7 +98,7 @@ def _read_file(tree: Tree, name: str) -> NDArray[np.uint8]:
             # No more than the header states is unpacked, whatever follows.
             values = file.read(count + 1)
     except (OSError, EOFError, zlib.error, struct.error, UnreadableImageError) as error:
-        raise DatasetError(f"cannot read {name!r}: {error}", fix=again) from None
+        raise DatasetError(f"cannot read {name!r}: {plain_reason(error)}", fix=again) from None
     if zero != 0 or kind != 8 or len(values) != count:
         raise DatasetError(f"{name!r} is not an idx file of bytes, or is cut off", fix=again)
     return np.frombuffer(values, np.uint8).reshape(shape)
