@@ -4,10 +4,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from tests.drawn_clips import write_clip
 
 from eyewright.data.formats import open_dataset
 from eyewright.data.scan import scan_dataset
-from tests.drawn_clips import write_clip
 
 
 def _disc(rng: np.random.Generator) -> np.ndarray:

@@ -29,8 +29,8 @@ CLIP_EXTENSIONS = VIDEO_EXTENSIONS
 
 _CHUNK = 2**20
 _WHOLE = ClipSampling()
-# Copies that were coded again have a correlation of 0.97 and more, other clips before the same ground up to 0.94. Pixels
-# of a mirrored frame fall between those of the small picture.
+# Copies that were coded again have a correlation of 0.97 and more, other clips before the same ground up to 0.94.
+# Pixels of a mirrored frame fall between those of the small picture.
 _SAME, _SAME_MIRRORED, _COLUMNS = 0.95, 0.8, 3
 
 
