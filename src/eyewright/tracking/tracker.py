@@ -423,9 +423,9 @@ class Tracker:
     ) -> NDArray[np.bool_]:
         """Return which of the detections `left` are no duplicates of those that belong to tracks, `taken`."""
         if not len(taken) or len(left) * len(taken) > _MOST_COMPARED:
-            return np.ones(len(left), bool)
-        distinct: NDArray[np.bool_] = np.logical_not(self._close(left, taken, boxes, labels).any(1))
-        return distinct
+            return True
+        second: NDArray[np.bool_] = np.logical_or.reduce(self._close(left, taken, boxes, labels), axis=1)
+        return ~second
 
     def _close(
         self,
@@ -438,7 +438,8 @@ class Tracker:
         shared = overlaps(boxes[some], boxes[others])
         close: NDArray[np.bool_] = shared > self.settings.duplicate
         if labels is not None and self.settings.duplicate_other != self.settings.duplicate:
-            close &= (labels[some][:, None] == labels[others]) | (shared > self.settings.duplicate_other)
+            same: NDArray[np.bool_] = labels[some][:, None] == labels[others]
+            close &= same | (shared > self.settings.duplicate_other)
         return close
 
     def _without_duplicates(
