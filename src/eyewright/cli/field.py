@@ -345,7 +345,7 @@ def _feedback_list(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
 
     if o.file is not None:
-        raise UsageError(f"expected no file to list, found {o.file!r}", fix="leave it out, or use export")
+        raise UsageError(f"expected no file to list, found {quoted(o.file)}", fix="leave it out, or use export")
     found = lifecycle.feedback_list(home=o.home, log=o.log, model=o.model)
     said = found["quality"]
     right = "" if said["right"] is None else f", right {said['right']:.1%} [{said['low']:.1%}, {said['high']:.1%}]"

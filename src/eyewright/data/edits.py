@@ -69,7 +69,7 @@ class Applied:
 
     def __str__(self) -> str:
         parts = [f"{_images(self.relabelled)} relabelled", f"{_images(self.left_out)} left out"]
-        return f"edits in {self.file!r}: {', '.join(parts)}"
+        return f"edits in {quoted(self.file)}: {', '.join(parts)}"
 
 
 def _images(n: int) -> str:

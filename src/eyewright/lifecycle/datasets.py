@@ -141,7 +141,7 @@ def without_unreadable(dataset: "Dataset", *, quiet: bool = True, say: Say = sil
         first = next((r.error for r in scan.records if r.error is not None), None)
         if first is None:
             problem = next((f for f in audit_dataset(dataset, scan) if f.severity == "error"), None)
-            why = "" if problem is None else f"; the first, {problem.path!r}: {problem.message}"
+            why = "" if problem is None else f"; the first, {quoted(problem.path)}: {problem.message}"
             fix = "see eyewright doctor" if problem is None else problem.fix
             raise DatasetError(f"none of the {len(dataset)} masks can be used{why}", fix=fix)
         raise DatasetError(

@@ -152,7 +152,7 @@ def _aliased(
             found |= load_table([f"{one.alias}={one.folder}"], policy, key=key)
             if found[one.alias].digest != one.digest:
                 raise BundleError(
-                    f"the bundle at {one.folder!r} is not the one that became {one.alias}",
+                    f"the bundle at {quoted(one.folder)} is not the one that became {one.alias}",
                     fix="restore it, or choose again",
                 )
     return found, {} if other is None else {"champion": "challenger"}
@@ -501,7 +501,7 @@ def rollback(*, home: "PathLike" = DEFAULT_HOME, require_signature: "PathLike | 
     events = History(Path(home))
     _, wanted = events.before()
     if bundle_digest(Path(wanted.folder)) != wanted.digest:
-        raise BundleError(f"the bundle at {wanted.folder!r} is not the one that was promoted", fix="restore it")
+        raise BundleError(f"the bundle at {quoted(wanted.folder)} is not the one that was promoted", fix="restore it")
     load_bundle(wanted.folder, key=require_signature, digest=wanted.digest)
     return events.rollback()
 

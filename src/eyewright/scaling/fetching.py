@@ -153,7 +153,7 @@ class _Opened:
         # A table is read from memory: its index is at its end.
         if self.size > 2**31:
             raise InputError(
-                f"{self.place!r} has {self.size:,} bytes, at most 2 GiB are read", fix="write smaller files"
+                f"{quoted(self.place)} has {self.size:,} bytes, at most 2 GiB are read", fix="write smaller files"
             )
         return io.BytesIO(self.store.read(self.place))
 
@@ -287,7 +287,7 @@ def _archived(items: Sequence[Item]) -> Iterator[bytes | InputError | None]:
             return
         if items[0].path.startswith("parquet://"):
             rows = list(read_parquet(file.as_file(), file.place, [_parts(i.path)[1] for i in items]))
-            lacking = f"a row of {file.place!r} has no image, or one that is too large"
+            lacking = f"a row of {quoted(file.place)} has no image, or one that is too large"
             yield from (InputError(lacking) if data is None else data for data in rows)
             return
     except InputError as error:

@@ -11,6 +11,7 @@ from eyewright.bundle.manifest import read_sealed_manifest
 from eyewright.bundle.texts import has_texts
 from eyewright.bundle.verify import read_sealed
 from eyewright.core.errors import BundleError
+from eyewright.core.quoting import quoted
 from eyewright.serving.messages import ModelPlace
 
 _OPENED_AT_ONCE = 8
@@ -80,7 +81,9 @@ def _needed(place: ModelPlace, *, checked: bool) -> int | None:
     else:
         manifest, _, digest = read_sealed(folder)
     if digest != place.digest:
-        raise BundleError(f"the bundle at {place.folder!r} has been replaced since it was checked", fix="try again")
+        raise BundleError(
+            f"the bundle at {quoted(place.folder)} has been replaced since it was checked", fix="try again"
+        )
     size = (folder / manifest.model).stat().st_size
     if size > _MOST_BYTES or has_texts(manifest.files) or not trial.is_known(digest):
         return None

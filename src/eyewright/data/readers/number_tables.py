@@ -13,6 +13,7 @@ import numpy as np
 
 from eyewright.core.errors import DatasetError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.readers.naming import Images
@@ -122,7 +123,7 @@ def read_number_tables(
             places.append((table, line))
     if problems and not found:
         worst = problems[0]
-        raise DatasetError(f"{worst.message} ({worst.path!r} line {worst.line}), as in every row", fix=worst.fix)
+        raise DatasetError(f"{worst.message} ({quoted(worst.path)} line {worst.line}), as in every row", fix=worst.fix)
     strange = dict(_implausible([values for _, values in found], columns))
     for i, (column, usual) in strange.items():
         table, line = places[i]

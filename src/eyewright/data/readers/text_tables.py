@@ -8,6 +8,7 @@ from itertools import islice
 
 from eyewright.core.errors import DatasetError
 from eyewright.core.labels import LabelSpace
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.readers.naming import Images
@@ -73,7 +74,7 @@ def read_text_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], fo
                 problems.append(Finding(error.code, error.message, error.fix, table, line))
     if problems and not found:
         first = problems[0]
-        raise DatasetError(f"{first.message} ({first.path!r} line {first.line}), as in every row", fix=first.fix)
+        raise DatasetError(f"{first.message} ({quoted(first.path)} line {first.line}), as in every row", fix=first.fix)
     listed.check([row.name for row, _ in found], tables, "path,text")
     alphabet = alphabet_of([text for _, text in found])
     targets = texts_of([text for _, text in found], alphabet)
