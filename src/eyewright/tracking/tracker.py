@@ -423,7 +423,7 @@ class Tracker:
     ) -> NDArray[np.bool_]:
         """Return which of the detections `left` are no duplicates of those that belong to tracks, `taken`."""
         if not len(taken) or len(left) * len(taken) > _MOST_COMPARED:
-            return True
+            return np.ones(len(left), bool)
         second: NDArray[np.bool_] = np.logical_or.reduce(self._close(left, taken, boxes, labels), axis=1)
         return ~second
 
