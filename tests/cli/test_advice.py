@@ -109,3 +109,18 @@ def test_an_output_that_is_the_input_advises_another_out(finished, shapes: Path,
     picture = str(tmp_path / "a.png")
     assert main(["predict", str(finished.paths["bundle"]), "--source", picture, "--out", picture]) == 2
     assert "choose another --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("monitor", "stat"), "expected WHAT as one of status, drift, feedback, "),
+        (("monitor", "stat"), "found 'stat'; did you mean 'status'? see eyewright monitor --help"),
+        (("completion", "bsh"), "did you mean 'bash'?"),
+    ],
+)
+def test_a_wrong_choice_is_answered_with_the_nearest_one(
+    arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(list(arguments)) == 2
+    assert said in capsys.readouterr().err

@@ -112,8 +112,8 @@ def bench(o: argparse.Namespace) -> Result:
     )
     best, dense = found.quickest, found.densest
     text.append(
-        f"best     one image: {best.provider}, {best.threads} threads, {best.p50_ms:.2f} ms; "
-        f"many: {dense.batch} at once, {dense.threads} threads, {dense.images_per_s:,.0f} images/s"
+        f"best     one image: {best.provider}, {_threads(best.threads)}, {best.p50_ms:.2f} ms; "
+        f"many: {dense.batch} at once, {_threads(dense.threads)}, {dense.images_per_s:,.0f} images/s"
     )
     if found.speedup is not None:
         s = found.speedup
@@ -122,6 +122,10 @@ def bench(o: argparse.Namespace) -> Result:
     text += [f"page     {shown_path(p)}" for p in out.values()]
     text += ["stored   in the bundle"] if o.store else []
     return {"out": out, "bench": found.to_json(), "text": text}
+
+
+def _threads(n: int) -> str:
+    return "1 thread" if n == 1 else f"{n} threads"
 
 
 def compress(o: argparse.Namespace) -> Result:

@@ -41,6 +41,9 @@ from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
 from eyewright.tasks import TASKS
 
+# How argparse says it; newer versions of Python leave the quotes out.
+_CHOICE = re.compile(r"argument (?P<name>.+?): invalid choice: '?(?P<given>.*?)'? \(choose from (?P<known>.*)\)$", re.S)
+
 
 class _Parser(argparse.ArgumentParser):
     """An argparse whose complaint is one line, with the exit code of usage, and which takes -3,4 for a value."""
@@ -81,6 +84,12 @@ class _Parser(argparse.ArgumentParser):
             fix = (f"did you mean '--{near[0]}'? " if near else "") + self._advice()
         elif message.startswith("unrecognized"):
             fix = self._advice()
+        elif (choice := _CHOICE.match(message)) is not None:
+            known = set(re.findall(r"[^',\s]+", choice["known"]))
+            near = difflib.get_close_matches(choice["given"], sorted(known), n=1)
+            shown = re.sub(r"[']", "", choice["known"])
+            message = f"expected {choice['name'].partition('/')[0]} as one of {shown}, found {choice['given']!r}"
+            fix = (f"did you mean {near[0]!r}? " if near else "") + fix
         raise UsageError(message, fix=fix)
 
     def _advice(self) -> str:

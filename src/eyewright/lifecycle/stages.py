@@ -14,6 +14,7 @@ __all__ = [
 ]
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -62,6 +63,9 @@ from eyewright.metrics.conformal_boxes import BoxBy
 from eyewright.metrics.points import group_numbers
 from eyewright.training.options import TrainOptions, named_options
 from eyewright.training.plan import RunPlan
+
+# With less time than that not even one epoch of few images is trained.
+_LEAST_TRAINING_S = 2.0
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
@@ -210,8 +214,12 @@ def train_on(
         dataset = in_labels_of(plan.weights, dataset)
     found = dataset.leaks
     assert found is not None
-    if plan.deadline is not None and plan.deadline - time.monotonic() < 2:
-        raise BudgetError("the budget is too short to train in", fix="give a larger --budget")
+    if plan.deadline is not None and (left := plan.deadline - time.monotonic()) < _LEAST_TRAINING_S:
+        more = math.ceil(_LEAST_TRAINING_S - left)
+        raise BudgetError(
+            "the budget is too short to train in: reading and checking the data took all of it",
+            fix=f"give --budget at least {more} s more",
+        )
     if recipe.step != "plain":
         from eyewright.robustness.hardening import hardened
 
