@@ -474,3 +474,17 @@ def test_no_bytes_of_an_annotation_file_are_a_fault_of_ours(tmp_path: Path) -> N
             audit_dataset(data_set, scan_dataset(data_set, quiet=True))
         except EyewrightError:
             pass
+
+
+def test_a_category_that_only_groups_the_others_is_no_class_that_is_never_seen(tmp_path: Path) -> None:
+    sound_coco(tmp_path)
+    for part in ("train", "val"):
+        place = tmp_path / f"instances_{part}.json"
+        content = json.loads(place.read_text())
+        # As Roboflow writes it: the project's name first, and above all others.
+        kinds = [{"id": 0, "name": "animals", "supercategory": "none"}]
+        content["categories"] = kinds + [{**c, "supercategory": "animals"} for c in content["categories"]]
+        place.write_text(json.dumps(content))
+    found = open_dataset(tmp_path)
+    assert found.labels.names == ("cat", "owl", "dog")
+    assert not [p for p in found.problems if p.code == "class_never_seen"]

@@ -106,6 +106,7 @@ class _Reading:
     lists: dict[str, list[str]] = field(default_factory=dict)
     listed: dict[str, tuple[str, Objects]] = field(default_factory=dict)
     again: dict[tuple[str, str], int] = field(default_factory=dict)
+    headings: set[str] = field(default_factory=set)
     outlined: bool = False
 
 
@@ -143,6 +144,7 @@ def read_coco(tree: Tree, files: Sequence[str], images: Images, *, outlines: boo
         problems=notes.all(),
         files=set(files),
         account=notes.account(),
+        headings=frozenset(reading.headings),
     )
 
 
@@ -258,11 +260,19 @@ def _categories(part: Any, data: bytes, path: str, reading: _Reading) -> tuple[_
         raise DatasetError(f"two categories of {quoted(path)} have the id {twice!r}", fix="give each its own id")
     names = [name for _, name in found]
     reading.lists[path] = names
+    reading.headings |= _headings(given)
     if len(set(names)) < len(names):
         same = next(n for n in names if names.count(n) > 1)
         text = f"two categories are called {same!r}; they are joined"
         reading.notes.add("class_twice", text, "name them apart", path)
     return ids, [reading.order.setdefault(name, len(reading.order)) for name in names]
+
+
+def _headings(categories: Sequence[Any]) -> set[str]:
+    """Return the categories that only group all others, which are no classes: Roboflow's exports begin with one."""
+    pairs = [(word(c.get("name")), word(c.get("supercategory"))) for c in categories if isinstance(c, dict)]
+    tops = {name for name, above in pairs if name is not None and (above or "none").lower() in ("none", name.lower())}
+    return {top for top in tops if len(pairs) > 1 and all(above == top for name, above in pairs if name != top)}
 
 
 class _Listed(NamedTuple):

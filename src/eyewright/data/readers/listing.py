@@ -57,7 +57,8 @@ class Marked(NamedTuple):
 @dataclass
 class Found:
     """What a reader found: images with their targets, which are all of one kind, class names by id, what was wrong or
-    worth a word, and the account of its annotations. `outlined` tells that objects have outlines, read or not."""
+    worth a word, and the account of its annotations. `outlined` tells that objects have outlines, read or not.
+    `headings` are names that stand above all others in a hierarchy, so that nobody misses them where none is marked."""
 
     format: str
     images: list[Marked]
@@ -68,6 +69,7 @@ class Found:
     problems: list[Finding] = field(default_factory=list)
     files: set[str] = field(default_factory=set)
     account: Account | None = None
+    headings: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -308,7 +310,7 @@ def used_labels(found: Found, notes: Notes, path: str) -> None:
     for image in found.images:
         counts += np.bincount(np.array(image.target.mentioned, np.int64), minlength=len(counts))
     unused = [n for n, k in zip(found.names, counts, strict=True) if not k]
-    for name in unused:
+    for name in (n for n in unused if n not in found.headings):
         text = f"class {name!r} is listed and never seen"
         notes.add("class_never_seen", text, "mark some, or leave it out of the list", path, severity="warning")
     if not unused or len(unused) == len(found.names):
