@@ -30,6 +30,7 @@ ANNOTATED_FORMATS = MappingProxyType(
         "label-studio": "Label Studio's JSON export: rectangles, polygons, ellipses, brush strokes",
         "cvat": "CVAT's XML 1.1: boxes, polygons, ellipses and masks; tracks by their frames",
         "via": "VGG Image Annotator 1 and 2: JSON or CSV; rectangles, polygons, circles, ellipses",
+        "fiftyone": "FiftyOne's labels.json or samples.json next to data/: classes of images, or boxes",
         "createml": "Create ML's JSON: a list of images with labels and coordinates",
         "csv-boxes": "a CSV of boxes, as TensorFlow, RetinaNet and Open Images have it, and tables like them",
         "masks": "images/ and masks/ with pictures of class numbers, classes.txt next to them",
@@ -43,6 +44,7 @@ ANNOTATED_KINDS: Mapping[str, tuple[TargetKind, ...]] = MappingProxyType(
     {
         **dict.fromkeys(ANNOTATED_FORMATS, (OBJECTS, MASK, TAGS)),
         "label-studio": (OBJECTS, MASK, TAGS, LABEL),
+        "fiftyone": (OBJECTS, TAGS, LABEL),
         "masks": (MASK,),
         "cityscapes": (MASK,),
         "csv-boxes": (OBJECTS, TAGS),
@@ -178,6 +180,7 @@ def _read_json(
     # msgspec is imported with these readers, and most datasets need none of them.
     from eyewright.data.readers.coco import is_coco, read_coco
     from eyewright.data.readers.createml import is_createml, read_createml
+    from eyewright.data.readers.fiftyone import is_fiftyone, read_fiftyone
     from eyewright.data.readers.label_studio import is_label_studio, read_choices, read_label_studio
     from eyewright.data.readers.labelme import is_labelme, read_labelme
     from eyewright.data.readers.via import is_via, read_via
@@ -190,6 +193,9 @@ def _read_json(
         chosen = read_choices(tree, studio, images, whole)
         if chosen is not None:
             return chosen
+    fiftyone = [f for f in few if is_fiftyone(_bytes_of(tree, f))]
+    if fiftyone and (theirs := read_fiftyone(tree, fiftyone, images, whole)) is not None:
+        return theirs
     if whole is not None and OBJECTS not in whole.made_from and not alone:
         return None
     coco = [f for f in few if is_coco(_bytes_of(tree, f))]
