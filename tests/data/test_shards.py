@@ -12,7 +12,8 @@ from PIL import Image
 
 from eyewright.core.errors import DatasetError, EyewrightError
 from eyewright.data import Dataset, open_dataset
-from eyewright.data.shards import ShardTree, shards_in
+from eyewright.data.archives import shards_in
+from eyewright.data.shards import ShardTree
 from eyewright.data.writers import write_dataset
 
 FORMATS = ("webdataset", "parquet")

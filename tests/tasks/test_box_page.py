@@ -96,7 +96,7 @@ def test_a_scene_shows_truth_and_what_reaches_its_operating_point_enlarged(drawn
     assert (real["colours"], real["masks"]) == ([1], None)
     assert (found["size"], found["boxes"], found["texts"]) == ((512, 512), [[320, 320, 480, 448]], ["disc 50%"])
     assert (found["colours"], found["masks"]) == ([1], None)
-    assert made["text"] == "1 objects, 0 missed, 2 false alarms."
+    assert made["text"] == "1 object, 0 missed, 2 false alarms."
     assert (made["id"], made["of"]) == ("x/000000", ["disc"])
 
 

@@ -4,7 +4,16 @@ Nothing is extracted and no name becomes a path. Members are regular files of a 
 of a sample only its image is read.
 """
 
-__all__ = ["ARCHIVES", "TarEntry", "is_archive", "iter_tar", "read_parquet", "rows_of_parquet", "write_webdataset"]
+__all__ = [
+    "ARCHIVES",
+    "TarEntry",
+    "is_archive",
+    "iter_tar",
+    "read_parquet",
+    "rows_of_parquet",
+    "shards_in",
+    "write_webdataset",
+]
 
 import io
 import os
@@ -48,6 +57,16 @@ class TarEntry(NamedTuple):
 def is_archive(name: str) -> bool:
     """Return whether a name is that of a tar file or a Parquet table."""
     return name.lower().endswith(ARCHIVES)
+
+
+def shards_in(names: Iterable[str]) -> list[str]:
+    """Return the shards among the files of a folder; none where images lie there as files of their own.
+
+    >>> shards_in(["data/train-0.tar", "README.md"]), shards_in(["a.tar", "cat/1.png"])
+    (['data/train-0.tar'], [])
+    """
+    found = [n for n in names if n.lower().endswith(ARCHIVES) and not n.lower().endswith(_ENDINGS)]
+    return [] if any(n.lower().endswith(_ENDINGS) for n in names) else found
 
 
 def iter_tar(file: Bytes, name: str, endings: tuple[str, ...] = _ENDINGS) -> Iterator[TarEntry]:

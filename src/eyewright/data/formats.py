@@ -17,7 +17,7 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.quoting import quoted
 from eyewright.core.task import task_names, task_of
 from eyewright.data.account import Account
-from eyewright.data.archives import ARCHIVES
+from eyewright.data.archives import ARCHIVES, shards_in
 from eyewright.data.clip_tree import CLIP_EXTENSIONS
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.edits import apply_edits
@@ -40,7 +40,6 @@ from eyewright.data.readers.plain import PlainTree
 from eyewright.data.readers.tag_tables import is_tag_table, read_tag_tables
 from eyewright.data.readers.text_files import TEXT_FORMATS, holds_line_files, read_text_files
 from eyewright.data.readers.text_tables import is_text_table, read_text_tables
-from eyewright.data.shards import ShardTree, shards_in
 from eyewright.data.tables import GROUP_COLUMNS, PATH_COLUMNS, column_of, is_label_table, read_label_tables, table_rows
 from eyewright.data.targets.captions import CAPTIONS
 from eyewright.data.targets.label import LABEL
@@ -227,6 +226,9 @@ def _from_shards(
     path: Path, shards: Sequence[str], label_depth: int | None, task: str | None, target: Sequence[str]
 ) -> Dataset:
     """Read tar files or Parquet tables as the folder that they were written from."""
+    # msgspec is imported with it, and most datasets need neither.
+    from eyewright.data.shards import ShardTree
+
     tree = ShardTree(path, shards, None if task is None else kind_of(task))
     return tree.in_order(_open_tree(tree, tree.names(), path, label_depth, task, target, None))
 

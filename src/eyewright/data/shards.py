@@ -4,7 +4,7 @@ A shard set is shown to the readers as a folder would be: its images by name, an
 tables or annotations that such a folder has. So every task, account and finding is that of the readers.
 """
 
-__all__ = ["ShardTree", "shards_in"]
+__all__ = ["ABOUT", "CLASSES", "ShardTree"]
 
 import csv
 import io
@@ -27,7 +27,7 @@ from eyewright.core.extras import import_extra
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.labels import LabelSpace
 from eyewright.core.quoting import quoted
-from eyewright.data.archives import ARCHIVES, iter_tar
+from eyewright.data.archives import iter_tar
 from eyewright.data.dataset import Dataset
 from eyewright.data.readers.naming import EXTENSIONS, SPLITS, split_of
 from eyewright.data.targets.objects import OBJECTS
@@ -138,16 +138,6 @@ class Row:
     image: Place
     mask: Place | None
     fields: Mapping[str, Any]
-
-
-def shards_in(names: Iterable[str]) -> list[str]:
-    """Return the shards among the files of a folder; none where images lie there as files of their own.
-
-    >>> shards_in(["data/train-0.tar", "README.md"]), shards_in(["a.tar", "cat/1.png"])
-    (['data/train-0.tar'], [])
-    """
-    found = [n for n in names if n.lower().endswith(ARCHIVES) and not n.lower().endswith(_IMAGES)]
-    return [] if any(n.lower().endswith(_IMAGES) for n in names) else found
 
 
 @dataclass

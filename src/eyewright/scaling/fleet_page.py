@@ -214,7 +214,8 @@ def _slow(fleet: Fleet) -> str:
     head = "".join(f'<th class="n" scope="col">{h}</th>' for h in ("shard", "images", "time", "images/s"))
     table = f'<table class="slow"><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table>'
     note = '<p class="soft small">The time of the first shard of a worker includes the start of the worker.</p>'
-    return f'<h2>Slowest shards</h2>\n<div class="card scroll">{table}{note}</div>\n'
+    region = '<div class="card scroll" tabindex="0" role="region" aria-label="slowest shards">'
+    return f"<h2>Slowest shards</h2>\n{region}{table}{note}</div>\n"
 
 
 def _pace(images: int, seconds: float) -> str:

@@ -49,8 +49,9 @@ def read_options(
     Every value is checked, also one that is replaced.
 
     >>> from eyewright.serving.schemas import Options
-    >>> read_options(Options, {"conf": "0.5", "explain": "true"}, {"conf": 1, "top": 3})
-    Options(conf=0.5, iou=None, top=3, coverage=None, coverage_by=None, sets=None, label=None, explain=True)
+    >>> found = read_options(Options, {"conf": "0.5", "explain": "true"}, {"conf": 1, "top": 3})
+    >>> found.conf, found.top, found.explain, found.sets
+    (0.5, 3, True, None)
 
     Raises:
         UsageError: a value that is not of its kind or range.

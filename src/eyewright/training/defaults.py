@@ -3,6 +3,7 @@
 __all__ = ["choose_preparation", "published_preparation", "resolve_recipe", "resolve_scenes", "usual_size"]
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 from eyewright.core.errors import UsageError
 from eyewright.data.scan import Scan
 from eyewright.imaging.preparation import Preparation
-from eyewright.nets.hub import HubBuilder
 from eyewright.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from eyewright.nets.hub import HubBuilder
 
 _SMALL = 64
 _LARGE = 10_000
@@ -24,7 +27,7 @@ _PHOTO_NET_SPEED = 450.0
 _PHOTO_NET_EPOCHS = 15
 
 
-def choose_preparation(scan: Scan, recipe: Recipe, published: HubBuilder | None = None) -> Preparation:
+def choose_preparation(scan: Scan, recipe: Recipe, published: "HubBuilder | None" = None) -> Preparation:
     """Choose how images become pixels; a `published` net brings its own way, from which nothing departs.
 
     Images whose usual shorter side is 24-64 pixels keep that size, smaller ones are enlarged to 24, larger ones are
@@ -168,7 +171,7 @@ def _preview(recipe: Recipe, n_train: int, tuned: bool) -> float:
     return 0.45 if suits else 0.0
 
 
-def published_preparation(published: HubBuilder, scan: Scan, recipe: Recipe) -> Preparation:
+def published_preparation(published: "HubBuilder", scan: Scan, recipe: Recipe) -> Preparation:
     """Return a checkpoint's own preparation; where it takes any size, one of the size that it gives the usual image.
 
     Then `imgsz` may choose a smaller one: the longer side.
