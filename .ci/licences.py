@@ -49,7 +49,7 @@ def licence_in(wheel: Distribution) -> tuple[dict[str, str], str] | None:
 
 
 def fill_in(components: list[dict[str, Any]], environment: Path) -> Iterator[str]:
-    """Give components without a licence that of their wheel in an environment; yield their names."""
+    """Fill in the licences of components that declare none from their installed wheels; yield the names."""
     site = [str(path) for path in environment.glob("lib/python*/site-packages")]
     wheels = {_plain(w.metadata["Name"]): w for w in distributions(path=site)}
     for one in components:

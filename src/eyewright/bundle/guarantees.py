@@ -93,7 +93,7 @@ class Guarantees:
     """What is promised of each prediction of one bundle, and the score `conf` from which objects are shown for that;
     None leaves it to the operating points.
 
-    `sets` are of labels, `margins` of boxes, `missed` is the threshold of a miss rate.
+    `sets` gives label sets, `margins` outer boxes, `missed` the confidence threshold for a miss rate.
     """
 
     names: tuple[str, ...]
@@ -163,7 +163,7 @@ def guarantees_of(
     Args:
         coverage: of a classifier, how often a set of labels holds the true one; of a detector, how often the margins of
             a box hold the whole object, given that it was found.
-        by: "all", "class" or, of boxes, "image".
+        by: "all" or "class"; for boxes also "image".
         sets: how sets of labels are formed, "threshold" or "adaptive".
         miss_rate: of a detector, the fraction of an image's objects that may be missed on average.
         conf: the score from which objects are shown, instead of the operating points.

@@ -7,8 +7,12 @@ of a sample only its image is read.
 __all__ = [
     "ARCHIVES",
     "TarEntry",
+    "TarWriter",
+    "cell_bytes",
+    "check_group",
     "is_archive",
     "iter_tar",
+    "open_parquet",
     "read_parquet",
     "rows_of_parquet",
     "shards_in",
@@ -25,6 +29,7 @@ from typing import Any, NamedTuple, Protocol
 from eyewright.core.errors import InputError
 from eyewright.core.extras import import_extra
 from eyewright.core.files import checked_output
+from eyewright.core.quoting import quoted
 from eyewright.imaging.headers import FORMATS, Limits
 
 ARCHIVES = (".tar", ".parquet")
@@ -32,6 +37,8 @@ _ENDINGS = tuple(ending for endings in FORMATS.values() for ending in endings)
 _BLOCK = 512
 # Of the records that hold a long name; those of pax may also hold attributes.
 _MOST_NAME, _MOST_RECORDS = 4096, 2**16
+# A group of rows of a table is read as a whole.
+_MOST_GROUP = 2**31
 _NO_BLOCK = bytes(_BLOCK)
 
 
@@ -171,14 +178,12 @@ def rows_of_parquet(file: Any, name: str) -> Iterator[tuple[int, str, int]]:
         InputError: it is not such a table.
         MissingExtraError: pyarrow is not installed.
     """
-    table, column = _open_parquet(file, name)
+    table, (column, *_) = open_parquet(file, name)
     number = 0
     for group in range(table.num_row_groups):
-        about = table.metadata.row_group(group)
-        own = [about.column(k) for k in range(about.num_columns)]
-        size = sum(c.total_uncompressed_size for c in own if str(c.path_in_schema).split(".")[0] == column)
-        for _ in range(about.num_rows):
-            yield number, column, size // max(1, about.num_rows)
+        size = cell_bytes(table, group, column)
+        for _ in range(table.metadata.row_group(group).num_rows):
+            yield number, column, size
             number += 1
 
 
@@ -190,7 +195,7 @@ def read_parquet(file: Any, name: str, rows: Sequence[int]) -> Iterator[bytes | 
         InputError: it is not such a table, or a group of rows is larger than 2 GiB.
         MissingExtraError: pyarrow is not installed.
     """
-    table, column = _open_parquet(file, name)
+    table, (column, *_) = open_parquet(file, name)
     first, held, group = 0, None, -1
     for row in rows:
         while group < 0 or row >= first + table.metadata.row_group(group).num_rows:
@@ -199,54 +204,122 @@ def read_parquet(file: Any, name: str, rows: Sequence[int]) -> Iterator[bytes | 
             if group >= table.num_row_groups:
                 raise InputError(f"{name!r} has no row {row:,}", fix="plan the job again")
         if held is None:
-            about = table.metadata.row_group(group)
-            size = sum(about.column(k).total_uncompressed_size for k in range(about.num_columns))
-            if size > 2**31:
-                raise InputError(
-                    f"{name!r} has a group of rows of {size / 2**30:.1f} GiB", fix="write it with smaller row groups"
-                )
+            check_group(table, group, name)
             held = table.read_row_group(group, columns=[column]).column(0)
         value = held[row - first].as_py()
         data = value.get("bytes") if isinstance(value, dict) else value
         yield data if data and len(data) <= Limits().bytes else None
 
 
-def _open_parquet(file: Any, name: str) -> tuple[Any, str]:
+def open_parquet(file: Any, name: str) -> tuple[Any, list[str]]:
+    """Return a Parquet table as pyarrow has it, of a path or file object, and its columns of images: bytes, or structs
+    with `bytes`.
+
+    Raises:
+        InputError: it is not a Parquet table, or has no such column.
+        MissingExtraError: pyarrow is not installed.
+    """
     arrow = import_extra("pyarrow", extra="parquet", what="Parquet")
     parquet = import_extra("pyarrow.parquet", extra="parquet", what="Parquet")
     try:
         table = parquet.ParquetFile(file)
     except (arrow.ArrowInvalid, OSError):
-        raise InputError(f"{name!r} is not a Parquet table", fix="check the file") from None
+        raise InputError(f"{quoted(name)} is not a Parquet table", fix="check the file") from None
+    found = []
     for field in table.schema_arrow:
         kind = field.type
         if arrow.types.is_struct(kind):
             names = {kind.field(k).name: kind.field(k).type for k in range(kind.num_fields)}
             kind = names.get("bytes", arrow.null())
         if arrow.types.is_binary(kind) or arrow.types.is_large_binary(kind):
-            return table, str(field.name)
-    raise InputError(f"expected a column of images in {name!r}, found none", fix="write bytes, or structs with bytes")
+            found.append(str(field.name))
+    if not found:
+        fix = "write bytes, or structs with bytes"
+        raise InputError(f"expected a column of images in {quoted(name)}, found none", fix=fix)
+    return table, found
+
+
+def check_group(table: Any, group: int, name: str) -> None:
+    """Refuse a group of rows that is too large to be read at once.
+
+    Raises:
+        InputError: it has more than 2 GiB.
+    """
+    about = table.metadata.row_group(group)
+    size = sum(about.column(k).total_uncompressed_size for k in range(about.num_columns))
+    if size > _MOST_GROUP:
+        fix = "write it with smaller row groups"
+        raise InputError(f"{quoted(name)} has a group of rows of {size / 2**30:.1f} GiB", fix=fix)
+
+
+def cell_bytes(table: Any, group: int, column: str) -> int:
+    """Return about how many bytes a cell of a column has in a group of rows."""
+    about = table.metadata.row_group(group)
+    each = [about.column(k) for k in range(about.num_columns)]
+    size = sum(int(c.total_uncompressed_size) for c in each if str(c.path_in_schema).split(".")[0] == column)
+    return size // max(1, int(about.num_rows))
+
+
+class TarWriter:
+    """A tar file in WebDataset's order: all files of a sample after one another. After `close`, or the end of a `with`
+    block, it is on disk.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with checked_output(path):
+            self._file = open(path, "xb")
+            self._archive = tarfile.open(fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT)
+
+    def add(self, key: str, parts: Mapping[str, bytes]) -> None:
+        """Add a sample, the content of each extension. Keys hold no dot in their last part, since the first one begins
+        the extension.
+
+        Raises:
+            InputError: a key that cannot be written.
+        """
+        if not key or "." in key.rpartition("/")[2] or key.startswith("/") or ".." in key.split("/"):
+            raise InputError(f"the key {key!r} cannot be written to a tar file", fix="rename the image")
+        with checked_output(self._path):
+            for ending, data in parts.items():
+                about = tarfile.TarInfo(f"{key}.{ending}")
+                about.size, about.mode = len(data), 0o644
+                self._archive.addfile(about, io.BytesIO(data))
+
+    def __enter__(self) -> "TarWriter":
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close the file as it is: what was to be written failed."""
+        self._file.close()
+
+    def close(self) -> None:
+        """Write the end of the file, and the file to disk."""
+        with checked_output(self._path), self._file:
+            self._archive.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
 
 def write_webdataset(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> int:
-    """Write samples, a key and the content of each extension, as a tar file in WebDataset's order; return how many.
-    Keys hold no dot in their last part, since the first one begins the extension. The file is then on disk.
+    """Write samples, a key and the content of each extension, as `TarWriter` does; return how many.
 
     Raises:
         InputError: a key that cannot be written.
         OutputError: the file cannot be written.
     """
     n = 0
-    with checked_output(path), open(path, "xb") as file:
-        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            for key, parts in samples:
-                if not key or "." in key.rpartition("/")[2] or key.startswith("/") or ".." in key.split("/"):
-                    raise InputError(f"the key {key!r} cannot be written to a tar file", fix="rename the image")
-                for ending, data in parts.items():
-                    about = tarfile.TarInfo(f"{key}.{ending}")
-                    about.size, about.mode = len(data), 0o644
-                    archive.addfile(about, io.BytesIO(data))
-                n += 1
-        file.flush()
-        os.fsync(file.fileno())
+    with TarWriter(path) as archive:
+        for key, parts in samples:
+            archive.add(key, parts)
+            n += 1
     return n

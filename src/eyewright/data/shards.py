@@ -27,7 +27,7 @@ from eyewright.core.extras import import_extra
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.labels import LabelSpace
 from eyewright.core.quoting import quoted
-from eyewright.data.archives import iter_tar
+from eyewright.data.archives import cell_bytes, check_group, iter_tar, open_parquet
 from eyewright.data.dataset import Dataset
 from eyewright.data.readers.naming import EXTENSIONS, SPLITS, split_of
 from eyewright.data.targets.objects import OBJECTS
@@ -35,7 +35,7 @@ from eyewright.data.targets.target import TargetKind
 from eyewright.data.texts import decode_text
 from eyewright.data.tree import Encoded, FolderTree, Tree, member_name
 from eyewright.imaging.decode import read_picture
-from eyewright.imaging.headers import Limits
+from eyewright.imaging.headers import FORMATS, Limits, read_header
 
 CLASSES = "classes.txt"
 """The file next to tar files that names the classes, one a line, in the order of their ids."""
@@ -51,8 +51,6 @@ _TEXT_ENDINGS = (".json", ".cls", ".txt")
 _MOST_TEXT = 2**24
 # Groups of rows of Parquet tables that are kept: those of what is read ahead.
 _KEPT_GROUPS = 4
-_MOST_GROUP = 2**31
-_STARTS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif", b"BM": ".bmp"}
 
 
 class Place(Protocol):
@@ -323,36 +321,23 @@ class _Table:
     """A Parquet table: its columns of images, and the rest as Python values."""
 
     def __init__(self, path: Path, name: str) -> None:
-        arrow = import_extra("pyarrow", extra="parquet", what="Parquet")
-        parquet = import_extra("pyarrow.parquet", extra="parquet", what="Parquet")
         self.path, self.name = path, name
-        try:
-            self._file = parquet.ParquetFile(path)
-        except (arrow.ArrowInvalid, OSError):
-            raise DatasetError(f"{name!r} is not a Parquet table", fix="check the file") from None
-        self._types, self._lock = arrow.types, threading.Lock()
+        self._file, pictures = open_parquet(path, name)
+        self._types, self._lock = import_extra("pyarrow", extra="parquet", what="Parquet").types, threading.Lock()
         self._groups: OrderedDict[tuple[int, str], Any] = OrderedDict()
         self._firsts = [0]
         for k in range(self._file.num_row_groups):
             self._firsts.append(self._firsts[-1] + self._file.metadata.row_group(k).num_rows)
         schema = self._file.schema_arrow
-        pictures = [f.name for f in schema if self._is_picture(f.type)]
         self.masks = [n for n in pictures if n.lower() in _MASK_WORDS]
         images = [n for n in pictures if n not in self.masks]
         if not images:
-            raise DatasetError(
-                f"expected a column of images in {name!r}, found none", fix="write bytes, or structs with bytes"
-            )
+            raise DatasetError(f"expected images next to the masks of {quoted(name)}, found none", fix="write them too")
         self.image = next((n for c in _IMAGE_COLUMNS for n in images if n.lower() == c), images[0])
         self._others = [f.name for f in schema if f.name not in pictures]
         self._features = self._metadata(b"huggingface").get("info", {}).get("features", {})
         # Hugging Face calls it "train" where there are no parts.
         self._unsplit = self._metadata(ABOUT).get("parts") == []
-
-    def _is_picture(self, kind: Any) -> bool:
-        if self._types.is_struct(kind):
-            kind = next((kind.field(k).type for k in range(kind.num_fields) if kind.field(k).name == "bytes"), None)
-        return kind is not None and (self._types.is_binary(kind) or self._types.is_large_binary(kind))
 
     def _metadata(self, key: bytes) -> dict[str, Any]:
         try:
@@ -372,18 +357,12 @@ class _Table:
     def rows(self) -> Iterator[Row]:
         """Yield the images of the table, of which nothing is read yet but what is said of them."""
         for group in range(self._file.num_row_groups):
-            about = self._file.metadata.row_group(group)
-            columns = [about.column(k) for k in range(about.num_columns)]
-            size = sum(c.total_uncompressed_size for c in columns if str(c.path_in_schema).split(".")[0] == self.image)
-            if size > _MOST_GROUP:
-                raise DatasetError(
-                    f"{self.name!r} has a group of rows of {size / 2**30:.1f} GiB", fix="write smaller row groups"
-                )
-            each = size // max(1, about.num_rows)
+            check_group(self._file, group, self.name)
+            each = cell_bytes(self._file, group, self.image)
             # Of the image only its name is read here.
             wanted = [*self._others, *([f"{self.image}.path"] if self._has_paths else [])]
             cells = self._file.read_row_group(group, columns=wanted).to_pylist() if wanted else []
-            for k in range(about.num_rows):
+            for k in range(self._firsts[group + 1] - self._firsts[group]):
                 row = self._firsts[group] + k
                 said = cells[k] if cells else {}
                 called = said.pop(self.image, None)
@@ -405,10 +384,10 @@ class _Table:
     def _ending(self) -> str:
         """The extension that its images are given where they have no name: by the first one's content."""
         try:
-            head = _Cell(self, self.image, 0, 0).read()[:8]
+            found = read_header(_Cell(self, self.image, 0, 0).read()).format
         except EyewrightError:
             return ".png"
-        return next((ending for start, ending in _STARTS.items() if head.startswith(start)), ".png")
+        return FORMATS[found][0]
 
     def cell(self, column: str, row: int) -> Any:
         """Return a value; the groups of rows that were read last are kept."""

@@ -2,7 +2,7 @@
 
 __all__ = ["say_trust", "trust_lines", "trust_view"]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eyewright.core.report import Metric, Report
@@ -24,11 +24,7 @@ def say_trust(report: Report) -> list[str]:
         )
         few = [row["label"] for row in sets["classes"] if row["open"]]
         if few:
-            several = "Class" if len(few) == 1 else "Classes"
-            said.append(
-                f"{several} {', '.join(few[:8])}{' and others' if len(few) > 8 else ''} had too few validation images "
-                "of their own: sets always hold them."
-            )
+            said.append(f"{_classes(few)} had too few validation images of their own: sets always hold them.")
     said += _say_boxes(table.get("boxes") or {}, report.metrics)
     if other:
         m = report.metrics
@@ -113,10 +109,8 @@ def _say_boxes(boxes: Mapping[str, Any], metrics: Mapping[str, Metric]) -> list[
         )
         few = [row["label"] for row in margins["classes"] if row["open"]]
         if few:
-            several = "Class" if len(few) == 1 else "Classes"
             said.append(
-                f"{several} {', '.join(few[:8])}{' and others' if len(few) > 8 else ''} had too few found objects in "
-                "validation images: margins reach to the image's edge."
+                f"{_classes(few)} had too few found objects in validation images: margins reach to the image's edge."
             )
     if missed:
         said.append(
@@ -144,3 +138,9 @@ def _rate(metric: Metric) -> str:
 
 def _interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _classes(names: Sequence[str]) -> str:
+    """Return the beginning of a sentence about classes, at most 8 of them by name."""
+    more = " and others" if len(names) > 8 else ""
+    return f"{'Class' if len(names) == 1 else 'Classes'} {', '.join(names[:8])}{more}"

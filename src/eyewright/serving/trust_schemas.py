@@ -1,4 +1,4 @@
-"""What an answer says of how far it can be trusted: unfamiliar images, sets of labels, margins of boxes, refusals."""
+"""Schemas of guarantees and refusals: unfamiliar images, label sets, outer boxes."""
 
 __all__ = ["LabelSet", "Margins", "MissRate", "Refused", "Unfamiliar"]
 

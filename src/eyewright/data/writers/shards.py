@@ -2,11 +2,9 @@
 
 __all__ = ["write_parquet", "write_webdataset_shards"]
 
-import io
-import os
+import contextlib
 import posixpath
 import re
-import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any, Protocol
 from eyewright.core.extras import import_extra
 from eyewright.core.files import checked_output, write_staged
 from eyewright.core.jsonable import dumps_json
+from eyewright.data.archives import TarWriter
 from eyewright.data.dataset import Sample
 from eyewright.data.shards import ABOUT, CLASSES
 from eyewright.data.targets.captions import CAPTIONS, Captions
@@ -43,6 +42,8 @@ class Shard(Protocol):
     def add(self, sample: "_Packed") -> None: ...
 
     def close(self) -> None: ...
+
+    def abandon(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,16 @@ class _Parts:
         self.open[part].add(sample)
         self.full[part] = (n + 1, held + sample.n_bytes)
 
-    def close(self) -> None:
-        for shard in self.open.values():
-            shard.close()
+    def write(self, work: Work) -> None:
+        """Write all samples; where one fails, no file stays open."""
+        try:
+            for part, sample in _packed(work):
+                self.add(part, sample)
+            for part in list(self.open):
+                self.open.pop(part).close()
+        finally:
+            for shard in self.open.values():
+                shard.abandon()
 
 
 def write_webdataset_shards(work: Work) -> None:
@@ -134,17 +142,12 @@ def write_webdataset_shards(work: Work) -> None:
         write_staged(work.root / CLASSES, "".join(f"{n}\n" for n in printable_names(work)))
     names = work.dataset.labels.names
     parts = _Parts(lambda part, k: _TarShard(work.root / f"{part}-{k:06d}.tar", names))
-    for part, sample in _packed(work):
-        parts.add(part, sample)
-    parts.close()
+    parts.write(work)
 
 
 class _TarShard:
     def __init__(self, path: Path, names: tuple[str, ...]) -> None:
-        self._path, self._names = path, names
-        with checked_output(path):
-            self._file = open(path, "xb")
-            self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT)
+        self._tar, self._names = TarWriter(path), names
         self._keys: set[str] = set()
 
     def add(self, sample: _Packed) -> None:
@@ -170,18 +173,13 @@ class _TarShard:
         if sample.group:
             said["group"] = sample.group
         files["json"] = dumps_json(said).encode()
-        with checked_output(self._path):
-            for ending, data in files.items():
-                about = tarfile.TarInfo(f"{key}.{ending}")
-                about.size, about.mode = len(data), 0o644
-                self._tar.addfile(about, io.BytesIO(data))
+        self._tar.add(key, files)
 
     def close(self) -> None:
-        with checked_output(self._path):
-            self._tar.close()
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
+        self._tar.close()
+
+    def abandon(self) -> None:
+        self._tar.abandon()
 
 
 def _by_name(one: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
@@ -198,9 +196,7 @@ def write_parquet(work: Work) -> None:
     """
     layout = _Layout(work)
     parts = _Parts(lambda part, k: _TableShard(_unnumbered(work.root, part, k), layout))
-    for part, sample in _packed(work):
-        parts.add(part, sample)
-    parts.close()
+    parts.write(work)
     for part, n in parts.counts.items():
         for k in range(n):
             with checked_output(work.root):
@@ -303,6 +299,10 @@ class _TableShard:
         if self._rows:
             self._write()
         with checked_output(self._path):
+            self._file.close()
+
+    def abandon(self) -> None:
+        with contextlib.suppress(OSError):
             self._file.close()
 
 

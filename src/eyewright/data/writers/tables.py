@@ -1,15 +1,16 @@
 """Write a CSV next to the images: their paths, what is learnt from each, and their part of the dataset."""
 
-__all__ = ["TABLE", "column_titles", "write_number_table"]
+__all__ = ["TABLE", "column_titles", "write_cell_table", "write_number_table"]
 
 import csv
 import io
 from collections import Counter
+from collections.abc import Callable
 
 from eyewright.core.files import write_staged
 from eyewright.data.dataset import Sample
 from eyewright.data.targets.numbers import Numbers
-from eyewright.data.writers.work import Work
+from eyewright.data.writers.work import Work, part_of
 
 TABLE = "labels.csv"
 """The file that the table is in."""
@@ -28,6 +29,19 @@ def write_number_table(work: Work) -> None:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(rows)
     write_staged(work.root / TABLE, buffer.getvalue())
+
+
+def write_cell_table(work: Work, name: str, column: str, cell: Callable[[Sample], str]) -> None:
+    """Write a table of `path` and one column next to `images/PART/`, with `split` and `group` where any is known."""
+    more = [c for c in ("split", "group") if any(getattr(s, c) for s in work.dataset.samples)]
+    buffer = io.StringIO()
+    table = csv.writer(buffer, lineterminator="\n")
+    table.writerow(["path", column, *more])
+    for i, sample in work.samples():
+        folder = f"images/{part_of(sample)}"
+        path = f"{folder}/{work.image(i, folder)}"
+        table.writerow([path, cell(sample), *(getattr(sample, c) or "" for c in more)])
+    write_staged(work.root / name, buffer.getvalue())
 
 
 def _more(sample: Sample, given: tuple[bool, bool]) -> list[str]:
