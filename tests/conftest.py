@@ -2,8 +2,10 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,6 +45,19 @@ def write_shapes(folder: Path, *, a_class: int = 24, seed: int = 0, side: int = 
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(encode_image(draw_shape(kind, rng, side=side)))
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium, driven by Playwright; one for each file of tests, since asyncio may run in others."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("Debian's chromium is not installed")
+    play = pytest.importorskip("playwright.sync_api").sync_playwright
+    with play() as playing:
+        opened = playing.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="session")

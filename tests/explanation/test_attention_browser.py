@@ -1,9 +1,7 @@
 """The attention page in a browser: readable in light and dark, without sideways scroll on a phone."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,16 +22,6 @@ _COLOURS = """() => [...document.querySelectorAll("button")].filter((b) => b.tex
   while (getComputedStyle(box).backgroundColor === "rgba(0, 0, 0, 0)" && box.parentElement) box = box.parentElement;
   return [b.textContent, getComputedStyle(b).color, getComputedStyle(box).backgroundColor];
 })"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 def contrast(one: str, other: str) -> float:

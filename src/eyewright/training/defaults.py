@@ -23,7 +23,7 @@ _STEP = 32
 # a third off for what they share.
 _PHOTO_NET_SPEED = 450.0
 # Of 3,500 CIFAR-10 images quick_net learns no more after 50 epochs (67 %, also after 220); photo_net is as good after
-# 12, and reaches 74 % after 50 (benchmarks/minute.py).
+# 12, and reaches 74 % after 50 (benchmarks/README.md).
 _PHOTO_NET_EPOCHS = 15
 
 
