@@ -114,7 +114,7 @@ def test_an_output_that_is_the_input_advises_another_out(finished, shapes: Path,
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("monitor", "stat"), "expected WHAT as one of status, drift, feedback, "),
+        (("monitor", "stat"), "expected one of status, drift, feedback, "),
         (("monitor", "stat"), "found 'stat'; did you mean 'status'? see eyewright monitor --help"),
         (("completion", "bsh"), "did you mean 'bash'?"),
     ],

@@ -88,7 +88,9 @@ class _Parser(argparse.ArgumentParser):
             known = set(re.findall(r"[^',\s]+", choice["known"]))
             near = difflib.get_close_matches(choice["given"], sorted(known), n=1)
             shown = re.sub(r"[']", "", choice["known"])
-            message = f"expected {choice['name'].partition('/')[0]} as one of {shown}, found {choice['given']!r}"
+            place = choice["name"].partition("/")[0]
+            what = f"{place} as one of" if place.startswith("-") else "one of"
+            message = f"expected {what} {shown}, found {choice['given']!r}"
             fix = (f"did you mean {near[0]!r}? " if near else "") + fix
         raise UsageError(message, fix=fix)
 

@@ -138,7 +138,7 @@ class Row:
     fields: Mapping[str, Any]
 
 
-@dataclass
+@dataclass(eq=False)
 class ShardTree:
     """The images and annotations of shards below a folder, as the files of a tree.
 
@@ -295,14 +295,14 @@ def _class_name(value: Any, classes: Sequence[str]) -> str:
 
 def _fields(about: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
     """Return what is said of an image in the words of the readers: the label and the classes of objects by name."""
-    found = {k: v for k, v in about.items() if k not in ("id", "split", "width", "height") and v is not None}
+    found = {k: v for k, v in about.items() if k not in ("id", "split") and v is not None}
     label = next((c for c in _LABEL_COLUMNS if isinstance(found.get(c), str | int)), None)
     if label is not None:
         found["label"] = _class_name(found.pop(label), classes)
     if "objects" in found:
         found["objects"] = list(_objects(found["objects"], classes))
-    if {"width", "height"} <= set(about):
-        found["size"] = (about["width"], about["height"])
+        # Next to objects they are the image's; else they may be quantities that are learnt.
+        found["size"] = (found.pop("width", None), found.pop("height", None))
     return found
 
 
@@ -481,14 +481,14 @@ def _coco_files(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, Place]
         files[row.name] = row.image
         part = parts.setdefault(row.split or "all", {"images": [], "annotations": []})
         about: dict[str, Any] = {"id": k + 1, "file_name": row.name}
-        if "size" in row.fields:
-            about["width"], about["height"] = row.fields["size"]
+        if None not in (size := row.fields.get("size", (None, None))):
+            about["width"], about["height"] = size
         part["images"].append(about)
         for one in row.fields.get("objects", ()):
             shape = one.get("segmentation")
             entry = {**one, "category_id": number[one["category"]], "image_id": k + 1}
-            if isinstance(shape, str) and shape.startswith(("[", "{")):
-                entry["segmentation"] = msgspec.Raw(shape.encode())
+            if isinstance(shape, str):
+                entry["segmentation"] = msgspec.Raw(shape.encode()) if shape.startswith(("[", "{")) else []
             entry.pop("category")
             entry["id"] = len(part["annotations"]) + 1
             part["annotations"].append(entry)

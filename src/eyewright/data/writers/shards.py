@@ -157,9 +157,9 @@ class _TarShard:
         while key in self._keys:
             key = f"{plain}_{len(self._keys)}"
         self._keys.add(key)
-        height, width = sample.size_hw
-        said = {"id": sample.name, "width": width, "height": height, **sample.said}
+        said = {"id": sample.name, **sample.said}
         if "objects" in said:
+            said["height"], said["width"] = sample.size_hw
             said["objects"] = [_by_name(one, self._names) for one in said["objects"]]
         files = {extension[1:].lower(): sample.image}
         if sample.mask is not None:
@@ -235,13 +235,13 @@ class _Layout:
             ]
             kinds = arrow.struct([(n, arrow.list_(t)) for n, t, _ in own])
             columns.append(("objects", kinds, {n: _many(f) for n, _, f in own}))
+            columns += [("width", arrow.int64(), whole), ("height", arrow.int64(), whole)]
         elif kind is TEXT:
             columns.append(("text", arrow.string(), text))
         elif kind in (TAGS, CAPTIONS):
             columns.append((("tags" if kind is TAGS else "captions"), arrow.list_(arrow.string()), _many(text)))
         else:
             columns += [(title, arrow.float64(), real) for title in column_titles(work.dataset.labels.names)]
-        columns += [("width", arrow.int64(), whole), ("height", arrow.int64(), whole)]
         if any(s.group for s in work.dataset.samples):
             columns.append(("group", arrow.string(), text))
         features = {n: f for n, _, f in columns}
@@ -278,13 +278,12 @@ class _TableShard:
     def add(self, sample: _Packed) -> None:
         if self._rows and (len(self._rows) >= _GROUP_IMAGES or self._bytes + sample.n_bytes > _GROUP_BYTES):
             self._write()
-        height, width = sample.size_hw
         row: dict[str, Any] = {"image": {"bytes": sample.image, "path": sample.name}, **sample.said}
         if "objects" in row:
             row["objects"] = _columns(row["objects"])
+            row["height"], row["width"] = sample.size_hw
         if sample.mask is not None:
             row["mask"] = {"bytes": sample.mask, "path": f"{posixpath.splitext(sample.name)[0]}.png"}
-        row |= {"width": width, "height": height}
         if self._layout.grouped:
             row["group"] = sample.group
         self._rows.append(row)
