@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from eyewright.metrics.conformal_boxes import (
     BOX_BY,
@@ -64,6 +65,30 @@ def test_a_crowd_is_neither_found_nor_missed_and_images_without_anything_count_n
     assert record.groups.tolist() == [4, 5]
     missed, groups = missed_fractions(record, np.array([0.5]))
     assert (missed.tolist(), groups.tolist()) == ([1.0], [4])
+
+
+@pytest.mark.parametrize("by", ["all", "image"])
+def test_coverage_of_margins_over_a_thousand_splits_follows_the_beta_law(by: BoxBy) -> None:
+    """Given n calibration images, coverage is Beta(n + 1 - l, l) with l = floor((n + 1) alpha) (Vovk 2012)."""
+    rng, points, level = np.random.default_rng(3), np.full(2, 0.25), 0.8
+    whole = _drawn(400_000, rng)
+    # One object of every image that has a found one: the law is for a fixed number of independent images.
+    hit = np.flatnonzero(whole.found(points))
+    hit = hit[np.unique(whole.images[hit], return_index=True)[1]]
+    short, m, n = whole.short[hit], len(hit), 99
+    # Margins never shrink a box: boxes that need none tie at 0, below the quantile.
+    ranked = np.sort(short.max(1, initial=0.0))
+    zeros = np.zeros(m, np.int64)
+    covered = []
+    for _ in range(1000):
+        drawn = rng.choice(m, n)
+        record = BoxRecord(np.arange(n), zeros[:n], np.ones(n), short[drawn], np.arange(n))
+        margins = BoxMargins.fit(record, points, coverage=level, by=by)
+        assert margins is not None
+        covered.append(np.searchsorted(ranked, margins.margins[0], "right") / m)
+    left = int((n + 1) * (1 - level) + 1e-9)
+    assert stats.kstest(covered, stats.beta(n + 1 - left, left).cdf).pvalue > 0.01
+    assert stats.kstest(covered, stats.beta(n + 1 - left, left + 2).cdf).pvalue < 0.01
 
 
 @pytest.mark.parametrize("by", BOX_BY)
