@@ -1,4 +1,4 @@
-"""How often 95% intervals of an accuracy contain the truth when images come in few groups of unequal sizes.
+"""How often 95% intervals of an accuracy contain the truth when images form few groups of unequal sizes.
 
 Right and wrong are drawn beta-binomially: `alike` is the intraclass correlation, group sizes are lognormal about 6.
 Each row compares the t interval over groups (`share_interval`) with percentiles of the cluster bootstrap.

@@ -112,7 +112,7 @@ def test_siblings_are_kept_and_counted(parts: Path) -> None:
     data = settled(parts, group_by=r"(00\d)\.png")
     assert data.leaks is not None
     assert (data.leaks.copies, data.leaks.siblings, data.leaks.sibling_groups) == ((), 20, 10)
-    assert "20 of 20 test images are of 10 groups" in data.leaks.warnings()[0]
+    assert "20 of 20 test images belong to 10 groups" in data.leaks.warnings()[0]
     assert len(data) == 160
 
 

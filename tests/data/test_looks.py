@@ -1,4 +1,4 @@
-"""Look-alikes are found where images come in sessions, and not where they only crowd."""
+"""Look-alikes are found where images form sessions, and not where they only crowd."""
 
 from pathlib import Path
 

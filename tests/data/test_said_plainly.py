@@ -224,7 +224,9 @@ def test_what_further_annotators_marked_is_in_the_account(tmp_path: Path) -> Non
     ]
 
 
-@pytest.mark.parametrize(("n", "words"), [(1, "1 file is no image by its name"), (2, "2 files are no images by their")])
+@pytest.mark.parametrize(
+    ("n", "words"), [(1, "1 file is not an image by its name"), (2, "2 files are not images by their")]
+)
 def test_counts_have_the_right_form(tmp_path: Path, n: int, words: str) -> None:
     _images(tmp_path, ["cat/0.png", "dog/0.png"])
     for k in range(n):

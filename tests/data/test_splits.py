@@ -138,7 +138,7 @@ def test_a_class_that_lives_in_one_group_is_learnt_and_not_tested() -> None:
         assert {s.split for s in found.samples if s.target == 0} == {"train"}
         for target in (1, 2):
             assert {s.split for s in found.samples if s.target == target} == {"train", "val", "test"}
-        assert any(n.startswith("class 'a' is learnt and not tested") for n in found.notes)
+        assert any(n.startswith("class 'a' is trained on but not tested") for n in found.notes)
 
 
 def test_classes_of_one_group_each_are_refused_with_the_numbers_and_the_way_out() -> None:

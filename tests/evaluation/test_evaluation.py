@@ -131,9 +131,12 @@ def made(confusion: list[list[int]], names: tuple[str, ...]) -> Report:
 @pytest.mark.parametrize(
     ("confusion", "said"),
     [
-        ([[5, 0], [0, 5]], "Right on 10 of 10 images: 100.0% (95% interval 72.2% to 100.0%). It made no mistake"),
-        ([[5, 1], [0, 5]], "Its one mistake: “a” taken for “b”."),
-        ([[5, 3], [1, 5]], "most frequent mistake is “a” taken for “b” (3 of 4 mistakes)"),
+        (
+            [[5, 0], [0, 5]],
+            "10 of 10 images are classified correctly: 100.0% (95% interval 72.2% to 100.0%). There is no mistake",
+        ),
+        ([[5, 1], [0, 5]], "The only mistake: “a” classified as “b”."),
+        ([[5, 3], [1, 5]], "most frequent mistake is “a” classified as “b” (3 of 4 mistakes)"),
     ],
 )
 def test_the_summary_says_it_in_a_sentence(confusion: list[list[int]], said: str) -> None:

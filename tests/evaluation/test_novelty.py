@@ -118,7 +118,7 @@ def test_a_class_tested_on_one_group_or_not_at_all_is_named() -> None:
     dataset = replace(made.dataset, samples=tuple(samples))
     text = summarise(Answers(dataset, replace(made.results, dataset=dataset)).report())
     assert "Class “nut” is tested on one group." in text
-    assert "No test image shows class “washer”: these numbers say nothing of it." in text
+    assert "No test image shows class “washer”: these numbers say nothing about it." in text
 
 
 def test_a_report_that_cannot_measure_it_says_why() -> None:
@@ -140,7 +140,7 @@ def test_groups_widen_intervals_and_stand_beside_n(task: str) -> None:
     assert "--folds groups" in summarise(together)
     assert together.tables["together"]["effective_n"] < N
     assert f"{b.n} in 9 groups" in render_markdown(together, title="t")
-    taken = "They take images for independent: if some share a person, device or place, say so with --group-by."
+    taken = "They assume independent images: if some share a person, device or place, say so with --group-by."
     assert taken in render_html(alone, title="t")
     assert taken not in render_html(together, title="t")
 

@@ -236,7 +236,7 @@ def test_of_an_error_the_headline_says_higher_and_its_unit() -> None:
 
 
 def test_near_copies_are_said_from_a_tenth_of_the_images() -> None:
-    every, known = "has a near copy or sibling", "this number does not say how the model will do on new things."
+    every, known = "has a near copy or sibling", "this number does not tell how the model performs on new things."
     whole = say_novelty(table(no_new=True, siblings=3600), "classify")
     assert whole == f"Every one of the 3,600 test images {every} in the training data: {known}"
     most = say_novelty(table(no_new=True, siblings=3599), "classify")

@@ -51,22 +51,22 @@ def counts(**changed: object) -> dict[str, object]:
 
 
 def test_the_sentence_on_groups_says_how_sure_the_interval_is() -> None:
-    plain = "The 100 images come in 30 groups; intervals are over groups."
-    worth = " They say as much as about 70 independent images."
+    plain = "The 100 images form 30 groups; intervals are computed over groups."
+    worth = " The effective sample size is about 70 images."
     # 70 is 0.7 of 100: from there down it is worth a sentence.
     assert say_groups(counts()) == plain + worth
     assert say_groups(counts(effective_n=70.1)) == plain
     assert say_groups(None) == say_groups({}) == ""
     assert say_groups(counts(n=1000, groups=1)).startswith(
-        "All 1,000 images are of one group: no interval can be given"
+        "All 1,000 images belong to one group: no interval can be computed"
     )
     few = say_groups(counts(groups=5, few=True, effective_n=1.0))
-    assert few.startswith("The 100 images come in 5 groups; intervals are t intervals over only 5 groups, so they are")
-    assert "independent" not in few
+    assert few.startswith("The 100 images form 5 groups; intervals are t intervals over only 5 groups, so they are")
+    assert "effective" not in few
 
 
 def test_classes_of_one_group_are_named_up_to_four() -> None:
-    start = "The 100 images come in 30 groups; intervals are over groups."
+    start = "The 100 images form 30 groups; intervals are computed over groups."
     found = [
         say_groups(counts(effective_n=100, lone_classes=list("abcdef"[:k]))).removeprefix(start) for k in (1, 2, 4, 6)
     ]
@@ -101,8 +101,8 @@ def untested(*rows: tuple[str, int]) -> str:
 
 def test_classes_without_a_test_image_are_named_and_the_background_is_none() -> None:
     assert untested(("a", 1), ("Background", 0)) == untested() == ""
-    assert untested(("a", 1), ("b", 0)) == "No test image shows class “b”: these numbers say nothing of it."
-    assert untested(("a", 0), ("b", 0)) == "No test image shows classes “a”, “b”: these numbers say nothing of them."
+    assert untested(("a", 1), ("b", 0)) == "No test image shows class “b”: these numbers say nothing about it."
+    assert untested(("a", 0), ("b", 0)) == "No test image shows classes “a”, “b”: these numbers say nothing about them."
 
 
 @pytest.mark.parametrize(("groups", "largest", "few"), [(9, 5, True), (10, 4, False)])

@@ -29,8 +29,8 @@ def sets(**options: Any) -> dict[str, Any]:
 
 
 SAID = (
-    "Sets of labels that should hold the true one in 90.0% of cases (from 1,200 validation images) hold it in 87.5% "
-    "[75.0, 100.0]. They hold 1.23 labels on average; 62.5% of them hold a single one."
+    "Prediction sets that should contain the true label in 90.0% of cases (from 1,200 validation images) contain it in "
+    "87.5% [75.0, 100.0]. They have 1.23 labels on average; 62.5% of them have a single one."
 )
 FLAGGED = "Of 1,500 unfamiliar images 50.0% [25.0, 75.0] are flagged, of the test images 5.0%. An image is judged by "
 AUROC = ", which has an AUROC of 90.0%; the confidence of the prediction alone has 70.0%."
@@ -45,7 +45,7 @@ def test_nothing_is_said_where_nothing_was_measured() -> None:
 def test_sets_are_said_with_what_they_rest_on() -> None:
     assert say_trust(report(sets())) == [SAID]
     (grouped,) = say_trust(report(sets(groups=1100, by="class")))
-    assert "in 90.0% of cases, each class for itself (from 1,200 validation images in 1,100 groups) hold" in grouped
+    assert "cases, separately for each class (from 1,200 validation images in 1,100 groups) contain it" in grouped
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_sets_are_said_with_what_they_rest_on() -> None:
 def test_classes_with_few_images_are_named(n: int, begins: str) -> None:
     classes = [row("sure", 0.5), *(row(f"k{k}", 1.0, is_open=True) for k in range(n))]
     _, said = say_trust(report(sets(classes=classes)))
-    assert said == f"{begins} too few validation images of their own: sets always hold them."
+    assert said == f"{begins} too few validation images of their own: sets always contain them."
 
 
 @pytest.mark.parametrize(

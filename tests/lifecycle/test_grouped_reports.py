@@ -33,7 +33,7 @@ def test_other_data_is_measured_over_its_groups(finished, thrice: Path, tmp_path
     assert report.metrics["accuracy"].n == 72
     assert report.provenance["measured_on"] == {"images": 72, "groups": 24}
     page = (tmp_path / "report.html").read_text()
-    assert "The 72 images come in 24 groups" in page
+    assert "The 72 images form 24 groups" in page
     assert "72 images in 24 groups are kept together: 24 of identical images" in page
     once = ew.evaluate(finished.bundle, ew.load_dataset(thrice).select(lambda s: "again" not in s.id))
     width = [m.high - m.low for m in (report.metrics["accuracy"], once.metrics["accuracy"])]
@@ -78,7 +78,7 @@ def test_a_bundle_keeps_what_was_said_of_its_groups(shapes: Path, thrice: Path, 
     assert about["grouping"]["rule"] == "none"
     assert about["measured"]["newest_third"]["n"] > 0
     card = (made.paths["bundle"] / "README.md").read_text()
-    warning = "images that belong together may be on both sides of the split (--group-by none)"
+    warning = "related images may be on both sides of the split (--group-by none)"
     assert f"**Warning: {warning}.**" in card
     assert "On the third of the images least like training: accuracy" in card
     assert say_validated(made.run.about) in card

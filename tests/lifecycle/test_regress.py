@@ -35,7 +35,7 @@ def test_numbers_go_from_a_table_to_a_bundle_in_their_units(tmp_path: Path) -> N
     assert told["interval"][0] < told["value"] < told["interval"][1]
     assert told["value"] == pytest.approx(float(rows[1].rpartition(",")[2]), abs=100)
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "Found against true level [mm]" in page
+    assert "Predicted against true level [mm]" in page
     assert "Error by range of level [mm]" in page
     assert "mm" in page
     calibration = bundle.manifest.calibration

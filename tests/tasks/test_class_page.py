@@ -50,9 +50,7 @@ def test_mistakes_say_how_many_there_are_and_are_shown() -> None:
         pictures = {f"d/{k}.png": picture(heat) for k in range(shown)}
         return _mistakes(report(*(item(k) for k in range(n)), item(n, right=True)), pictures)[0].lead
 
-    assert (
-        lead(2, 2) == "2 of 1,200 predictions are wrong. Sorted by confidence: these are hard images or wrong labels."
-    )
+    assert lead(2, 2) == "2 of 1,200 predictions are wrong. Sorted by confidence: these are hard images or wrong labels."
     assert ", 24 shown: these" in lead(30, 30)
     assert ", 1 shown: these" in lead(2, 1)
     assert lead(2, 2, "data:h").endswith(" On the right, the regions that support the prediction.")
@@ -148,6 +146,7 @@ def test_the_hardest_classes_are_named_and_the_others_faint(monkeypatch: pytest.
     assert drawn[0][1:] == [(n, s, [(0.0, 0.0), (k / 8, 1.0)]) for n, s, k in order]
     assert drawn[1] == [(n, s, [(0.0, 1.0), (1.0, k / 8)]) for n, s, k in order]
     # An empty bin has no dot.
+    assert drawn[2][0] == ("perfect", "guide", [(0, 0), (1, 1)])
     assert drawn[2][1:] == [("after", "s0", [(0.25, 0.5), (0.75, 1.0)])]
     tables |= {"reliability_before": reliability, "calibration": {"ece_before": 0.25, "ece_after": 0.125}}
     note = "".join(s.text for s in _curves(made_up)[2].note)

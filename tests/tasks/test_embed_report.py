@@ -80,8 +80,8 @@ def test_items_begin_with_the_image_that_is_found_worst() -> None:
 def test_a_report_holds_the_worst_queries_with_what_they_found() -> None:
     report = REPORTING.report(results())
     assert report.tables["queries"] == "caption"
-    assert report.tables["definition"].startswith("Among the 3 images and 3 different captions of this part. A caption")
-    assert report.tables["definition"].endswith("Chance of R@10: about 100.0%.")
+    assert report.tables["definition"].startswith("Ranked among the 3 images and 3 different captions of this part.")
+    assert report.tables["definition"].endswith("R@10 by chance: about 100.0%.")
     first, second = report.tables["worst"]
     assert {k: first[k] for k in ("text", "rank", "index", "id")} == {
         "text": "a dog", "rank": 2, "index": 1, "id": "d/1.png",
@@ -114,9 +114,7 @@ def test_of_many_images_the_worst_are_shown_and_examples_evenly() -> None:
     assert [r["index"] for r in report.tables["examples"]] == even
     assert [one["index"] for one in report.tables["worst"][0]["hits"]] == [0, 1, 2, 3]
     assert report.tables["queries"] == "view"
-    assert (
-        "Among the 40 images and 40 different other views (mirrored, without the border)" in report.tables["definition"]
-    )
+    assert "the 40 images and 40 different other views (mirrored, without the border)" in report.tables["definition"]
     assert report.tables["definition"].endswith("about 25.0%.")
 
 

@@ -41,10 +41,13 @@ def classified(confusion: list[list[int]]) -> Report:
 @pytest.mark.parametrize(
     ("confusion", "said"),
     [
-        ([[9, 0, 0], [0, 4, 0], [0, 0, 2]], "Right on 15 of 15 images: 100.0%"),
-        ([[9, 0, 0], [1, 4, 0], [0, 0, 2]], "Its one mistake: “nut” taken for “bolt”."),
-        ([[9, 0, 1], [1, 4, 0], [0, 0, 2]], "Its 2 mistakes are all of different kinds, such as “bolt” taken for"),
-        ([[9, 0, 1], [3, 4, 0], [0, 0, 2]], "Its most frequent mistake is “nut” taken for “bolt” (3 of 4 mistakes)."),
+        ([[9, 0, 0], [0, 4, 0], [0, 0, 2]], "15 of 15 images are classified correctly: 100.0%"),
+        ([[9, 0, 0], [1, 4, 0], [0, 0, 2]], "The only mistake: “nut” classified as “bolt”."),
+        ([[9, 0, 1], [1, 4, 0], [0, 0, 2]], "The 2 mistakes are all different, such as “bolt” classified"),
+        (
+            [[9, 0, 1], [3, 4, 0], [0, 0, 2]],
+            "The most frequent mistake is “nut” classified as “bolt” (3 of 4 mistakes).",
+        ),
     ],
 )
 def test_a_classifiers_summary_names_its_most_frequent_mistake(confusion: list[list[int]], said: str) -> None:

@@ -236,8 +236,8 @@ def shown(coverage: Metric | None = None, labels: tuple[str, ...] = NAMES) -> Re
 
 def test_the_summary_says_errors_guesses_and_intervals() -> None:
     assert reporting_of("regress").summary(shown(Metric(0.9, 0.8, 0.95))) == (
-        "weight [g]: off by 2 g (95% interval 1 to 3) on average; always saying the median would be off by 10 g. "
-        "count: off by 3 (95% interval 1.5 to 4.5) on average; always saying the median would be off by 20. "
+        "weight [g]: off by 2 g (95% interval 1 to 3) on average; always predicting the median would be off by 10 g. "
+        "count: off by 3 (95% interval 1.5 to 4.5) on average; always predicting the median would be off by 20. "
         "The 90% prediction intervals hold the true value for 90.0% (95% interval 80.0% to 95.0%) of the images."
     )
     assert reporting_of("regress").summary(shown()).endswith("too few validation images were left for them.")
@@ -270,7 +270,7 @@ def test_the_page_holds_pictures_tables_and_charts() -> None:
     assert ranges.title == "Error by range of weight [g]"
     assert cells(ranges.rows) == [[("1 to 2.5", ""), ("1,234", ""), ("1.5", "[0.75, 2.25]"), ("+0.25", "")]]
     assert [c.style for c in ranges.header] == ["", "n", "n", "n"]
-    assert [c.title for c in page.charts] == ["Found against true weight [g]", "Error of weight [g]"]
+    assert [c.title for c in page.charts] == ["Predicted against true weight [g]", "Error of weight [g]"]
     scatter, residual = (c.svg for c in page.charts)
     assert scatter.count("<circle") == residual.count("<circle") == 2
     for svg in (scatter, residual):

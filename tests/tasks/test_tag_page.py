@@ -1,5 +1,6 @@
 """What the page of a tagger says and shows, on a report made by hand."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,10 +48,10 @@ def report(*items: dict[str, Any], **tables: Any) -> Report:
 
 def test_the_summary_says_what_is_ranked_found_hardest_and_lacking() -> None:
     assert summarise(report(guess=0.4, assumed=3)) == (
-        "mAP 75.0% (95% interval 50.0% to 87.5%); scores that know only how frequent each tag is would have 40.0%. "
+        "mAP 75.0% (95% interval 50.0% to 87.5%); scores that know only the frequency of each tag would have 40.0%. "
         "At the operating points F1 is 50.0% (95% interval 25.0% to 75.0%); every tag is right on 62.5% of 2,000 "
         "images. Hardest tag: “dog”, AP 50.0%. Not measured here, since no image or every image has it: “fog”. "
-        "No image is said to lack a tag: absence is assumed, so precision and AP are lower bounds."
+        "No label says that an image lacks a tag: absence is assumed, so precision and AP are lower bounds."
     )
 
 
@@ -140,6 +141,19 @@ def test_pairs_and_slices_are_tables_of_15_rows() -> None:
     assert len(lay_out(report(), {}).blocks) == 2
 
 
+def _line_points(svg: str, style: str) -> list[tuple[float, float]]:
+    found = re.search(rf'<polyline class="line {style}" points="([^"]*)"', svg)
+    assert found is not None
+    points = [tuple(map(float, point.split(","))) for point in found[1].split()]
+    return [(x, y) for x, y in points]
+
+
+def _point(svg: str, name: str) -> tuple[float, float]:
+    found = re.search(rf'<{name}[^>]* cx="([^"]*)" cy="([^"]*)"', svg)
+    assert found is not None
+    return float(found[1]), float(found[2])
+
+
 def test_charts_name_the_hardest_tags_and_leave_out_empty_bins() -> None:
     curves = {k: [[0, 1], [1, 0.5]] for k in range(3)}
     first, second = lay_out(report(curves=curves), {}).charts
@@ -148,6 +162,11 @@ def test_charts_name_the_hardest_tags_and_leave_out_empty_bins() -> None:
     ]  # fmt: skip
     assert second.title == "Reliability"
     assert second.svg.count("<circle") == 1
+    # The dashed line goes from corner to corner; the dot is of 25 % confidence and 50 % accuracy.
+    ((x0, y0), (x1, y1)) = _line_points(second.svg, "guide")
+    assert x0 < x1
+    assert y0 > y1
+    assert _point(second.svg, "circle") == pytest.approx((x0 + 0.25 * (x1 - x0), y0 + 0.5 * (y1 - y0)), abs=0.2)
     rows = tuple(row(n, 1.0) for n in NAMES)
     perfect, _ = lay_out(replace(report(curves=curves), per_class=rows), {}).charts
     assert list(perfect.note) == []

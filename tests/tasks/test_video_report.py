@@ -46,7 +46,7 @@ def test_clips_of_one_group_count_once() -> None:
     assert grouped["shuffled"]["p_value"] > alone["shuffled"]["p_value"]
 
 
-@pytest.mark.parametrize(("wrong", "said"), [(12, "the model goes by their order"), (1, "it is not shown")])
+@pytest.mark.parametrize(("wrong", "said"), [(12, "the model uses their order"), (1, "it is not shown")])
 def test_the_report_says_what_the_test_shows(wrong: int, said: str) -> None:
     report = REPORTING.report(results({"shuffled": wrong, "reversed": wrong}), seed=0)
     assert said in REPORTING.summary(report)
@@ -153,7 +153,7 @@ def test_a_model_goes_by_the_order_where_accuracy_falls_significantly(p: float, 
     said = say_order({"as_is": 0.9, "shuffled": {"accuracy": accuracy, "p_value": p}})
     assert said.startswith("With frames in random order accuracy ")
     assert f"from 90.0% to {accuracy:.1%}" in said
-    assert ("the model goes by their order" in said) is goes_by
+    assert ("the model uses their order" in said) is goes_by
     assert say_order({"as_is": 0.9}) == ""
 
 

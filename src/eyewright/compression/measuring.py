@@ -47,7 +47,7 @@ class Judged:
     """A model on a set of images, with the model it is compared with.
 
     `metrics` are its own; `drops` how much worse it is (positive is worse), both with 95 % intervals, the drops from a
-    paired bootstrap; where images come in groups, both are over groups. `changed` names the images whose answer is
+    paired bootstrap; where images form groups, both are over groups. `changed` names the images whose answer is
     another: `id`, `before`, `after`, and for classes `true`.
     """
 

@@ -53,22 +53,22 @@ FINDING_CODES = MappingProxyType(
         **PIXEL_CODES,
         **GENERATED_CODES,
         "unreadable": "a file that cannot be decoded: damaged, cut off, empty, not an image, over a limit",
-        "mislabelled": "a label that nets which have not seen the image deny (--labels)",
+        "mislabelled": "a label that models which were not trained on the image contradict (--labels)",
         "one_class": "fewer than two classes",
         "empty_class": "a class folder without images",
         "label_empty": "a row of a table without a label, which is left out",
-        "class_missing_in_split": "a class that a split does not hold",
+        "class_missing_in_split": "a class that a split lacks",
         "tiny_class": "a class with fewer than 10 images",
         "imbalance": "the largest class is more than 10 times the smallest",
-        "label_typo": "two class names that look like one",
+        "label_typo": "two class names that look alike",
         "wrong_extension": "a file whose content is of another format than its name says",
         "unusual_size": "an image far larger or smaller than the others",
         "unusual_mode": "an image stored in another pixel type than the others",
-        "exif_rotated": "images that are turned by their EXIF tag",
+        "exif_rotated": "images that their EXIF tag rotates",
         "animated": "an animated or multi-page file, of which the first frame is used",
         "breaks_off": "a clip that holds fewer frames than its file states",
         "one_frame": "a clip of one frame",
-        "skipped": "images without a label, and files that are no images by their name",
+        "skipped": "images without a label, and files whose names are not those of images",
         "note": "what was noticed while reading the list of files",
     }
 )
@@ -101,7 +101,7 @@ def audit_dataset(
         *_classes(dataset),
         *_typos(dataset),
         *_shapes(dataset, scan),
-        *(Finding("note", note, "check that this is what you meant", severity="note") for note in dataset.notes),
+        *(Finding("note", note, "check that this is intended", severity="note") for note in dataset.notes),
     ]
     unused = [n for n in dataset.skipped if posixpath.splitext(n)[1].lower() in _IMAGES]
     if unused:
@@ -113,7 +113,7 @@ def audit_dataset(
     if others:
         kinds = Counter(posixpath.splitext(n)[1].lower() or "no extension" for n in others)
         shown = ", ".join(f"{n} x {kind}" for kind, n in kinds.most_common(5))
-        are = "file is no image" if len(others) == 1 else "files are no images"
+        are = "file is not an image" if len(others) == 1 else "files are not images"
         text = f"{len(others)} {are} by {'its' if len(others) == 1 else 'their'} name ({shown})"
         found.append(Finding("skipped", text, "convert or remove them", severity="note"))
     return ordered(found, most=most)
@@ -171,7 +171,7 @@ def _files(dataset: Dataset, scan: Scan) -> list[Finding]:
         if info is not None and info.short:
             found.append(Finding("breaks_off", info.short, "copy it again, or remove it", sample.id))
         if info is not None and info.seconds is not None and info.frames == 1:
-            text = "the clip holds one frame, in which nothing happens"
+            text = "the clip has only one frame"
             found.append(Finding("one_frame", text, "copy it again, or remove it", sample.id))
         extension = posixpath.splitext(sample.id)[1].lower()
         if info is None or info.format not in FORMATS:
@@ -209,7 +209,7 @@ def _classes(dataset: Dataset) -> list[Finding]:
                 found.append(Finding("class_missing_in_split", text, f"add some to {split}", severity=severity))  # type: ignore[arg-type]
     unseen = {p.message for p in dataset.problems}
     for name, n in counts.items():
-        if not n and f"class {name!r} is listed and never seen" in unseen:
+        if not n and f"class {name!r} is listed but never used" in unseen:
             continue
         if n < _TINY:
             what = words.counted
@@ -301,8 +301,8 @@ def _shapes(dataset: Dataset, scan: Scan) -> list[Finding]:
             found.append(_note("unusual_mode", text, "check that the colours look right", own))
     turned = [name for name, i in infos if i.orientation != 1]
     if turned:
-        text = f"{len(turned)} images are turned by EXIF, such as {turned[0]!r}; they are read upright"
-        fix = "nothing; other tools may show them lying"
+        text = f"{len(turned)} images are rotated by their EXIF tag, such as {turned[0]!r}; they are read upright"
+        fix = "nothing; other tools may show them rotated"
         found.append(Finding("exif_rotated", text, fix, turned[0], severity="note"))
     return found
 

@@ -274,7 +274,7 @@ def _belonging(dataset: Dataset, unit: _Unit) -> Iterator[Finding]:
             fix = f"keep one and remove {'the other' if len(within) == 2 else f'the other {len(within) - 1}'}"
             yield _finding(dataset, "duplicate", f"{_counted(unit, within)}: {names}", fix, within)
         else:
-            fix = "nothing for the split, which keeps them together; remove copies that were not meant"
+            fix = "nothing for the split, which keeps them together; remove copies that were not intended"
             yield _finding(dataset, "near_duplicate", f"{_counted(unit, within)}: {names}", fix, within)
     elif (unit.kind == "series" and len(splits) == 1) or (unit.kind == "object" and len(splits) == 1):
         text = f"{_counted(unit, unit.members)}: {_names(dataset, unit.members)}"

@@ -92,7 +92,11 @@ def _wrong_size(name: str, image: str, mask_hw: tuple[int, int], size_hw: tuple[
     swapped = mask_hw == size_hw[::-1]
     fix = "export it again"
     if swapped:
-        fix = "turn it: the image is turned by EXIF" if turned else "turn it, or export it again: its sides are swapped"
+        fix = (
+            "turn it: its EXIF tag rotates the image"
+            if turned
+            else "turn it, or export it again: its sides are swapped"
+        )
     return Finding("mask_size", text, fix, name, severity="error")
 
 
@@ -152,7 +156,7 @@ def _inverted(dataset: "Dataset", looks: Sequence[_Look]) -> Iterator[Finding]:
             f"{name!r} covers {float(np.median(cover)):.0%} of the image and its edge in {int(wide.sum()):,} of "
             f"{len(partial):,} masks: foreground and background seem to be exchanged"
         )
-        yield Finding("mask_inverted", text, "swap the two values, unless it is meant", partial[0].file.name)
+        yield Finding("mask_inverted", text, "swap the two values, unless it is intended", partial[0].file.name)
         return
     usual = ~wide
     if wide.sum() > len(partial) / 3 or not usual.any() or float(np.median(edge[usual])) > 0.2:

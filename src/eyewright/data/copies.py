@@ -80,9 +80,9 @@ class Leaks:
         if self.siblings:
             groups = f"{self.sibling_groups:,} group{'s' * (self.sibling_groups != 1)}"
             found.append(
-                f"The given split cuts through groups: {self.siblings:,} of {dict(self.sizes)['test']:,} test images "
-                f"are of {groups} that training images are of too. They are no copies, but they look similar, so the "
-                f"result says less of new groups; how new the test images are says how much."
+                f"The given split separates related images: {self.siblings:,} of {dict(self.sizes)['test']:,} test "
+                f"images belong to {groups} that also contain training images. They are not copies but look similar, "
+                f"so the result says less about new groups. “How new the test images are” tells how much."
             )
         return tuple(found)
 

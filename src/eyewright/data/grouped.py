@@ -71,7 +71,7 @@ def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = N
     if scan is not None:
         sets.join_keys([r.digest if r.error is None else None for r in scan.records], "same")
     if group_by == "none":
-        warning = "images that belong together may be on both sides of the split (--group-by none)"
+        warning = "related images may be on both sides of the split (--group-by none)"
         fix = "leave out --group-by none, unless every image was taken on its own"
         return Grouping("none", sets.groups({}), warnings=(warning,), remedies=(fix,))
     sets.join_keys([s.group for s in dataset.samples], "given")
@@ -249,7 +249,7 @@ def look_proposal(found: Sessions) -> Proposal:
     """Return the question that clumps of look-alikes put to the user."""
     text = (
         f"{found.images} images lie in {len(found.members)} groups by {LOOK_WORDS.get(found.space, found.space)}, "
-        f"which no name tells; the nearest others are {found.nearer:.2g} times nearer than among unrelated images "
+        f"which no name shows; the nearest others are {found.nearer:.2g} times nearer than among unrelated images "
         f"(p = {found.p_value:.2g})"
     )
     shown = tuple(m[:8] for m in found.members[:6])

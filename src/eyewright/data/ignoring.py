@@ -138,7 +138,7 @@ def _without(dataset: Dataset, gone: set[int], asked: Sequence[str]) -> Dataset:
         raise DatasetError(f"no image is left without the {classes} {shown}", fix="use --ignore none")
     what = dataset.kind.ignoring(len(gone), len(dataset) - len(samples))
     note = f"{classes} {shown} {verb} ignored{what}{undo}"
-    unseen = {f"class {names[i]!r} is listed and never seen" for i in gone}
+    unseen = {f"class {names[i]!r} is listed but never used" for i in gone}
     problems = tuple(p for p in dataset.problems if p.message not in unseen)
     return replace(
         dataset.with_samples(samples, note),

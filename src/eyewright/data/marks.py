@@ -35,13 +35,13 @@ MARK_CODES = MappingProxyType(
         "class_id": "a class id that no class has; the annotation is left out",
         "class_twice": "two classes of one name; they are joined",
         "class_list_differs": "the parts of a dataset list different classes",
-        "class_never_seen": "a class that is listed and marked nowhere",
+        "class_never_seen": "a class that is listed but never used",
         "missing_image": "annotations for an image that is not there",
         "orphan_annotation": "annotations of no listed image, or a label file or mask without an image",
         "unlabelled": "an image without annotations",
         "empty_part": "a part of the dataset in which nothing is marked",
         "size_mismatch": "the annotations state another size than the image has",
-        "box_outside": "a box that reaches outside its image",
+        "box_outside": "a box that extends beyond its image",
         "box_empty": "a box without area",
         "box_flipped": "a box whose corners are exchanged",
         "box_duplicate": "the same object marked twice",
@@ -52,7 +52,7 @@ MARK_CODES = MappingProxyType(
         "mask_size": "a mask of another size than its image",
         "mask_value": "a mask with a value that no class has",
         "mask_rgb": "a mask saved in colour",
-        "mask_lossy": "a mask saved as JPEG, whose values are smeared",
+        "mask_lossy": "a mask saved as JPEG, whose compression changes the values",
         "outline": "an outline that cannot be painted, or lies away from its box",
         "background": "images in which nothing is marked",
         "repaired": "annotations that are read although they are written in another way than the format has it",
@@ -147,7 +147,7 @@ def audit_marked(
         turned = orientation != 1 and sample.stated_hw == size_hw[::-1]
         stated = f"{sample.stated_hw[1]}x{sample.stated_hw[0]}"
         text = f"annotated as {stated} pixels, the image {sample.id!r} is {size_hw[1]}x{size_hw[0]}"
-        fix = "annotate it upright: it is turned by EXIF" if turned else "annotate the image that is there"
+        fix = "annotate it upright: its EXIF tag rotates it" if turned else "annotate the image that is there"
         if not turned and sample.stated_hw == size_hw[::-1]:
             fix = "exchange width and height in the annotations"
         yield Finding("size_mismatch", text, fix, path or sample.id, severity="error")
@@ -270,7 +270,7 @@ def _unusual_sizes(dataset: "Dataset", sizes: list[tuple[int, int] | None]) -> l
                 f"{name!r} box in {sample.id!r} covers {root[j] ** 2:.2%} of the image, "
                 f"where {usual**2:.2%} is usual for its class"
             )
-            found.append(Finding(code, text, "check that it is meant", path or sample.id, line))
+            found.append(Finding(code, text, "check that it is correct", path or sample.id, line))
     return found
 
 
@@ -292,7 +292,7 @@ def _backgrounds(dataset: "Dataset") -> list[Finding]:
     if not empty:
         return []
     text = f"nothing is marked in {len(empty)} of {len(dataset)} images, such as {empty[0]!r}; they are background"
-    return [Finding("background", text, "check that they show nothing", empty[0], severity="note")]
+    return [Finding("background", text, "check that they show no object", empty[0], severity="note")]
 
 
 def _ignored(dataset: "Dataset") -> list[Finding]:
@@ -302,4 +302,4 @@ def _ignored(dataset: "Dataset") -> list[Finding]:
     first = next(s.id for s in dataset.samples if s.target.ignored)
     regions = f"{total} ignore region{'s' * (total != 1)}"
     text = f"{regions} (crowd, difficult), such as in {first!r}: nothing is learnt or counted in them"
-    return [Finding("ignore_region", text, "nothing, if they are meant", first, severity="note")]
+    return [Finding("ignore_region", text, "nothing, if they are intended", first, severity="note")]

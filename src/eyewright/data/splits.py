@@ -40,7 +40,7 @@ def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, 
     A split that comes with the data is kept. What is missing is taken from train: a dataset without a split is cut
     70/10/20, one without val gives a tenth of train to it, and one with train and val only uses its val as test (it
     was held out) and takes a new val from train. Classes keep their shares; groups (`group_samples`) stay whole. Where
-    images come in fewer than 50 groups, up to 30 % of them are test, so that its numbers rest on more groups. A class
+    images form fewer than 50 groups, up to 30 % of them are test, so that its numbers rest on more groups. A class
     that lives in one group is learnt and not tested, which a note says.
 
     Raises:
@@ -140,7 +140,7 @@ def fold_datasets(
     vanished = next(((t, f) for t in of_class for f in range(k) if (t, f) not in seen), None)
     if vanished is not None:
         raise DatasetError(
-            f"{dataset.stratum(vanished[0])} vanishes from a fold: its images are alike with others'",
+            f"{dataset.stratum(vanished[0])} vanishes from a fold: its images are near copies of others'",
             fix="use fewer --folds, or another --group-by",
         )
     result = []
@@ -185,10 +185,10 @@ def _not_tested(dataset: Dataset, lone: list[int]) -> str:
     """Return a note on the classes of which all images are one group."""
     names = [dataset.stratum(k) for k in lone]
     if len(names) == 1:
-        return f"{names[0]} is learnt and not tested, because all images of it are one group"
+        return f"{names[0]} is trained on but not tested, because all images of it are one group"
     one, many = dataset.kind.shares, dataset.kind.side[1]
     shown = ", ".join(n.removeprefix(f"{one} ") for n in names[:5]) + " and more" * (len(names) > 5)
-    return f"{many} {shown} are learnt and not tested, because all images of each are one group"
+    return f"{many} {shown} are trained on but not tested, because all images of each are one group"
 
 
 def _too_small(
@@ -213,7 +213,7 @@ def _too_small(
         return DatasetError(text, fix=fix)
     fix = (
         "add images of other things of each class (another clip, scene or object), at least 3; or use --group-by none, "
-        "whose numbers do not say how the model will do on new things"
+        "whose numbers do not tell how the model performs on new things"
     )
     return DatasetError(text, fix=fix)
 

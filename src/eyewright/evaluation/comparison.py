@@ -32,7 +32,7 @@ class Comparison:
 
     `differences` are B minus A with paired bootstrap intervals; `only_a` and `only_b` count the images that one model
     alone got right; `p_value` is McNemar's exact test on them. Of boxes and masks they count the images that one model
-    does better, and `p_value` is that of the paired bootstrap. Where images come in `groups`, the p-value is that of a
+    does better, and `p_value` is that of the paired bootstrap. Where images form `groups`, the p-value is that of a
     sign-flip test over groups; of boxes and masks that of the t interval, with up to 200 groups. `lead` is above 0
     where B does better, in what the p-value is of; `better` is "a", "b" or "neither". `trained_on` of the images were
     trained on by one of the two, where that was allowed.

@@ -249,7 +249,7 @@ def say_novelty(table: Mapping[str, Any] | None, task: str) -> str:
         whole = f"Every one of the {n:,}" if siblings == n else f"{siblings:,} of the {n:,}"
         text = (
             f"{whole} {images} {'has' if siblings == n else 'have'} a near copy or sibling in the training data: "
-            "this number does not say how the model will do on new things."
+            "this number does not tell how the model performs on new things."
         )
     elif siblings >= _MANY_SIBLINGS * n:
         text = f"{siblings:,} of the {n:,} {images} have a near copy or sibling in the training data"

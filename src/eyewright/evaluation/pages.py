@@ -126,7 +126,7 @@ def _interval_note(report: Report) -> str:
     text = f"Intervals are 95% bootstrap intervals over {over} (Wilson's where the bootstrap collapses to a point)."
     if over == "groups":
         return text
-    return f"{text} They take images for independent: if some share a person, device or place, say so with --group-by."
+    return f"{text} They assume independent images: if some share a person, device or place, say so with --group-by."
 
 
 def _validation_rows(report: Report) -> dict[str, Any] | None:

@@ -31,7 +31,7 @@ def slice_accuracy(
 
     `right` is bool (N,); `looks` holds each image's longer side in pixels and its mean brightness, 0-255. Size and
     brightness are cut into thirds. A slice is marked `weaker` when Fisher's exact test against the rest says so at 5 %,
-    divided by the number of slices looked at (Bonferroni). Where images come in groups the intervals are over groups,
+    divided by the number of slices looked at (Bonferroni). Where images form groups the intervals are over groups,
     and the test is one that flips the signs of groups' scores (`weaker_p_value`).
     """
     clusters = clusters_of(group_names(dataset))

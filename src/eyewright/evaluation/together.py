@@ -72,22 +72,23 @@ def say_groups(counted: Mapping[str, Any] | None) -> str:
     """Say in a sentence what the intervals rest on; nothing where every image stands alone.
 
     >>> say_groups({"n": 90, "groups": 30, "largest": 6, "effective_n": 41.2, "few": False})
-    'The 90 images come in 30 groups; intervals are over groups. They say as much as about 41 independent images.'
+    'The 90 images form 30 groups; intervals are computed over groups. The effective sample size
+    is about 41 images.'
     """
     if not counted:
         return ""
     n, groups = counted["n"], counted["groups"]
     if groups == 1:
-        return f"All {n:,} images are of one group: no interval can be given, and other groups may fare differently."
-    text = f"The {n:,} images come in {groups:,} groups"
+        return f"All {n:,} images belong to one group: no interval can be computed, and other groups may differ."
+    text = f"The {n:,} images form {groups:,} groups"
     if counted["few"]:
         # What images are worth is estimated from the groups: of few it is too rough to be said.
-        text += f"; intervals are t intervals over only {groups} groups, so they are wide and rough "
+        text += f"; intervals are t intervals over only {groups} groups, so they are wide and approximate "
         text += "(train --folds groups tests every group once, where each class lives in two or more)."
     else:
-        text += "; intervals are over groups."
+        text += "; intervals are computed over groups."
         if counted["effective_n"] <= _WORTH * n:
-            text += f" They say as much as about {counted['effective_n']:,.0f} independent images."
+            text += f" The effective sample size is about {counted['effective_n']:,.0f} images."
     lone = counted.get("lone_classes") or []
     if not lone:
         return text
@@ -111,17 +112,17 @@ def say_look_alikes(counted: Mapping[str, Any] | None) -> str:
     """Say in a sentence that images were taken for independent though they look as if they came in sessions.
 
     >>> counted = {"n": 48, "divided": 34, "images": 182, "groups": 63, "look": "background", "p_value": 0.001}
-    >>> say_look_alikes(counted)[:61]
-    'The interval takes images for independent, but 182 images lie'
+    >>> say_look_alikes(counted)[:59]
+    'The interval assumes independent images, but 182 images lie'
     """
     if not counted:
         return ""
     look = LOOK_WORDS.get(counted["look"], counted["look"])
     return (
-        f"The interval takes images for independent, but {counted['images']:,} images lie in {counted['groups']:,} "
+        f"The interval assumes independent images, but {counted['images']:,} images lie in {counted['groups']:,} "
         f"look-alike groups by {look} (p = {counted['p_value']:.2g}), and {counted['divided']:,} of the "
-        f"{counted['n']:,} test images share one with training images: this number does not say how the model will do "
-        "on new sessions, people or devices."
+        f"{counted['n']:,} test images share one with training images: this number does not tell how the model "
+        "performs on new sessions, people or devices."
     )
 
 
@@ -140,7 +141,7 @@ def say_untested(report: Report) -> str:
     if not absent:
         return ""
     of = "it" if len(absent) == 1 else "them"
-    return f"No test image shows {_named(absent, 'class')}: these numbers say nothing of {of}."
+    return f"No test image shows {_named(absent, 'class')}: these numbers say nothing about {of}."
 
 
 def _named(labels: Sequence[str], noun: str = "Class") -> str:

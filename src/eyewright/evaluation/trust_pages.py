@@ -16,15 +16,15 @@ def say_trust(report: Report) -> list[str]:
     sets, other = table.get("sets"), table.get("unfamiliar")
     if sets:
         of = _behind(sets)
-        each = ", each class for itself" if sets["by"] == "class" else ""
+        each = ", separately for each class" if sets["by"] == "class" else ""
         said.append(
-            f"Sets of labels that should hold the true one in {sets['coverage']:.1%} of cases{each} ({of}) hold it in "
-            f"{_rate(report.metrics['set_coverage'])}. They hold {sets['mean_size']:.2f} labels on average; "
-            f"{sets['single']:.1%} of them hold a single one."
+            f"Prediction sets that should contain the true label in {sets['coverage']:.1%} of cases{each} ({of}) "
+            f"contain it in {_rate(report.metrics['set_coverage'])}. They have {sets['mean_size']:.2f} labels on "
+            f"average; {sets['single']:.1%} of them have a single one."
         )
         few = [row["label"] for row in sets["classes"] if row["open"]]
         if few:
-            said.append(f"{_classes(few)} had too few validation images of their own: sets always hold them.")
+            said.append(f"{_classes(few)} had too few validation images of their own: sets always contain them.")
     said += _say_boxes(table.get("boxes") or {}, report.metrics)
     if other:
         m = report.metrics
@@ -98,14 +98,14 @@ def _say_boxes(boxes: Mapping[str, Any], metrics: Mapping[str, Metric]) -> list[
     said = []
     margins, missed = boxes.get("margins"), boxes.get("miss_rate")
     if margins:
-        each = {"all": "", "class": ", for each class by itself", "image": ", all found objects of an image together"}
+        each = {"all": "", "class": ", separately for each class", "image": ", all found objects of an image together"}
         side = "" if margins["side"] is None else f" Each side moves outward by up to {margins['side']:.1%} of the box."
-        bare = "" if margins["without"] is None else f"; without margins {margins['without']:.1%} of the objects do"
+        bare = "" if margins["without"] is None else f"; without margins, boxes contain {margins['without']:.1%}"
         said.append(
-            f"Margins with which boxes should hold whole objects in {margins['coverage']:.1%} of cases"
+            f"Boxes enlarged by margins should contain the whole object in {margins['coverage']:.1%} of cases"
             f"{each[margins['by']]} (from {margins['objects']:,} found objects in {margins['images']:,} validation "
-            f"images{_in_groups(margins)}) hold {_rate(metrics['margin_coverage'])} of the "
-            f"{margins['found']:,} that were found{bare}.{side}"
+            f"images{_in_groups(margins)}). They contain {_rate(metrics['margin_coverage'])} of the "
+            f"{margins['found']:,} objects found{bare}.{side}"
         )
         few = [row["label"] for row in margins["classes"] if row["open"]]
         if few:

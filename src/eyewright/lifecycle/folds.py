@@ -1,4 +1,5 @@
-"""Cross-validation: every image is predicted by nets that have not seen it, and the spread between folds is told."""
+"""Cross-validation: every image is predicted by models that were not trained on it, and the spread between folds
+is reported."""
 
 __all__ = ["FoldsResult", "cross_validate", "train_folds"]
 
@@ -299,8 +300,8 @@ def _sections(
         "folds": {"each": each, "between": between, "spread": spread, "repeats": len(runs) // folds, "note": note},
         "facts": {
             "net": f"{about['model']}, {about['parameters']:,} weights, {len(runs)} of them",
-            "cross-validation": f"{folds} folds, cut {len(runs) // folds} times; every image is measured by nets "
-            "that have not seen it",
+            "cross-validation": f"{folds} folds, cut {len(runs) // folds} times; every image is evaluated by "
+            "models that were not trained on it",
             "training": f"{sum(r.about['training']['seconds'] for r in runs):.0f} s in all",
         },
     }

@@ -84,7 +84,7 @@ def find_mislabels(
         found.append(
             Finding(
                 "mislabelled",
-                f"labelled {names[sample.target]!r}, but nets that have not seen it say {names[seems]!r} "
+                f"labelled {names[sample.target]!r}, but models that were not trained on it predict {names[seems]!r} "
                 f"({scores[i, seems]:.0%} against {scores[i, sample.target]:.0%})",
                 f"look at it; if they are right, move it to {names[seems]!r}",
                 sample.id,

@@ -1,4 +1,4 @@
-"""Inference where images come in groups: intervals and tests whose independent unit is the group, not the image.
+"""Inference where images form groups: intervals and tests whose independent unit is the group, not the image.
 
 Frames of one video or photographs of one part are not independent samples. With many groups, intervals come from the
 cluster bootstrap (`bootstrap_weights`). With up to `MOST_LEFT_OUT` groups they are t intervals: the variance is that of

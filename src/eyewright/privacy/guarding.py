@@ -361,7 +361,7 @@ def _warnings(asked: PrivateOptions, n: int, groups: int | None) -> list[str]:
         )
     if groups is not None and groups < n:
         found.append(
-            f"the images come in {groups:,} groups, and epsilon holds for one image, not for all images of a group: "
+            f"the images form {groups:,} groups, and epsilon holds for one image, not for all images of a group: "
             "add unit=group"
         )
     if asked.epsilon > 10:

@@ -43,22 +43,22 @@ _EXPLAINED = 12
 
 
 def summarise(report: Report) -> str:
-    """Say how many images are right and which mistake is the most frequent."""
+    """Return a sentence with the accuracy and the most frequent mistake."""
     accuracy = report.metrics["accuracy"]
     right = round((accuracy.value or 0) * report.n)
-    text = f"Right on {right:,} of {report.n:,} images: {say_rate(accuracy)}."
+    text = f"{right:,} of {report.n:,} images are classified correctly: {say_rate(accuracy)}."
     confusion = np.array(report.tables["confusion"])
     off = confusion - np.diag(np.diag(confusion))
     if off.sum() == 0:
-        return text + " It made no mistake here; a larger test set would find its limits."
+        return text + " There is no mistake on this test set; a larger one would show the limits."
     t, a = np.unravel_index(int(off.argmax()), off.shape)
     n = int(off[t, a])
-    pair = f"“{report.labels[t]}” taken for “{report.labels[a]}”"
+    pair = f"“{report.labels[t]}” classified as “{report.labels[a]}”"
     if off.sum() == 1:
-        return text + f" Its one mistake: {pair}."
+        return text + f" The only mistake: {pair}."
     if n == 1:
-        return text + f" Its {int(off.sum())} mistakes are all of different kinds, such as {pair}."
-    return text + f" Its most frequent mistake is {pair} ({n} of {int(off.sum())} mistakes)."
+        return text + f" The {int(off.sum())} mistakes are all different, such as {pair}."
+    return text + f" The most frequent mistake is {pair} ({n} of {int(off.sum())} mistakes)."
 
 
 def lay_out(report: Report, pictures: Pictures) -> Page:

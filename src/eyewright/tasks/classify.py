@@ -260,7 +260,7 @@ TASK = Task(
         does="Assigns each image one of",
         gives="probabilities in the order of `config.json`",
         usage="top1",
-        limits="It knows these classes only and answers with one of them for every image, also for one that shows none "
+        limits="It knows only these classes and returns one of them for every image, even for one that shows none "
         "of them.",
         counted="image",
         score="a probability",

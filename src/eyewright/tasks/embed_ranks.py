@@ -12,9 +12,9 @@ from PIL import Image
 from eyewright.metrics.retrieval import Ranks, ranks_of
 
 DEFINITION = (
-    "Among the {n} images and {queries} different {what} of this part. A {one} has as right answers all images that it "
-    "was written of, an image all of its own; one of them is enough. Of an image with several the mean counts, so that "
-    "each image counts once. Ties count against the model. Chance of R@10: {chance}."
+    "Ranked among the {n} images and {queries} different {what} of this part. For a {one}, every image that it was "
+    "written for is correct; for an image, every {one} of its own. One of them is enough. An image with several counts "
+    "once, by their mean. Ties count against the model. R@10 by chance: {chance}."
 )
 _CUT = 0.12
 

@@ -51,7 +51,7 @@ def lay_out(report: Report, pictures: Pictures) -> Page:
             title="missed characters",
             unit="%",
         )
-        note = [Span("Of the times a character is there; characters that are there three times or more.")]
+        note = [Span("Fraction of a character's occurrences; characters with three occurrences or more.")]
         charts.append(Chart("Characters that are missed most", note, svg))
     return Page(blocks, charts, "Lengths and characters")
 

@@ -270,11 +270,11 @@ TASK = Task(
     name="regress",
     words=Words(
         noun="regression",
-        does="Reads off each image",
+        does="Predicts from each image",
         gives="values in the order of `config.json`, in the units of the training data",
         usage="values",
-        limits="It answers with numbers for every image, also for one that shows nothing of what is measured, and "
-        "hardly beyond the range of the values it has learnt from.",
+        limits="It returns numbers for every image, even for one that does not show what is measured, and rarely "
+        "beyond the range of the values in its training data.",
         counted="image",
         score="standard deviations of a value",
         wins="closer alone",

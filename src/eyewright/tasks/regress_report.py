@@ -228,7 +228,7 @@ def summarise(report: Report) -> str:
         mae, unit = row["mae"], row["unit"]
         off = say_metric("mae", mae["value"], mae["low"], mae["high"], unit)
         guess = show_number("mae", row["guess"], unit)
-        parts.append(f"{row['label']}: off by {off} on average; always saying the median would be off by {guess}.")
+        parts.append(f"{row['label']}: off by {off} on average; always predicting the median would be off by {guess}.")
     coverage = report.metrics.get("coverage")
     if coverage is not None:
         held = say_metric("coverage", coverage.value, coverage.low, coverage.high)
@@ -258,7 +258,7 @@ def lay_out(report: Report, pictures: Pictures) -> Page:
         if i["id"] in pictures
     ]
     blocks: list[Block] = [
-        Gallery("Largest errors", "Found value, and the true one.", shots, empty="No pictures."),
+        Gallery("Largest errors", "Predicted and true value.", shots, empty="No pictures."),
         _table(report),
         *(_ranges(name, rows) for name, rows in report.tables["ranges"].items()),
     ]
@@ -268,14 +268,14 @@ def lay_out(report: Report, pictures: Pictures) -> Page:
         dots = [Mark(x, y, "") for x, y in pairs]
         off = [Mark(x, y - x, "") for x, y in pairs]
         true, found = f"true {name}", f"found {name}"
-        title = f"Found against true {name}"
+        title = f"Predicted against true {name}"
         scatter = scatter_chart(dots, title=title, x_label=true, y_label=found, identity=True, width=380, height=280)
         residual = scatter_chart(
             off, title=f"Error of {name}", x_label=true, y_label="error", guides=(("y", 0.0),), width=380, height=280
         )
-        charts.append(Chart(f"Found against true {name}", [Span("On the diagonal the value is right.")], scatter))
-        charts.append(Chart(f"Error of {name}", [Span("Found minus true value.")], residual))
-    return Page(blocks, charts, "Found and true values")
+        charts.append(Chart(f"Predicted against true {name}", [Span("On the diagonal the value is right.")], scatter))
+        charts.append(Chart(f"Error of {name}", [Span("Predicted minus true value.")], residual))
+    return Page(blocks, charts, "Predicted and true values")
 
 
 def _number(name: str, value: Mapping[str, Any]) -> Cell:

@@ -273,7 +273,7 @@ TASK = Task(
         does="Restores each image and gives it back as a",
         gives="what is to be added to each tile, in fractions of the range",
         usage="plot()",
-        limits="It knows the degradation that it was trained on and no other, and was measured on that. Details that "
+        limits="It knows only the degradation that it was trained on, and was measured on that. Details that "
         "are not in the input are guesses.",
         counted="image",
         score="fractions of the range",

@@ -46,7 +46,7 @@ def summarise(report: Report) -> str:
         return f"No tag can be distinguished on these {report.n:,} images: mAP is not defined."
     text = f"mAP {say_rate(found)}"
     if report.tables.get("guess") is not None:
-        text += f"; scores that know only how frequent each tag is would have {report.tables['guess']:.1%}"
+        text += f"; scores that know only the frequency of each tag would have {report.tables['guess']:.1%}"
     if guess is not None and guess.value is not None and exact is not None and exact.value is not None:
         text += f". At the operating points F1 is {say_rate(guess)}; every tag is right on {exact.value:.1%} of"
         text += f" {report.n:,} images"
@@ -59,7 +59,7 @@ def summarise(report: Report) -> str:
         shown = ", ".join(f"“{n}”" for n in lacking[:_NAMED]) + (" and others" if len(lacking) > _NAMED else "")
         text += f". Not measured here, since no image or every image has it: {shown}"
     if report.tables.get("assumed"):
-        text += ". No image is said to lack a tag: absence is assumed, so precision and AP are lower bounds"
+        text += ". No label says that an image lacks a tag: absence is assumed, so precision and AP are lower bounds"
     return text + "."
 
 
@@ -139,9 +139,7 @@ def _tags(report: Report) -> Table:
         Cell("F1"),
         Cell("from", "n"),
     )
-    lead = (
-        "Scores that know nothing have the fraction of images as their AP. A tag counts as found from the last column."
-    )
+    lead = "The AP of random scores is the tag's frequency. A tag is predicted from the threshold in the last column."
     return Table("Tags", header, rows, lead=lead, note=more_classes(report, _ROWS))
 
 

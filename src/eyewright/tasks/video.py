@@ -16,7 +16,7 @@ TASK = replace(
         does="Assigns each clip one of",
         gives="probabilities in the order of `config.json`",
         usage="top1",
-        limits="It knows these classes only and answers with one of them for every clip, also for one that shows none "
+        limits="It knows only these classes and returns one of them for every clip, even for one that shows none "
         "of them. Frames are chosen evenly over the clip: what happens between two of them is not seen.",
         counted="clip",
         score="a probability",

@@ -144,14 +144,14 @@ def say_order(order: Mapping[str, Any] | None) -> str:
     """Say whether accuracy falls when frames change their order.
 
     >>> say_order({"as_is": 0.9, "shuffled": {"accuracy": 0.5, "p_value": 0.001}})
-    'With frames in random order accuracy falls from 90.0% to 50.0%: the model goes by their order.'
+    'With frames in random order accuracy falls from 90.0% to 50.0%: the model uses their order.'
     """
     if not order or "shuffled" not in order:
         return ""
     shuffled, whole = order["shuffled"], order["as_is"]
     change = f"from {whole:.1%} to {shuffled['accuracy']:.1%}"
     if shuffled["p_value"] <= _ALPHA and shuffled["accuracy"] < whole:
-        return f"With frames in random order accuracy falls {change}: the model goes by their order."
+        return f"With frames in random order accuracy falls {change}: the model uses their order."
     return (
         f"With frames in random order accuracy goes {change}, which may be chance: it is not shown that the model has "
         "learnt anything from the order of frames."

@@ -311,7 +311,7 @@ def used_labels(found: Found, notes: Notes, path: str) -> None:
         counts += np.bincount(np.array(image.target.mentioned, np.int64), minlength=len(counts))
     unused = [n for n, k in zip(found.names, counts, strict=True) if not k]
     for name in (n for n in unused if n not in found.headings):
-        text = f"class {name!r} is listed and never seen"
+        text = f"class {name!r} is listed but never used"
         notes.add("class_never_seen", text, "mark some, or leave it out of the list", path, severity="warning")
     if not unused or len(unused) == len(found.names):
         return

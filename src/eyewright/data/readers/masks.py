@@ -188,7 +188,7 @@ def _table(
         if is_lossy(mask):
             # Values a little off are what JPEG does to every mask: one word for the file, not one for each value.
             smeared.add(mask)
-            text = "a mask saved as JPEG: its class numbers are smeared at every edge"
+            text = "a mask saved as JPEG: compression has changed its class numbers at every edge"
             notes.add("mask_lossy", text, "save masks as PNG from the source", mask)
             continue
         try:
@@ -224,6 +224,6 @@ def _table(
         )
     for value, name in names.items():
         if listed and value not in values_held and not smeared:
-            text = f"class {name!r} is listed and never seen"
+            text = f"class {name!r} is listed but never used"
             notes.add("class_never_seen", text, "mark some, or leave it out of the list", "", severity="warning")
     return MappingProxyType({v: k for k, v in enumerate(names)}), tuple(names.values())

@@ -128,7 +128,7 @@ def read_number_tables(
     for i, (column, usual) in strange.items():
         table, line = places[i]
         shown = f"{found[i][1][columns.index(column)]:g}"
-        text = f"the number {shown} in the column {column!r} is implausible: {usual} is usual"
+        text = f"the number {shown} in the column {column!r} is implausible: usual are {usual}"
         problems.append(Finding("number_implausible", text, "correct it, or remove the line", table, line))
         listed.drop("a number is implausible", table, line)
     found = [row for i, row in enumerate(found) if i not in strange]

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 NUMBER_CODES = MappingProxyType(
     {
         "number_constant": "a number that is the same for every image",
-        "number_outlier": "a number far from all others, as a slip of the point or another unit makes it",
-        "number_implausible": "a number a million deviations from all others; its row is left out",
+        "number_outlier": "a number far from all others, such as a misplaced decimal point or another unit",
+        "number_implausible": "a number a million robust standard deviations from all others; its row is left out",
         "number_missing": "a row of a table without a number, which is left out",
         "number_unreadable": "a cell of a table that holds something else than a number; its row is left out",
-        "number_classes": "numbers of which there are few different ones, as of classes",
+        "number_classes": "numbers with few distinct values, like class ids",
     }
 )
 """Every code that a finding about numbers can have, with its meaning."""
@@ -198,14 +198,14 @@ def _audit(dataset: "Dataset", scan: "Scan") -> list[Finding]:
         if len(different) <= 3 and len(values) >= _FEW:
             shown = ", ".join(f"{v:g}" for v in different)
             text = f"{quantity} is one of {shown}, as classes are"
-            found.append(Finding("number_classes", text, "learn classes, if these are no amounts", severity="note"))
+            found.append(Finding("number_classes", text, "use --task classify if these are classes", severity="note"))
             continue
         low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
         spread = high - low
         if spread <= 0:
             continue
         for i in np.flatnonzero(np.abs(values - middle) > _FAR * spread):
-            text = f"{quantity} is {values[i]:g}, where {low:g} to {high:g} is usual"
+            text = f"{quantity} is {values[i]:g}, usual are {low:g} to {high:g}"
             found.append(Finding("number_outlier", text, "check the unit and the point", dataset.samples[i].id))
     return found
 

@@ -150,14 +150,14 @@ def _audit(dataset: "Dataset", scan: "Scan") -> list[Finding]:
     tags, n = [s.marked(Tags) for s in dataset.samples], len(dataset)
     assumed = sum(len(t.assumed) for t in tags)
     if assumed:
-        text = f"no image is said to lack a tag: the {assumed:,} that nobody has judged are taken as absent"
+        text = f"no label says that an image lacks a tag: the {assumed:,} that nobody has judged are taken as absent"
         fix = "write 0 where an image lacks a tag; until then precision and AP are lower bounds"
         found.append(Finding("tag_positive_only", text, fix))
     for k, name in enumerate(dataset.labels.names):
         has = sum(k in t.present for t in tags)
         unknown = sum(k in t.unknown for t in tags)
         if n > 1 and has + unknown == n and has:
-            text = f"no image is without the tag {name!r}: there is nothing to tell apart"
+            text = f"no image is without the tag {name!r}: there is nothing to distinguish"
             found.append(Finding("tag_everywhere", text, "add images without it, or leave the tag out"))
         if unknown > _MOSTLY * n:
             text = f"nobody has judged the tag {name!r} in {unknown} of {n} images"

@@ -25,7 +25,7 @@ TEXT_CODES = MappingProxyType(
     {
         "text_empty": "a line without a text, which is left out",
         "text_unreadable": "a text of several lines, or with control characters; it is left out",
-        "text_rare_character": "characters that few lines hold, and that are hardly learnt",
+        "text_rare_character": "characters in few lines, which are hardly learnt",
         "text_dense": "a line with so many characters for its width that they can hardly be distinguished",
     }
 )
@@ -94,7 +94,7 @@ def line_text(text: object) -> str:
         DatasetError: it is empty, has several lines, or holds control characters.
     """
     if not isinstance(text, str):
-        raise DatasetError("the text is missing", fix="write what the line says", code="text_empty")
+        raise DatasetError("the text is missing", fix="transcribe the line", code="text_empty")
     plain = unicodedata.normalize("NFC", text.strip())
     if "\n" in plain or "\r" in plain:
         raise DatasetError("expected one line of text, found several", fix="cut the image", code="text_unreadable")
@@ -106,7 +106,7 @@ def line_text(text: object) -> str:
             f"expected characters that can be read, found {found}", fix="remove it", code="text_unreadable"
         )
     if not plain:
-        raise DatasetError("the text is empty", fix="write what the line says, or remove it", code="text_empty")
+        raise DatasetError("the text is empty", fix="transcribe the line, or remove it", code="text_empty")
     return plain
 
 
@@ -141,7 +141,9 @@ def _audit(dataset: "Dataset", scan: "Scan") -> list[Finding]:
         height, width = record.info.size_hw
         if width * 32 / height < _NARROWEST * len(text) and len(text) > 1:
             said = f"{len(text)} characters in {width}x{height} pixels: {text.written[:40]!r}"
-            fix = "check that the text is that of the image, that the line lies, and that it was not scaled down"
+            fix = (
+                "check that the text belongs to the image, that the line is horizontal, and that it was not scaled down"
+            )
             found.append(Finding("text_dense", said, fix, sample.id))
     return found
 
