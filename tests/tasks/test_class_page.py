@@ -50,7 +50,9 @@ def test_mistakes_say_how_many_there_are_and_are_shown() -> None:
         pictures = {f"d/{k}.png": picture(heat) for k in range(shown)}
         return _mistakes(report(*(item(k) for k in range(n)), item(n, right=True)), pictures)[0].lead
 
-    assert lead(2, 2) == "2 of 1,200 predictions are wrong. Sorted by confidence: these are hard images or wrong labels."
+    assert (
+        lead(2, 2) == "2 of 1,200 predictions are wrong. Sorted by confidence: these are hard images or wrong labels."
+    )
     assert ", 24 shown: these" in lead(30, 30)
     assert ", 1 shown: these" in lead(2, 1)
     assert lead(2, 2, "data:h").endswith(" On the right, the regions that support the prediction.")

@@ -1,6 +1,8 @@
 """What is kept of a segmenter's predictions: tables of pixels, numbers under weights, changes, rows."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from eyewright.data import Dataset, Sample
 from eyewright.data.tree import ArrayTree
 from eyewright.evaluation import reporting_of
 from eyewright.metrics.masks import boundary_scores, image_confusion
-from eyewright.tasks.mask_results import MaskResults
+from eyewright.tasks.mask_results import MaskResults, gather_masks
+from eyewright.tasks.segment import MaskPrediction
 
 REPORTING = reporting_of("segment")
 NAMES = ("background", "crack", "dent")
@@ -64,6 +67,34 @@ def test_answers_are_shares_of_the_pixels_and_small_changes_are_none() -> None:
         {"id": "x/000000", "before": {"background": 0.5, "crack": 0.5}, "after": {"background": 1.0}}
     ]
     assert before.asked("miou").all()
+
+
+def test_each_image_is_compared_with_its_own_truth_at_its_size() -> None:
+    rng = np.random.default_rng(3)
+    truth = {k: rng.integers(0, 3, size).astype(np.uint8) for k, size in ((4, (8, 6)), (2, (5, 9)))}
+    seen = {k: rng.integers(0, 3, m.shape).astype(np.uint8) for k, m in truth.items()}
+    space = LabelSpace(NAMES)
+
+    def mask(row: int, size_hw: tuple[int, int]) -> np.ndarray:
+        assert truth[row].shape == size_hw
+        return truth[row]
+
+    def predict_images(images: Any) -> list[MaskPrediction]:
+        return [MaskPrediction(seen[int(i.flat[0])], np.ones(3, np.float32), space) for i in images]
+
+    # The pixels of an image hold its row.
+    images = [np.full((*m.shape, 3), k, np.uint8) for k, m in truth.items()]
+    empty = np.zeros((8, 8), np.uint8)
+    part = results_of((empty, empty), (empty, empty)).dataset
+    batch: Any = SimpleNamespace(
+        dataset=SimpleNamespace(mask=mask), part=part, rows=list(truth), images=images, looks=((8.0, 0.0), (5.0, 0.0))
+    )
+    predictor: Any = SimpleNamespace(labels=space, predict_images=predict_images)
+    results = gather_masks(predictor, batch)
+    for row, table in zip(truth, results.confusions, strict=True):
+        assert table.tolist() == oracle.confusion_matrix(truth[row].ravel(), seen[row].ravel()).tolist()
+    assert (results.dataset, results.looks) == (part, batch.looks)
+    assert len(results.edges) == 2
 
 
 def test_rows_hold_each_class_that_is_or_was_seen() -> None:
