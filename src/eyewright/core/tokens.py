@@ -20,7 +20,7 @@ _MOST_CHARACTERS = 100_000
 @dataclass(frozen=True)
 class TokenPreparation:
     """From a text to token ids, int32 (length,), cut or padded to that length; a value that travels in the bundle as
-    JSON, with its `tokenizer` as a file beside it.
+    JSON, with its `tokenizer` as a file of its own.
 
     `pad` is the id that fills, at the end, or with `left` at the beginning. Of a longer text the first tokens are kept.
     """

@@ -190,6 +190,16 @@ class HubBuilder:
         return None
 
     @property
+    def is_own(self) -> bool:
+        """Return whether the checkpoint was published to do just this, not as a body for a head of ours."""
+        with quiet_transformers() as transformers:
+            config, named = self._config, self._auto
+            mapping = next(m for name, m, _ in self.kind.autos if name == named)
+            found = getattr(transformers, mapping)[type(config)]
+        several = found if isinstance(found, tuple) else (found,)
+        return any(one.__name__ in (config.architectures or ()) for one in several)
+
+    @property
     def _auto(self) -> str:
         with quiet_transformers() as transformers:
             return self._auto_of(self._config, transformers) or ""
