@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eyewright.core.errors import BundleError, CheckpointError
+from eyewright.core.errors import BundleError, CheckpointError, plain_reason
 from eyewright.core.files import write_bytes, write_json
 from eyewright.core.regular import read_regular
 from eyewright.core.tokens import TokenPreparation
@@ -193,7 +193,9 @@ def open_token_preparation(folder: Path, name: str, config: Any) -> TokenPrepara
             about = json.loads(read_regular(folder / _TEXTS, most=1 << 20))
             return TokenPreparation.from_json(about, read_regular(folder / _TOKENIZER, most=_LARGEST_TOKENIZER))
         except (BundleError, ValueError) as error:
-            raise CheckpointError(f"the tokenizer in {name!r} is damaged: {error}", fix="copy the run again") from error
+            raise CheckpointError(
+                f"the tokenizer in {name!r} is damaged: {plain_reason(error)}", fix="copy the run again"
+            ) from error
     if not os.path.lexists(folder / _TOKENIZER) and not (folder / "vocab.json").is_file():
         raise CheckpointError(
             f"expected tokenizer.json in {name!r}, found none",
@@ -212,7 +214,9 @@ def open_token_preparation(folder: Path, name: str, config: Any) -> TokenPrepara
     try:
         found = TokenPreparation.from_json(about, content)
     except BundleError as error:
-        raise CheckpointError(f"texts of {name!r} cannot be prepared here: {error}", fix="use another model") from error
+        raise CheckpointError(
+            f"texts of {name!r} cannot be prepared here: {error.message}", fix="use another model"
+        ) from error
     ours = found.batch(_PROBES)[0].tolist()
     wrong = next((t for t, a, b in zip(_PROBES, ours, expected, strict=True) if a != b), None)
     if wrong is not None:
