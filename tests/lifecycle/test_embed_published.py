@@ -223,7 +223,7 @@ def test_a_changed_tokenizer_is_refused(bundle: Any, tmp_path: Path) -> None:
     content = json.loads((tmp_path / "copy" / "tokenizer.json").read_text())
     content["normalizer"] = None
     (tmp_path / "copy" / "tokenizer.json").write_text(json.dumps(content))
-    with pytest.raises(BundleError, match="tokenizer.json"):
+    with pytest.raises(BundleError, match="tokenizer"):
         load_bundle(tmp_path / "copy").embed_texts(["a"])
 
 
