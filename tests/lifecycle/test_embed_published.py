@@ -274,3 +274,21 @@ def test_images_without_captions_are_refused(clip: Path, captions: Path, tmp_pat
         shutil.copy(image, folder)
     with pytest.raises(UsageError, match="expected captions"):
         lifecycle.train(folder, task="embed", model=f"hf:{clip}", out=tmp_path / "run", epochs=1)
+
+
+@pytest.mark.parametrize("kind", ["classifier", "segmenter"])
+def test_other_published_models_are_exported_as_they_are(kind: str, tmp_path: Path) -> None:
+    names = {"id2label": {0: "sky", 1: "sea"}, "label2id": {"sky": 0, "sea": 1}}
+    small = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 16}
+    if kind == "classifier":
+        net: Any = hf.ViTForImageClassification(hf.ViTConfig(**small, image_size=32, patch_size=8, **names))
+        processor: Any = hf.ViTImageProcessorPil(size={"height": 32, "width": 32})
+    else:
+        sizes = {"depths": [1] * 4, "hidden_sizes": [8, 8, 16, 16], "num_attention_heads": [1, 1, 2, 2]}
+        net = hf.SegformerForSemanticSegmentation(hf.SegformerConfig(**sizes, decoder_hidden_size=16, **names))
+        processor = hf.SegformerImageProcessorPil(size={"height": 32, "width": 32})
+    net.save_pretrained(tmp_path / "net")
+    processor.save_pretrained(tmp_path / "net")
+    made = lifecycle.export(f"hf:{tmp_path / 'net'}", tmp_path / "bundle")
+    assert made.labels.names == ("sky", "sea")
+    assert made.manifest.familiarity["method"] == "none"

@@ -18,6 +18,7 @@ from eyewright.core.provenance import describe_machine
 from eyewright.core.rng import generator
 from eyewright.core.task import task_names, task_of
 from eyewright.data.dataset import Dataset, Sample
+from eyewright.data.targets.mask import MaskFile
 from eyewright.data.tree import FolderTree
 from eyewright.imaging.encode import write_image
 from eyewright.lifecycle.datasets import load_dataset, target_of
@@ -120,7 +121,12 @@ def _drawn(run: Run, folder: Path) -> Dataset:
     """Return drawn images with what the model itself says of them."""
     task, rng = task_of(run.task_name), generator(0, "published", "images")
     folder.mkdir()
-    keep = partial(_no_mask, task.words.noun)
+    masks = FolderTree(folder)
+
+    def keep(file: str, mask: NDArray[np.uint8]) -> MaskFile:
+        write_image(folder / file, mask)
+        return MaskFile(masks, file, {i: i for i in range(len(run.labels))})
+
     order = np.arange(len(run.labels))
     samples = []
     for k in range(_DRAWN):
@@ -128,12 +134,10 @@ def _drawn(run: Run, folder: Path) -> Dataset:
         image = _picture(rng, height, width, rough=k % 4 == 3)
         write_image(folder / f"{k:02d}.png", image)
         (said,) = run.predictor.predict_images([image])
-        samples.append(Sample(f"{k:02d}.png", task.feedback.taught(said, order, keep), "val"))
+        samples.append(
+            Sample(f"{k:02d}.png", task.feedback.taught(said, order, partial(keep, f"{k:02d}.mask.png")), "val")
+        )
     return Dataset(FolderTree(folder), tuple(samples), run.labels, "images", run.task_name)
-
-
-def _no_mask(noun: str, mask: Any) -> Any:
-    raise UsageError(f"expected images for the parity of {noun}, found none", fix="pass them by --data")
 
 
 def _picture(rng: np.random.Generator, height: int, width: int, *, rough: bool) -> NDArray[np.uint8]:

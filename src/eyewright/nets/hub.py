@@ -306,6 +306,8 @@ def hub_builder(name: str, kind: HubKind | None = CLASSIFIERS) -> HubBuilder:
     if find_spec("transformers") is None:
         raise MissingExtraError(f"{name!r} needs transformers", fix="pip install 'eyewright[hf]'")
     where = name.removeprefix("hf:")
+    if not where.strip():
+        raise CheckpointError("expected a folder or OWNER/MODEL after 'hf:', found nothing", fix="name the model")
     if Path(where).is_dir():
         return HubBuilder(name, Path(where), kind=kind)
     if where.count("/") != 1 or where.startswith((".", "/", "~")):
