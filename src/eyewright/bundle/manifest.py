@@ -77,6 +77,13 @@ class Manifest:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def published(self) -> str | None:
+        """The digest of the checkpoint that the bundle is, exported as it was published; None for a trained model."""
+        about = self.provenance.get("published")
+        found = about.get("digest") if isinstance(about, Mapping) else None
+        return found if isinstance(found, str) else None
+
+    @property
     def preparation(self) -> Preparation:
         """How the image of a model is prepared that takes nothing else.
 

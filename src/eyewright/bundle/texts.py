@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from eyewright.bundle.arrays import ArrayFile
 from eyewright.core.errors import BundleError, EyewrightError
 from eyewright.core.ngrams import TextPreparation
+from eyewright.core.tokens import TextInput, TokenPreparation
 
-MODEL, ABOUT, GOLDEN = "onnx/text.onnx", "text.json", "text_golden.npz"
-TEXT_FILES = (MODEL, ABOUT, GOLDEN)
-"""The files of the text side; a bundle has all of them or none."""
+MODEL, ABOUT, GOLDEN, TOKENIZER = "onnx/text.onnx", "text.json", "text_golden.npz", "tokenizer.json"
+_NEEDED = (MODEL, ABOUT, GOLDEN)
+TEXT_FILES = (*_NEEDED, TOKENIZER)
+"""The files of the text side; a bundle has all of them or none, the last where texts become tokens."""
 
 _TOLERANCE = 1e-4
 _BATCH = 64
@@ -32,7 +34,7 @@ class TextTower:
     """Texts to vectors of length 1, float32 (N, D), in the space of the bundle's images; `scale` and `bias` make logits
     of dot products."""
 
-    preparation: TextPreparation
+    preparation: TextInput
     scale: float
     bias: float
     session: Any
@@ -59,13 +61,15 @@ def write_texts(
     folder: Path,
     write: Callable[[Path, bytes], None],
     *,
-    preparation: TextPreparation,
+    preparation: TextInput,
     scale: float,
     bias: float,
     texts: Sequence[str],
     vectors: NDArray[np.float32],
 ) -> None:
     """Write what belongs to `onnx/text.onnx`, which is there already: how texts are prepared, and golden pairs."""
+    if isinstance(preparation, TokenPreparation):
+        write(folder / TOKENIZER, preparation.content)
     about = {"kind": preparation.kind, **preparation.to_json(), "scale": scale, "bias": bias}
     write(folder / ABOUT, (json.dumps(about, indent=1, sort_keys=True) + "\n").encode())
     encoded = {f"text_{k}": np.frombuffer(t.encode(), np.uint8) for k, t in enumerate(texts)}
@@ -83,18 +87,32 @@ def open_texts(folder: Path, files: Mapping[str, Mapping[str, Any]], open_sessio
     Raises:
         BundleError: a file is missing, changed, not valid, or its answers are not those of the export.
     """
-    content = {name: _read(folder, name, files) for name in TEXT_FILES}
+    content = {name: _read(folder, name, files) for name in _NEEDED}
     try:
         about = json.loads(content[ABOUT])
         kind, scale, bias = about.pop("kind"), float(about.pop("scale")), float(about.pop("bias"))
-        if kind != TextPreparation.kind or not (0 < scale <= 1000 and abs(bias) <= 1000):
-            raise ValueError("its kind, scale or bias is unknown")
-        preparation = TextPreparation.from_json(about)
+        if not (0 < scale <= 1000 and abs(bias) <= 1000):
+            raise ValueError("its scale or bias is out of range")
+        preparation = _preparation(kind, about, lambda: _read(folder, TOKENIZER, files))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{ABOUT} is not valid: {error}", fix=_AGAIN) from None
     tower = TextTower(preparation, scale, bias, open_session(content[MODEL]))
     _test(tower, content[GOLDEN])
     return tower
+
+
+def _preparation(kind: str, about: Mapping[str, Any], tokenizer: Callable[[], bytes]) -> TextInput:
+    """Return how texts are prepared, by its kind.
+
+    Raises:
+        ValueError: no such kind.
+        BundleError: what it says of itself is not valid.
+    """
+    if kind == TextPreparation.kind:
+        return TextPreparation.from_json(about)
+    if kind == TokenPreparation.kind:
+        return TokenPreparation.from_json(about, tokenizer())
+    raise ValueError(f"its kind {kind[:40]!r} is unknown")
 
 
 def _read(folder: Path, name: str, files: Mapping[str, Mapping[str, Any]]) -> bytes:

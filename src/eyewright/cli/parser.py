@@ -262,7 +262,11 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     p.add_argument("--out", metavar="DIR", help="write overlays and arrays to this folder")
 
     p = verb("export")
-    p.add_argument("run", metavar="RUN|BUNDLE|JOB", help="a run folder; for another target, also a bundle or a job")
+    p.add_argument(
+        "run",
+        metavar="RUN|BUNDLE|JOB",
+        help="a run folder, or hf:FOLDER as it is; for another target, also a bundle or a job",
+    )
     p.add_argument("--out", metavar="BUNDLE|DIR", required=True, help="the folder of the bundle or target (required)")
     p.add_argument(
         "--to",

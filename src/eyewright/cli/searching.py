@@ -75,7 +75,8 @@ def index(o: argparse.Namespace) -> Result:
     counts |= {"unchanged": done.unchanged, "unreadable": len(done.findings)}
     text = ["indexed  " + ", ".join(f"{n:,} {name}" for name, n in counts.items())]
     text += [f"left out {finding_line(f)}" for f in done.findings[:20]]
-    text += [f"search   {shown_program('eyewright')} search {shown_path(done.folder)} IMAGE"]
+    query = 'IMAGE or "WORDS"' if done.words else "IMAGE"
+    text += [f"search   {shown_program('eyewright')} search {shown_path(done.folder)} {query}"]
     return {
         "out": {"index": done.folder.resolve()},
         "counts": counts,

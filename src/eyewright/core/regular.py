@@ -22,7 +22,10 @@ def require_path(path: Path, what: str) -> None:
     eyewright.core.errors.InputError: expected a bundle, found nothing at 'nowhere'; check the path
     """
     if not os.path.lexists(path):
-        raise InputError(f"expected {what}, found nothing at {quoted(path)}", fix="check the path", code="not_found")
+        fix = "check the path"
+        if str(path).startswith("hf:") and "hf:" not in what:
+            fix = f"make a bundle of it first: eyewright export {path} --out BUNDLE"
+        raise InputError(f"expected {what}, found nothing at {quoted(path)}", fix=fix, code="not_found")
 
 
 def open_regular(

@@ -19,12 +19,16 @@ _CHUNK = 128
 _PIXELS = 32_000_000
 
 
+_PLURALS = {"a probability": "probabilities", "a score": "scores"}
+
+
 @dataclass(frozen=True)
 class Parity:
     """The result of the parity check: largest |difference| of a probability or score, answers that differ, the number
     of images.
 
     `objects` counts the boxes that were compared, `amounts` are the largest differences of answers that have a unit.
+    `images` and `compared` say in words which images were tried, and of what `worst` is a difference.
     """
 
     worst: float
@@ -33,22 +37,28 @@ class Parity:
     tolerance: float
     objects: int = 0
     beside: str = "the trained net"
+    images: str = "validation images"
+    compared: str = "probabilities"
     amounts: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         if self.objects:
-            return f"{self.n} validation images gave the same {self.objects} boxes, scores {self._close()}"
+            return f"{self.n} {self.images} gave the same {self.objects} boxes, scores {self._close()}"
         if self.amounts:
             most = ", ".join(f"{name} within {value:.1e}" for name, value in self.amounts.items())
-            return f"{self.n} validation images have the same predictions, {most} of {self.beside}"
-        return f"{self.n} validation images have the same predictions, probabilities {self._close()}"
+            return f"{self.n} {self.images} have the same predictions, {most} of {self.beside}"
+        return f"{self.n} {self.images} have the same predictions, {self.compared} {self._close()}"
 
     def _close(self) -> str:
         return f"within {self.worst:.1e} of {self.beside}" if self.worst else f"equal to those of {self.beside}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the numbers."""
-        return {k: v for k, v in asdict(self).items() if k != "beside" and (k not in ("objects", "amounts") or v)}
+        return {
+            k: v
+            for k, v in asdict(self).items()
+            if k not in ("beside", "images", "compared") and (k not in ("objects", "amounts") or v)
+        }
 
 
 class Images(Protocol):
@@ -115,5 +125,12 @@ def check_parity(
         )
     beside = "the trained net" if names[1] == "the trained one" else names[1]
     return Parity(
-        found.worst, found.changed, len(dataset), limits.tolerance, found.objects, beside, dict(found.amounts)
+        found.worst,
+        found.changed,
+        len(dataset),
+        limits.tolerance,
+        found.objects,
+        beside,
+        compared=_PLURALS.get(task.words.score, task.words.score),
+        amounts=dict(found.amounts),
     )

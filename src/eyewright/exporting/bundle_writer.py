@@ -86,12 +86,14 @@ def export_bundle(
     name: str | None = None,
     policy: Mapping[str, float] | None = None,
     attention: bool = False,
+    describes: bool = True,
 ) -> tuple[Bundle, Parity]:
     """Export a run to the folder `out`, and give the bundle, loaded and self-tested, with what the parity check found.
 
     The bundle is built next to `out`, checked there, and moved only when it has passed: parity with the trained net on
     every image of `validation`, every digest, the golden pairs. A bundle that stood at `out` is replaced then. With
-    `attention` the net's attention weights go in too, as `onnx/attention.onnx`.
+    `attention` the net's attention weights go in too, as `onnx/attention.onnx`. `describes` tells whether the images
+    of `validation` are what the model is made for: without, new images are not compared with them.
 
     Raises:
         PolicyError: the evidence in the report is below `policy`, rules such as {"min_recall.person": 0.8}.
@@ -150,6 +152,8 @@ def export_bundle(
         familiarity: Mapping[str, Any] = {}
         if hides:
             familiarity = {"method": "none", "reason": "the images of a private run are not described", **_NO_IMAGES}
+        elif not describes:
+            familiarity = {"method": "none", "reason": "it was exported without images of its own", **_NO_IMAGES}
         elif tried is validation:
             reader = FeatureReader((stage / "onnx" / "model.onnx").read_bytes())
             reference = reference_numbers(predictor, validation, reader)
@@ -448,7 +452,7 @@ def _provenance(run: Run) -> dict[str, Any]:
         "commit",
         "parameters",
         "augmentation",
-        *(k for k in ("threat", "generated") if run.about.get(k)),
+        *(k for k in ("threat", "generated", "published") if run.about.get(k)),
     )
     return {
         "exported": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -64,7 +64,6 @@ def model_card(manifest: Manifest, per_label: Sequence[Mapping[str, Any]] = ()) 
     measured = f"| metric | value [95 % interval] | n |\n|---|---|---|\n{table}" if rows else "Not measured.\n"
     each = _each(per_label, task.columns)
     images = data.get("images") or {}
-    training = about.get("training") or {}
     # JSON is YAML; writing it this way cannot be led astray by what a class is called.
     yaml = "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items())
     return f"""---
@@ -95,14 +94,28 @@ and gives {words.gives}.
 
 ## Where it comes from
 
-{about.get("model")} ({about.get("parameters") or 0:,} weights), trained on {images.get("train", 0)} images of
-{data.get("name")} (fingerprint `{str(data.get("fingerprint"))[:16]}`), {training.get("epochs")} epochs,
-seed {about.get("seed")}. `recipe.toml` repeats it, `bundle.json` holds the digests of all files.
+{_origin(about)}
 {_left_out(data)}{_generated(about)}
 ## Limits
 
 {words.limits} {_LIMITS}
 """
+
+
+def _origin(about: Mapping[str, Any]) -> str:
+    """Say what the model was trained on, or that it is exported as it was published."""
+    data, training, published = about.get("dataset") or {}, about.get("training") or {}, about.get("published")
+    weights = f"{about.get('model')} ({about.get('parameters') or 0:,} weights)"
+    if published:
+        return (
+            f"{weights}, as it was published: nothing was trained here. Its files have the digest "
+            f"`{str(published.get('digest'))[:16]}`; `bundle.json`\nholds the digests of all files."
+        )
+    return (
+        f"{weights}, trained on {(data.get('images') or {}).get('train', 0)} images of\n"
+        f"{data.get('name')} (fingerprint `{str(data.get('fingerprint'))[:16]}`), {training.get('epochs')} epochs,\n"
+        f"seed {about.get('seed')}. `recipe.toml` repeats it, `bundle.json` holds the digests of all files."
+    )
 
 
 def _problem(pipeline: str | None, problem: str, noun: str) -> str:

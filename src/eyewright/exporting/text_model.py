@@ -17,9 +17,9 @@ from eyewright.exporting.onnx_model import export_module
 from eyewright.nets.pixels import PixelNet
 from eyewright.training.learner import learner_of
 
-_GOLDEN, _MOST = 8, 2000
+_GOLDEN, _MOST = 10, 2000
 _TOLERANCE = 1e-4
-_FALLBACK = ("a", "one two three", "ein roter Wagen", "🙂")
+_FALLBACK = ("a", "one two three", "ein roter Wagen", "🙂", "سيارة حمراء", "many words " * 200)
 
 
 def export_texts(net: PixelNet, stage: Path, task: str, predictor: Predictor, validation: Dataset) -> None:

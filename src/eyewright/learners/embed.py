@@ -2,9 +2,8 @@
 
 __all__ = ["LEARNER"]
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,30 +13,32 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eyewright.core.errors import DatasetError, UsageError
-from eyewright.core.ngrams import TextPreparation
 from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan
 from eyewright.data.targets.captions import Captions
 from eyewright.imaging.preparation import Preparation
+from eyewright.learners.pair_data import PairAugmentation, PairTargets
 from eyewright.learners.pair_ridge import fit_ridge
 from eyewright.metrics.retrieval import AT, Ranks, ranks_of
 from eyewright.nets.hub import HubBuilder
-from eyewright.nets.pairs import BUCKETS, FIXED, LEARNT, PairBody, PairOutputs
+from eyewright.nets.hub_kinds import PAIRS
+from eyewright.nets.hub_pairs import HubPairBody
+from eyewright.nets.pairs import PairBody, PairOutputs
 from eyewright.nets.pixels import PixelNet
-from eyewright.training.augment import Augmentation, plan_augmentation
+from eyewright.training.augment import plan_augmentation
 from eyewright.training.defaults import choose_preparation
-from eyewright.training.learner import Learner, TextSide
-from eyewright.training.loop import FitData
+from eyewright.training.learner import Baseline, Learner, TextSide
+from eyewright.training.loop import FitData, run_through
+from eyewright.training.objectives.contrastive import drawn_together, pair_loss
 from eyewright.training.recipe import Recipe, unknown_loss
 from eyewright.training.soft_answers import Parts, SoftAnswers
 
 _SIDE, _LARGE_SIDE, _STEP = 48, 96, 8
 _SHOWN = 60_000
 _MOST_MEASURED = 2000
-_MIX_STEPS = 20
+_AT_ONCE = 32
 _CUT = 0.12
-_VIEW_SCALE = 10.0
-TEXTS = TextPreparation(buckets=BUCKETS)
+_TUNED_SHOWN, _TUNED_BATCH, _TUNED_RATE = 12_000, 64, 3e-5
 
 
 class PairAnswers(nn.Module):
@@ -69,51 +70,6 @@ class TextAnswers(nn.Module):
         return found
 
 
-class PairTargets:
-    """Captions of N images: `[rows]` is the bucket numbers, int32 (n, K, L), and the number of each caption, int64
-    (n, K), the same for the same text; -1 where an image has fewer than K. An image without any has its own number.
-    """
-
-    def __init__(self, captions: Sequence[Captions], known: dict[str, int]) -> None:
-        self.numbers = [[np.asarray(TEXTS.batch([t])[0][0]) for t in c.texts] for c in captions]
-        self.ids = [[known.setdefault(t, len(known)) for t in c.plain] for c in captions]
-        self.most = max([1, *(len(n) for n in self.numbers)])
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        numbers = np.zeros((len(rows), self.most, TEXTS.length), np.int32)
-        ids = np.full((len(rows), self.most), -1, np.int64)
-        for k, i in enumerate(rows):
-            for j, (own, name) in enumerate(zip(self.numbers[int(i)], self.ids[int(i)], strict=True)):
-                numbers[k, j], ids[k, j] = own, name
-            if not self.ids[int(i)]:
-                ids[k, 0] = -2 - int(i)
-        return numbers, ids
-
-
-@dataclass(frozen=True)
-class PairAugmentation:
-    """What may be done to a training image, once or for each of two views; one of its captions is drawn."""
-
-    plan: Augmentation
-    views: int
-
-    def apply(self, pixels: Tensor, targets: Any, *, rng: torch.Generator, progress: float = 0.0) -> tuple[Tensor, Any]:
-        """Return the augmented batch, uint8 (N, H, W, C * views), bucket numbers (N, L) and caption numbers (N,)."""
-        numbers, ids = targets
-        count = (ids != -1).sum(1).clamp(min=1).cpu()
-        drawn = (torch.rand(len(ids), generator=rng) * count).long().clamp(max=ids.shape[1] - 1).to(ids.device)
-        rows = torch.arange(len(ids), device=ids.device)
-        seen = [self.plan.apply(pixels, None, rng=rng)[0] for _ in range(self.views)]
-        return torch.cat(seen, 3), (numbers[rows, drawn], ids[rows, drawn])
-
-    def describe(self) -> str:
-        """Say it in a few words, for the console and the report."""
-        return f"{self.plan.describe()}{'; two views of each image' if self.views == 2 else ''}"
-
-
 def check(dataset: Dataset) -> None:
     """Refuse captions that are all the same, and captions of which training has none.
 
@@ -134,7 +90,12 @@ def check(dataset: Dataset) -> None:
 def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: HubBuilder | None) -> Preparation:
     """Choose how images become pixels: squares of 48 pixels, of 96 where the images are large, or of `imgsz`."""
     if published is not None:
-        raise UsageError("Hugging Face models are not trained for this task", fix="use --model pair_net or pair_ridge")
+        if not any(s.marked(Captions).texts for s in dataset.samples):
+            raise UsageError(
+                f"expected captions with {recipe.model!r}, which learns from pairs, found images alone",
+                fix="use --model pair_net, which learns from images alone",
+            )
+        return choose_preparation(scan, recipe, published)
     usual = float(np.median(scan.sizes_hw.min(1)))
     side = recipe.imgsz or (_SIDE if usual <= 128 else _LARGE_SIDE)
     if side % _STEP or side < 16:
@@ -145,12 +106,18 @@ def preparation(dataset: Dataset, scan: Scan, recipe: Recipe, published: HubBuil
 def resolve(recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
     """Fill in what the recipe leaves open: epochs, batch, optimiser and rate."""
     model = "pair_net" if recipe.model == "auto" else recipe.model
+    tuned = model.startswith("hf:")
     epochs = recipe.epochs
-    if epochs is None and recipe.budget_s is None:
-        epochs = 1 if model == "pair_ridge" else int(np.clip(round(_SHOWN / max(n_train, 1)), 4, 60))
+    if model == "pair_ridge":
+        # Solved in closed form: more time would change nothing.
+        epochs = epochs or 1
+    elif epochs is None and recipe.budget_s is None:
+        shown, least, most = (_TUNED_SHOWN, 3, 12) if tuned else (_SHOWN, 4, 60)
+        epochs = int(np.clip(round(shown / max(n_train, 1)), least, most))
     return replace(
         recipe,
         model=model,
+        budget_s=None if epochs else recipe.budget_s,
         preview=recipe.preview or 0.0,
         optimizer=recipe.optimizer or "adamw",
         freeze=recipe.freeze or 0.0,
@@ -158,18 +125,18 @@ def resolve(recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
         imgsz=min(preparation.size_hw),
         epochs=epochs,
         # Every other image of a batch is a wrong answer to learn from.
-        batch=min(recipe.batch or 128, max(1, n_train)),
-        lr=recipe.lr if recipe.lr is not None else 2e-3,
+        batch=min(recipe.batch or (_TUNED_BATCH if tuned else 128), max(1, n_train)),
+        lr=recipe.lr if recipe.lr is not None else _TUNED_RATE if tuned else 2e-3,
         loss=recipe.loss or "infonce",
         label_smoothing=0.0,
         ema=recipe.ema if recipe.ema is not None else 0.98,
         clip_norm=recipe.clip_norm or 1.0,
-        dropout=recipe.dropout or 0.3,
+        dropout=recipe.dropout or (0.0 if tuned else 0.3),
     )
 
 
 def targets(part: Dataset, sizes: Sequence[tuple[int, int]], preparation: Preparation, key: str) -> PairTargets:
-    """Return the captions of each image as bucket numbers."""
+    """Return the captions of each image."""
     return PairTargets([s.marked(Captions) for s in part.samples], {})
 
 
@@ -183,18 +150,31 @@ def learn(net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, prepar
     train: Any = data.train_targets
     val: Any = data.val_targets
     about = {}
+    body: Any = net.body
+    for part in (train, val):
+        part.prepare(body.texts)
     if not net.has_learnt and recipe.model in ("pair_ridge", "pair_net"):
         about = fit_ridge(net, data.train_pixels, train.numbers, data.val_pixels, val.numbers, seed=recipe.seed)
-    return PairLearning(net, train, recipe, preparation, about)
+    learning = PairLearning(net, train, recipe, preparation, about)
+    if isinstance(body, HubPairBody):
+        chosen = np.unique(np.linspace(0, len(train) - 1, min(len(train), body.most_centres)).round().astype(np.int64))
+        learning.seen = np.ascontiguousarray(data.train_pixels[chosen])
+        # A net that has not been trained yet: how well it does as it was published.
+        if net.training and not net.has_learnt:
+            kept = run_through(net.eval(), data.val_pixels, val, learning.condense, torch.device("cpu"))
+            recall = learning.about["published_recall"] = learning.measure(kept, val)["recall"]
+            learning.notes = (f"as it was published it has a validation recall of {recall:.1%}",)
+            net.train()
+    return learning
 
 
 class PairLearning:
     """How pairs are learnt.
 
-    "infonce" is the symmetric softmax over a batch (Oord et al. 2018, CLIP), "sigmoid" asks of each pair whether it is
-    one (SigLIP; its bias starts at log(1 / (B - 1))). The same caption twice in a batch is no wrong answer. Where
-    captions name classes, images of one are drawn together as well (supervised contrastive, Khosla et al. 2020); where
-    there are none, the two views of an image are (SimCLR, Chen et al. 2020).
+    The losses are those of `training.objectives.contrastive`; the bias of "sigmoid" starts at log(1 / (B - 1)), that of
+    a published model where it is. The same caption twice in a batch is no wrong answer. Where captions name classes,
+    images of one are drawn together as well; where there are none, the two views of an image are (SimCLR, Chen et al.
+    2020).
     """
 
     main_metric = "recall"
@@ -202,7 +182,7 @@ class PairLearning:
     def __init__(
         self, net: PixelNet, train: PairTargets, recipe: Recipe, preparation: Preparation, about: Mapping[str, Any]
     ) -> None:
-        self.body: PairBody = net.body  # type: ignore[assignment]
+        self.body: PairBody | HubPairBody = net.body  # type: ignore[assignment]
         self.loss, self.about = recipe.loss or "infonce", dict(about)
         if self.loss not in ("infonce", "sigmoid"):
             raise unknown_loss(self.loss)
@@ -211,45 +191,33 @@ class PairLearning:
         # Classes: captions that several images share.
         self.classes = self.captioned and len(set(said)) * 2 <= len(said)
         plan = plan_augmentation(recipe, grey=preparation.channels == 1, n_train=len(train))
-        views = 2 if self.body.learns and (self.classes or not self.captioned) else 1
+        views = 2 if self.body.sees_views and (self.classes or not self.captioned) else 1
         if views == 2 and recipe.augment == "auto":
             plan = replace(plan, zoom=0.25, light=0.0 if preparation.channels == 1 else 0.4, shift=_CUT)
         self.augmentation = PairAugmentation(plan, views)
         self.most = train.most
-        # A softmax does not see it, and an optimiser would make rounding errors into steps.
-        self.body.bias.requires_grad_(self.loss == "sigmoid")
-        self._looked: PairBody | None = None
+        self.seen: NDArray[np.uint8] | None = None
+        self.notes: tuple[str, ...] = ()
+        self._net = net
+        self._looked: PairBody | HubPairBody | None = None
         self._floor = self._best = 0.0
-        if not net.has_learnt:
-            with torch.no_grad():
-                batch = max(2, recipe.batch or 128)
-                self.body.bias.fill_(math.log(1 / (batch - 1)) if self.loss == "sigmoid" else 0.0)
+        fresh = not net.has_learnt and (net.training or isinstance(self.body, PairBody))
+        self.body.begin(self.loss, max(2, recipe.batch or 128), fresh=fresh, whole=(recipe.layer_decay or 1.0) < 1)
 
     def objective(self, outputs: PairOutputs, targets: Any) -> Tensor:
         ids = targets[1]
         found = outputs.learnt
-        total = found.new_zeros(())
+        total: Tensor = found.new_zeros(())
         same = ids[:, None] == ids[None]
         if self.captioned:
             assert outputs.scores is not None
-            total = total + self._paired(outputs.scores, ids >= 0, same)
+            told = ids >= 0
+            total = total + pair_loss(outputs.scores[told][:, told], same[told][:, told], self.loss)
         if outputs.views is not None:
-            total = total + _drawn_together(found, outputs.views, same)
+            total = total + drawn_together(found, outputs.views, same)
         # The floor alone has nothing to learn where there is no caption.
-        return total + 0.0 * (outputs.body.log_scale + outputs.body.bias)
-
-    def _paired(self, scores: Tensor, told: Tensor, same: Tensor) -> Tensor:
-        logits, right = scores[told][:, told], same[told][:, told]
-        n = len(logits)
-        if n < 2:
-            return scores.new_zeros(())
-        if self.loss == "sigmoid":
-            sign = right.to(logits.dtype) * 2 - 1
-            return -functional.logsigmoid(sign * logits).sum() / n
-        # What is right by another image's caption neither counts for nor against.
-        logits = logits.masked_fill(right & ~torch.eye(n, dtype=torch.bool, device=logits.device), float("-inf"))
-        own = torch.arange(n, device=logits.device)
-        return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
+        total = total + 0.0 * (outputs.body.log_scale + outputs.body.bias)
+        return total
 
     def condense(self, outputs: PairOutputs, targets: Any) -> NDArray[np.float32]:
         """Keep both parts of each image, of its captions, and where there are none of another view of it."""
@@ -269,26 +237,32 @@ class PairLearning:
     def measure(self, kept: NDArray[np.float32], targets: Any) -> Mapping[str, float]:
         """Measure recall for every weight of the learnt part, and set the best; of equals the smallest."""
         kept = kept[:_MOST_MEASURED]
-        blocks = kept.reshape(len(kept), -1, FIXED + LEARNT)
-        learns = self.body.learns
+        widths = self.body.widths
+        blocks = kept.reshape(len(kept), -1, sum(widths))
         found = []
         queries = np.concatenate([blocks[:, j] for j in range(1, blocks.shape[1])])
         items = np.tile(np.arange(len(kept)), blocks.shape[1] - 1)
         there = np.isfinite(queries).all(1)
         queries, items = queries[there], items[there]
         right = self._right(targets, items, len(kept))
-        for step in range(_MIX_STEPS + 1) if learns else (0,):
-            share = step / _MIX_STEPS
-            weights = np.sqrt(np.repeat([1 - share, share], [FIXED, LEARNT])).astype(np.float32)
+        for share in self.body.shares:
+            weights = np.sqrt(np.repeat([1 - share, share], widths)).astype(np.float32)
             measured = Ranks(ranks_of(queries * weights, blocks[:, 0] * weights, right), items, len(kept))
             values = measured(np.ones((1, len(kept))))
             found.append(float(np.mean([float(values[f"recall_at_{k}"][0]) for k in AT])) if len(items) else 0.0)
         best = int(np.argmax(found))
         if self._looked is not None:
-            with torch.no_grad():
-                self._looked.mix.fill_(best)
+            self._looked.choose(best)
+            if self.seen is not None:
+                with torch.no_grad():
+                    seen = [
+                        self._net.scale(torch.from_numpy(self.seen[i : i + _AT_ONCE]).to(self._net.mean.device))
+                        for i in range(0, len(self.seen), _AT_ONCE)
+                    ]
+                    self._looked.settle(seen)
         self._floor, self._best = found[0], found[best]
-        return {"recall": found[best], "floor": found[0], "loss": 1 - found[best]}
+        floor = {"floor": found[0]} if len(self.body.shares) > 1 or not self.body.learns else {}
+        return {"recall": found[best], **floor, "loss": 1 - found[best]}
 
     def _right(self, targets: Any, items: NDArray[np.int64], n: int) -> list[NDArray[np.int64]]:
         """Return which images are right for each query: those that share its caption, or the one it is a view of."""
@@ -318,7 +292,7 @@ class PairLearning:
                 "groups": len(np.unique(groups)),
                 "learnt_weight": weight,
                 "recall": self._best,
-                "floor_recall": self._floor,
+                **({} if self.seen is not None else {"floor_recall": self._floor}),
                 "scale": scale,
                 "chosen": "fixed part alone" if weight == 0 else "both parts" if weight < 1 else "learnt part alone",
                 **self.about,
@@ -333,17 +307,6 @@ def other_view(x: Tensor) -> Tensor:
     top, left = round(height * _CUT), round(width * _CUT)
     inner = x[..., top : height - top, left : width - left].flip(-1)
     return functional.interpolate(inner, (height, width), mode="bilinear", align_corners=False)
-
-
-def _drawn_together(first: Tensor, second: Tensor, same: Tensor) -> Tensor:
-    """Return the supervised contrastive loss of two views; each image's own other view is right as well."""
-    both = torch.cat([first, second])
-    logits = _VIEW_SCALE * both @ both.T
-    itself = torch.eye(len(both), dtype=torch.bool, device=both.device)
-    right = same.repeat(2, 2) & ~itself
-    log_p = logits.masked_fill(itself, float("-inf")).log_softmax(1)
-    mean = log_p.masked_fill(~right, 0.0).sum(1) / right.sum(1).clamp(min=1)
-    return -mean.mean()
 
 
 def _of_net(outputs: PairOutputs) -> Parts:
@@ -361,7 +324,24 @@ def _apart(found: Parts, wanted: Parts, softness: float) -> Tensor:
 def text_side(net: PixelNet) -> TextSide:
     """Return how texts are embedded by this net, and what its scores are multiplied by to be logits."""
     body: Any = net.body
-    return TextSide(TEXTS, TextAnswers(net).eval(), float(body.scale.detach()), float(body.bias.detach()))
+    return TextSide(body.texts, TextAnswers(net).eval(), float(body.scale.detach()), float(body.bias.detach()))
+
+
+def baseline(recipe: Recipe) -> Baseline | None:
+    """Return the floor that a net must be above: the ridge alone."""
+    if recipe.model == "pair_ridge":
+        return None
+    return Baseline("pair_ridge", _same_floor, "learn more than fixed features tell", epochs=1, time=0.1)
+
+
+def _same_floor(trained: PixelNet, new: PixelNet) -> None:
+    """Take over the ridge of a net that was fitted with one; a published net has none."""
+    if not isinstance(trained.body, PairBody):
+        return
+    have = trained.body.state_dict()
+    new.body.load_state_dict({k: have[k] for k in new.body.state_dict()})
+    new.body.choose(0)  # type: ignore[operator]
+    new.has_learnt = True
 
 
 LEARNER = Learner(
@@ -373,5 +353,7 @@ LEARNER = Learner(
     learn=learn,
     answers=answers,
     soft=SoftAnswers(_of_net, _of_raw, _apart),
+    hub=PAIRS,
+    baseline=baseline,
     text=text_side,
 )

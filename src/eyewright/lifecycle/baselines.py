@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from eyewright.training.run import Run
 
 FOLDER = "baseline"
-_TIME, _EPOCHS, _FEWEST_EPOCHS = 0.2, 0.25, 3
+_EPOCHS, _FEWEST_EPOCHS = 0.25, 3
 _LEAST_S = 2.0
 
 
@@ -34,17 +34,18 @@ def _baseline_of(recipe: "Recipe", plan: RunPlan, task: str) -> "Baseline | None
 
 def deadline_before_baseline(recipe: "Recipe", plan: RunPlan, task: str) -> float | None:
     """Return when the main net must be done, so that a fraction of the budget is left for the baseline."""
-    if plan.deadline is None or _baseline_of(recipe, plan, task) is None:
+    found = _baseline_of(recipe, plan, task)
+    if plan.deadline is None or found is None:
         return plan.deadline
     now = time.monotonic()
-    return now + (1 - _TIME) * (plan.deadline - now)
+    return now + (1 - found.time) * (plan.deadline - now)
 
 
 def train_baseline(run: "Run", dataset: "Dataset", scan: "Scan", plan: RunPlan) -> None:
     """Train the baseline of a run into its folder `baseline`, and say how both do on the validation images.
 
-    It starts from what the trained net has learnt, and so needs a fraction of its time: a fifth of a budget, or a
-    quarter of the epochs. Its failure does not fail the run.
+    It starts from what the trained net has learnt, and so needs a fraction of its time (`Baseline`). Its failure does
+    not fail the run.
     """
     from eyewright.evaluation import compare_predictors
     from eyewright.training.distributed import rank_of
@@ -57,14 +58,17 @@ def train_baseline(run: "Run", dataset: "Dataset", scan: "Scan", plan: RunPlan) 
         plan.say(f"no time was left for the baseline {found.model}: give a larger --budget")
         return
     folder = run.folder / FOLDER
-    epochs = run.recipe.epochs
+    epochs = found.epochs or run.recipe.epochs
+    if epochs is not None and found.epochs is None:
+        epochs = min(epochs, max(_FEWEST_EPOCHS, math.ceil(_EPOCHS * epochs)))
     recipe = replace(
         run.recipe,
         model=found.model,
         baseline="none",
-        epochs=None if epochs is None else min(epochs, max(_FEWEST_EPOCHS, math.ceil(_EPOCHS * epochs))),
+        epochs=epochs,
+        budget_s=None if epochs else run.recipe.budget_s,
     )
-    plan.say(f"baseline: {found.model}, which cannot {found.lacks}, is trained from the same frame features")
+    plan.say(f"baseline: {found.model}, which cannot {found.lacks}, is trained on the same images")
     try:
         simpler = train_model(
             dataset,
@@ -76,6 +80,7 @@ def train_baseline(run: "Run", dataset: "Dataset", scan: "Scan", plan: RunPlan) 
                 plan,
                 resume=plan.resume and (folder / "checkpoints").is_dir(),
                 preparation=run.preparation,
+                deadline=None if epochs else plan.deadline,
                 weights=None,
                 step=None,
                 observe=None,

@@ -71,6 +71,7 @@ def index_as_job(
     plan = make_plan(
         place / JOB, str(root), "index", {}, embedder.name, embedder.digest, shard_size, resume=resume
     )  # fmt: skip
+    words = embedder.texts is not None
     del embedder
     run_job(plan, workers=workers, quiet=quiet)
     say("adding vectors")
@@ -79,7 +80,7 @@ def index_as_job(
     # Without its plan it is no job: what is left if this is killed here is removed by the next.
     (place / JOB / "plan" / "plan.json").unlink()
     shutil.rmtree(place / JOB)
-    return Indexed(place, len(index), len(index), 0, 0, 0, tuple(findings), index.has_graph)
+    return Indexed(place, len(index), len(index), 0, 0, 0, tuple(findings), index.has_graph, words)
 
 
 def has_job(place: Path) -> bool:

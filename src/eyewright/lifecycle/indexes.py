@@ -38,6 +38,7 @@ class ServedIndexes:
             self._places[name] = place
         self._held: dict[str, tuple[tuple[int, int], Index]] = {}
         self._lock = threading.Lock()
+        self._same: dict[str, str] = {}
         for name in self._places:
             self._open(name)
 
@@ -54,15 +55,16 @@ class ServedIndexes:
         """
         from eyewright.bundle.texts import has_texts
 
+        self._same = {p: m.digest for m in models.values() if (p := m.manifest.published)}
         digests = {m.digest: m for m in models.values()}
         for name, (_, index) in self._held.items():
-            model = digests.get(index.model["digest"])
+            model = digests.get(self.digest(name))
             if model is None:
                 served = ", ".join(f"{n} ({m.digest[:12]})" for n, m in models.items())
                 raise RefusedError(
                     f"the index {name!r} was made with {index.model['name']!r} ({index.model['digest'][:12]}), which "
                     f"is not served; served are {served}",
-                    fix="serve that bundle, or index again with one that is served",
+                    fix=_fix(index.model["name"]),
                     code="index_model",
                 )
             if not has_texts(model.manifest.files):
@@ -73,8 +75,10 @@ class ServedIndexes:
                 )
 
     def digest(self, name: str) -> str:
-        """Return the digest of the bundle whose embeddings the index holds."""
-        return str(self._held[name][1].model["digest"])
+        """Return the digest of the bundle whose embeddings the index holds, or that gives the same as the published
+        model that it was made with."""
+        found = str(self._held[name][1].model["digest"])
+        return self._same.get(found, found)
 
     def shown(self, name: str) -> dict[str, Any]:
         """Return what clients may know of an index."""
@@ -144,6 +148,12 @@ class ServedIndexes:
             if held is None or held[0] != stamp:
                 held = self._held[name] = (stamp, open_index(place))
             return held[1]
+
+
+def _fix(model: str) -> str:
+    if model.startswith("hf:"):
+        return f"make a bundle of it and serve that: eyewright export {model} --out BUNDLE"
+    return "serve that bundle, or index again with one that is served"
 
 
 def _named(given: "PathLike") -> tuple[str, Path]:

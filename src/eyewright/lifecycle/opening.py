@@ -46,7 +46,7 @@ def models() -> dict[str, str]:
     """Return the networks there are: name → what it is."""
     published = {
         "hf:FOLDER|ID": "Hugging Face: classifiers, detectors (D-FINE, RT-DETR), segmenters (SegFormer), "
-        "classifiers of clips (VideoMAE, ViViT, TimeSformer)"
+        "classifiers of clips (VideoMAE, ViViT, TimeSformer), images with captions (CLIP, SigLIP)"
     }
     others = {
         name: f"of the package {entry.dist.name if entry.dist else entry.module}"

@@ -15,7 +15,6 @@ __all__ = [
     "search",
 ]
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,6 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import (
     BundleError,
-    CheckpointError,
     EyewrightError,
     InputError,
     UnreadableImageError,
@@ -50,24 +48,25 @@ if TYPE_CHECKING:
 _COMMIT = 256
 _AT_ONCE = 32
 _AWAY = 0.5
-_LARGEST_WEIGHTS = 1 << 40
 
 
 @dataclass(frozen=True)
 class Embedder:
-    """What makes vectors: of images, and where the model reads both, of texts."""
+    """What makes vectors: of images, and where the model reads both, of texts; `published` is the digest of the
+    checkpoint that a bundle was exported from as it is."""
 
     name: str
     digest: str
     images: Callable[[Iterable[NDArray[np.uint8]]], NDArray[np.float32]]
     texts: Callable[[Sequence[str]], NDArray[np.float32]] | None = None
     matching: Callable[[], tuple[float, float | None]] | None = None
+    published: str | None = None
 
 
 @dataclass(frozen=True)
 class Indexed:
     """What `index_folder` did: how many images were added, removed, moved (found elsewhere by their content) and left
-    as they were; `findings` are the files that could not be read."""
+    as they were; `findings` are the files that could not be read. `words` tells whether it is searched by words too."""
 
     folder: Path
     n: int
@@ -77,6 +76,7 @@ class Indexed:
     unchanged: int
     findings: tuple[Finding, ...]
     graph: bool
+    words: bool = False
 
 
 class Labelled(NamedTuple):
@@ -125,13 +125,21 @@ def index_folder(
     embedder = open_embedder(model)
     index = open_index(place) if there else None
     if index is not None:
-        index.need_model(embedder.name, embedder.digest)
+        index.need_model(embedder.name, embedder.digest, embedder.published)
     work = _Work(root.resolve(), place, embedder, index, say)
     work.look(files)
     done = work.finish()
     graph_if_large(done, graph, say)
     return Indexed(
-        place, len(done), work.added, work.removed, work.moved, work.unchanged, tuple(work.findings), done.has_graph
+        place,
+        len(done),
+        work.added,
+        work.removed,
+        work.moved,
+        work.unchanged,
+        tuple(work.findings),
+        done.has_graph,
+        embedder.texts is not None,
     )
 
 
@@ -304,7 +312,7 @@ def search(
     if not wanted:
         raise UsageError("expected words or an image to look for, found neither", fix="pass one")
     embedder = open_embedder(model or opened.model["name"])
-    opened.need_model(embedder.name, embedder.digest)
+    opened.need_model(embedder.name, embedder.digest, embedder.published)
     vectors = [_vector(embedder, q) for q in (*wanted, *unlike)]
     return nearest(opened, vectors[: len(wanted)], vectors[len(wanted) :], n=n, folder=folder, max_p=max_p, exact=exact)
 
@@ -361,7 +369,7 @@ def label_images(index: "Index | PathLike", labels: Sequence[str], *, model: str
         raise UsageError(f"expected two or more different labels, found {', '.join(map(repr, names))}", fix="add some")
     opened = index_of(index)
     embedder = open_embedder(model or opened.model["name"])
-    opened.need_model(embedder.name, embedder.digest)
+    opened.need_model(embedder.name, embedder.digest, embedder.published)
     if embedder.texts is None or embedder.matching is None:
         raise UsageError(f"{embedder.name!r} reads images only, found labels", fix="index with a CLIP or SigLIP folder")
     scale, bias = embedder.matching()
@@ -428,6 +436,7 @@ def open_embedder(model: str) -> Embedder:
     """
     if model.startswith("hf:"):
         need_torch()
+        from eyewright.nets.hub_files import digest_of_checkpoint
         from eyewright.nets.texts import open_published
 
         net = open_published(model)
@@ -436,7 +445,7 @@ def open_embedder(model: str) -> Embedder:
             raise UsageError(f"{model!r} reads texts only", fix="use CLIP, SigLIP, or a vision model")
         both = net.kind == "pair"
         return Embedder(
-            model, _digest(net.folder), net.image_features, net.text_features if both else None,
+            model, digest_of_checkpoint(net.folder), net.image_features, net.text_features if both else None,
             (lambda: net.matching) if both else None,
         )  # fmt: skip
     from PIL import Image
@@ -456,7 +465,7 @@ def open_embedder(model: str) -> Embedder:
     if has_texts(bundle.manifest.files):
         return Embedder(
             name, digest, lambda images: _embedded(bundle, images), bundle.embed_texts,
-            lambda: (bundle.texts.scale, bundle.texts.bias or None),
+            lambda: (bundle.texts.scale, bundle.texts.bias or None), bundle.manifest.published,
         )  # fmt: skip
     need_torch()
     from eyewright.exporting.features import bundle_features
@@ -476,12 +485,3 @@ def content_digest(path: Path) -> str:
     """
     # What no image is read of is not hashed either: a sparse file has any size.
     return digest_of(path, most=Limits().bytes, fix="shrink the image", follow=True)[0]
-
-
-def _digest(folder: Path) -> str:
-    """Return one SHA-256 of all files of a checkpoint that its embeddings depend on."""
-    whole = hashlib.sha256()
-    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors"), *folder.glob("*.txt")]):
-        digest, _ = digest_of(path, most=_LARGEST_WEIGHTS, error=CheckpointError, follow=True)
-        whole.update(path.name.encode() + b"\0" + bytes.fromhex(digest))
-    return whole.hexdigest()

@@ -55,6 +55,7 @@ from eyewright.lifecycle.judging import train_judge
 from eyewright.lifecycle.loading import need_torch, open_any
 from eyewright.lifecycle.newness import novelty_of, with_findings, with_validation
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_model, load_run, recipe_of
+from eyewright.lifecycle.publishing import export_published
 from eyewright.lifecycle.sharding import train_shards
 from eyewright.lifecycle.teaching import published_predictor, teacher_for
 from eyewright.lifecycle.trusting import TrustAsked, with_trust
@@ -323,8 +324,8 @@ def evaluate(
         dataset = data
         left_out = dataset.account.summary()
         if owner is None and not allow_leaks and dataset.splits != ("test",):
-            made_from = (predictor.manifest.provenance.get("dataset") or {}).get("fingerprint")
-            if made_from == fingerprint_of(dataset, quiet=quiet):
+            made_from = (_provenance_of(predictor).get("dataset") or {}).get("fingerprint")
+            if made_from and made_from == fingerprint_of(dataset, quiet=quiet):
                 raise LeakError(
                     "this is the data that the bundle was trained on",
                     fix="evaluate its run, or other images, or measure on it with --allow-leaks",
@@ -362,8 +363,8 @@ def evaluate(
         quiet=quiet,
         results=results,
     )
-    report = with_findings(report, owner, dataset, novelty, seed=seed)
     report = with_baseline(report, owner, dataset, seed=seed, quiet=quiet)
+    report = with_findings(report, owner, dataset, novelty, seed=seed)
     report = measured_again(report, owner, dataset, seed=seed, quiet=quiet)
     asked = TrustAsked(coverage, coverage_by, sets, None if unfamiliar is None else Path(unfamiliar), miss_rate)
     if asked:
@@ -439,7 +440,8 @@ def export(
     policy: Mapping[str, float] | None = None,
     attention: bool = False,
 ) -> "Bundle":
-    """Export a run as a bundle at `out`; refused unless it answers as the trained net does on every validation image.
+    """Export a run, or `hf:` and a published model as it is, as a bundle at `out`; refused unless it answers as the
+    net does on every validation image.
 
     `policy` holds rules that the report must keep, now and whenever the bundle is served: {"min_recall.person": 0.8}.
 
@@ -466,6 +468,10 @@ def export_checked(
     policy: Mapping[str, float] | None = None,
     attention: bool = False,
 ) -> "tuple[Bundle, Parity]":
+    if isinstance(model, str) and model.startswith("hf:"):
+        if attention or not isinstance(validation, str | Path | None):
+            raise UsageError("expected no --with-attention with a published model", fix="leave it out")
+        return export_published(model, out, data=validation, name=name, policy=policy)
     need_torch()
     from eyewright.exporting import export_bundle
 

@@ -17,6 +17,7 @@ from eyewright.core.errors import CheckpointError, MissingExtraError, UsageError
 from eyewright.core.files import write_json
 from eyewright.core.labels import LabelSpace
 from eyewright.core.quoting import quoted
+from eyewright.core.tokens import TokenPreparation
 from eyewright.imaging.preparation import Preparation
 from eyewright.imaging.sampling import ClipSampling
 from eyewright.nets.hub_classifier import HubBody, head_of
@@ -24,6 +25,7 @@ from eyewright.nets.hub_clips import open_processor
 from eyewright.nets.hub_files import check_checkpoint
 from eyewright.nets.hub_kinds import CLASSIFIERS, HubKind
 from eyewright.nets.hub_library import BGR, first_line, quiet_transformers, reading
+from eyewright.nets.hub_pairs import TOKENIZER_FILES, open_token_preparation, write_token_preparation
 from eyewright.nets.hub_preprocessing import Preprocessing, prove_preprocessing, side_of
 
 _WANTED = (
@@ -70,20 +72,35 @@ class HubBuilder:
         if dropout is not None:
             raise UsageError(f"expected no dropout with {self.name!r}, whose layers are given", fix="leave it out")
         self.check_frames(frames)
+        if self.kind.answers:
+            with quiet_transformers() as transformers:
+                return self.kind.body(self._model(transformers, None), self.texts)
         classes = self.labels.names if self.labels is not None else tuple(map(str, range(n_classes)))
         with quiet_transformers() as transformers:
             config = self._config
             own = {name: i for i, name in config.id2label.items()}
             keeps_head = set(own) == set(classes) and len(own) == len(classes)
-            if not self._weight_files:
-                with torch.random.fork_rng(devices=[]):
-                    model = getattr(transformers, self._auto).from_config(config)
-            else:
-                model = self._load(transformers, None if keeps_head else classes)
-                # A configuration keeps what it does not know, so the net can be built from it alone.
-                setattr(model.config, BGR, self._preprocessing.bgr)
+            model = self._model(transformers, None if keeps_head else classes)
         order = [own[name] for name in classes] if keeps_head else list(range(n_classes))
         return self.kind.body(model, order, config.model_type)
+
+    def _model(self, transformers: Any, classes: tuple[str, ...] | None) -> Any:
+        if not self._weight_files:
+            with torch.random.fork_rng(devices=[]):
+                return getattr(transformers, self._auto).from_config(self._config)
+        model = self._load(transformers, classes)
+        # A configuration keeps what it does not know, so the net can be built from it alone.
+        setattr(model.config, BGR, self._preprocessing.bgr)
+        return model
+
+    @cached_property
+    def texts(self) -> TokenPreparation:
+        """How a model that reads texts too prepares them.
+
+        Raises:
+            CheckpointError: the tokenizer is missing, or does what is not known here.
+        """
+        return open_token_preparation(self.folder, self.name, self._config)
 
     def _load(self, transformers: Any, classes: tuple[str, ...] | None) -> Any:
         new: dict[str, Any] = {}
@@ -139,6 +156,8 @@ class HubBuilder:
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes that the checkpoint was published with, in the order of its answers."""
+        if self.kind.answers:
+            return self.kind.answers
         with quiet_transformers():
             own = self._config.id2label
         return tuple(str(own[i]) for i in sorted(own))
@@ -169,6 +188,16 @@ class HubBuilder:
             if type(config) in getattr(transformers, mapping) and (types is None or config.model_type in types):
                 return name
         return None
+
+    @property
+    def is_own(self) -> bool:
+        """Return whether the checkpoint was published to do just this, not as a body for a head of ours."""
+        with quiet_transformers() as transformers:
+            config, named = self._config, self._auto
+            mapping = next(m for name, m, _ in self.kind.autos if name == named)
+            found = getattr(transformers, mapping)[type(config)]
+        several = found if isinstance(found, tuple) else (found,)
+        return any(one.__name__ in (config.architectures or ()) for one in several)
 
     @property
     def _auto(self) -> str:
@@ -256,6 +285,8 @@ class HubBuilder:
         """Write what is needed to build the net again without the checkpoint: its configuration, no weights."""
         model = cast(HubBody, body).model
         write_json(folder / "config.json", json.loads(model.config.to_json_string(use_diff=False)))
+        if self.kind.answers:
+            write_token_preparation(self.texts, folder)
 
 
 def hub_builder(name: str, kind: HubKind | None = CLASSIFIERS) -> HubBuilder:
@@ -275,13 +306,15 @@ def hub_builder(name: str, kind: HubKind | None = CLASSIFIERS) -> HubBuilder:
     if find_spec("transformers") is None:
         raise MissingExtraError(f"{name!r} needs transformers", fix="pip install 'eyewright[hf]'")
     where = name.removeprefix("hf:")
+    if not where.strip():
+        raise CheckpointError("expected a folder or OWNER/MODEL after 'hf:', found nothing", fix="name the model")
     if Path(where).is_dir():
         return HubBuilder(name, Path(where), kind=kind)
     if where.count("/") != 1 or where.startswith((".", "/", "~")):
         raise CheckpointError(
             f"expected a folder or OWNER/MODEL after 'hf:', found {quoted(where)}", fix="check the path"
         )
-    return HubBuilder(name, snapshot(where), kind=kind)
+    return HubBuilder(name, snapshot(where, TOKENIZER_FILES if kind.answers else ()), kind=kind)
 
 
 def snapshot(repository: str, more: Sequence[str] = ()) -> Path:

@@ -1,7 +1,8 @@
 """The files of a checkpoint that somebody else wrote, looked over before transformers opens any of them."""
 
-__all__ = ["check_checkpoint"]
+__all__ = ["check_checkpoint", "digest_of_checkpoint"]
 
+import hashlib
 import json
 import os
 import stat
@@ -12,7 +13,7 @@ from typing import Any
 
 from eyewright.core.errors import CheckpointError
 from eyewright.core.quoting import quoted
-from eyewright.core.regular import open_regular, read_regular
+from eyewright.core.regular import digest_of, open_regular, read_regular
 
 _FIX = "download it again"
 # The largest tokenizers of published models have some 40 MB.
@@ -132,3 +133,16 @@ def _numbers(config: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[tupl
             yield from _numbers(value, names)
         elif key in names and value is not None:
             yield key, value
+
+
+def digest_of_checkpoint(folder: Path) -> str:
+    """Return one SHA-256 of all files of a checkpoint that its answers depend on.
+
+    Raises:
+        CheckpointError: one of them cannot be read.
+    """
+    whole = hashlib.sha256()
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors"), *folder.glob("*.txt")]):
+        digest, _ = digest_of(path, most=_LARGEST_WEIGHTS, error=CheckpointError, follow=True)
+        whole.update(path.name.encode() + b"\0" + bytes.fromhex(digest))
+    return whole.hexdigest()

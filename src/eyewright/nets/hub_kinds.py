@@ -1,6 +1,6 @@
 """Which models of Hugging Face do a task, and how their answers become ours."""
 
-__all__ = ["CLASSIFIERS", "CLIP_CLASSIFIERS", "DETECTORS", "OUTLINERS", "SEGMENTERS", "HubKind"]
+__all__ = ["CLASSIFIERS", "CLIP_CLASSIFIERS", "DETECTORS", "OUTLINERS", "PAIRS", "SEGMENTERS", "HubKind"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from eyewright.nets.hub_classifier import HubBody
 from eyewright.nets.hub_clips import HubClips
 from eyewright.nets.hub_detector import HubDetector
 from eyewright.nets.hub_masks import HubMasks
+from eyewright.nets.hub_pairs import HubPairBody
 from eyewright.nets.hub_segmenter import HubSegmenter
 
 # Nets of mask queries that take an image alone; OneFormer wants a text with it.
@@ -32,18 +33,21 @@ class HubKind:
         does: what they do, as in "a 'bert', which does not find objects".
         autos: pairs of transformers' class that builds one and its mapping of configurations; a third value limits it
             to these types of configurations.
-        body: `(model, order, type of its configuration)` to a body of ours.
+        body: `(model, order, type of its configuration)` to a body of ours; of those with `answers` `(model, texts)`.
         any_size: they may take images of any size, so that one is chosen for the data.
         over_time: they take the frames of a clip, of a number that their configuration fixes.
         heads: parts of the names of weights that are new where the classes are; empty: the head as the net names it.
+        answers: what they answer in, where that is no classes of their own; they read texts too, whose preparation
+            `texts` is (`nets.hub_pairs`).
     """
 
     does: str
     autos: tuple[tuple[str, str, frozenset[str] | None], ...]
-    body: Callable[[Any, list[int], str], nn.Module]
+    body: Callable[..., nn.Module]
     any_size: bool = True
     heads: tuple[str, ...] = _HEADS
     over_time: bool = False
+    answers: tuple[str, ...] = ()
 
 
 def _classifier(model: Any, order: list[int], kind: str) -> nn.Module:
@@ -99,3 +103,11 @@ SEGMENTERS = HubKind(
     _segmenter,
 )
 OUTLINERS = HubKind("outline objects", ((*_UNIVERSAL, QUERIES),), _outliner)
+PAIRS = HubKind(
+    "match texts with images",
+    (("AutoModel", "MODEL_MAPPING", frozenset({"clip", "siglip"})),),
+    HubPairBody,
+    any_size=False,
+    heads=(),
+    answers=("typicality",),
+)

@@ -6,9 +6,10 @@ The learnt part comes from a net and a table of n-grams. A weight joins them, ch
 dot product is the weighted mean of both parts' cosines: with weight 0 the model is the ridge alone.
 """
 
-__all__ = ["BUCKETS", "CENTRES", "FIXED", "LEARNT", "PairBody", "PairOutputs", "pair_net", "pair_ridge"]
+__all__ = ["BUCKETS", "CENTRES", "FIXED", "LEARNT", "TEXTS", "PairBody", "PairOutputs", "pair_net", "pair_ridge"]
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eyewright.core.errors import UsageError
+from eyewright.core.ngrams import TextPreparation
 from eyewright.nets.classifiers import photo_net, quick_net
 
 FIXED, LEARNT = 256, 128
@@ -23,6 +25,9 @@ FIXED, LEARNT = 256, 128
 CENTRES = 2048
 """The most training images that the ridge compares an image with."""
 BUCKETS = 16_384
+TEXTS = TextPreparation(buckets=BUCKETS)
+"""How these nets take texts: as numbers of buckets."""
+
 _ORIENTATIONS, _SHARPNESS = 9, 8
 _SIDE, _CELL = 48, 8
 _MIX_STEPS = 20
@@ -134,7 +139,7 @@ class PairOutputs(NamedTuple):
     learnt: Tensor
     scores: Tensor | None
     views: Tensor | None
-    body: "PairBody"
+    body: Any
     pixels: Tensor
 
 
@@ -142,6 +147,8 @@ class PairBody(nn.Module):
     """Both towers; pixels come in [0, 1]. `learns` tells whether there is a learnt part."""
 
     takes_targets = True
+    texts = TEXTS
+    widths = (FIXED, LEARNT)
     centres: Tensor
     alpha: Tensor
     gamma: Tensor
@@ -152,7 +159,8 @@ class PairBody(nn.Module):
 
     def __init__(self, *, channels: int, side: int, learns: bool, dropout: float) -> None:
         super().__init__()
-        self.learns = learns
+        self.learns = self.sees_views = learns
+        self.shares = tuple(k / _MIX_STEPS for k in range(_MIX_STEPS + 1)) if learns else (0.0,)
         self.features = FixedFeatures(channels, side)
         self.register_buffer("centres", torch.zeros(CENTRES, self.features.size))
         self.register_buffer("alpha", torch.zeros(CENTRES, FIXED))
@@ -181,6 +189,22 @@ class PairBody(nn.Module):
     def scale(self) -> Tensor:
         """What cosines are multiplied by in the loss; clamped, since it would be learnt away otherwise."""
         return self.log_scale.clamp(0.0, _LARGEST_SCALE).exp()
+
+    @torch.no_grad()
+    def begin(self, loss: str, batch: int, *, fresh: bool, whole: bool) -> None:
+        """Set the bias for a loss: pairs that are judged one by one begin with the odds of a right one in a batch."""
+        # A softmax does not see it, and an optimiser would make rounding errors into steps.
+        self.bias.requires_grad_(loss == "sigmoid")
+        if fresh:
+            self.bias.fill_(math.log(1 / (batch - 1)) if loss == "sigmoid" else 0.0)
+
+    @torch.no_grad()
+    def choose(self, place: int) -> None:
+        """Set the weight of the learnt part to one of the `shares`."""
+        self.mix.fill_(place)
+
+    def settle(self, seen: Sequence[Tensor]) -> None:
+        """Do nothing: the ridge knows its training images already."""
 
     def fit_patches(self, images: Tensor) -> None:
         """Set the stem of the net from training images in [0, 1]."""

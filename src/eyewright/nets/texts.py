@@ -22,6 +22,7 @@ from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.nets.hub import snapshot
 from eyewright.nets.hub_files import check_checkpoint
 from eyewright.nets.hub_library import quiet_transformers, reading
+from eyewright.nets.hub_pairs import TOKENIZER_FILES
 from eyewright.nets.hub_preprocessing import prove_preprocessing
 
 _BATCH = 16
@@ -29,7 +30,6 @@ _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 # Attention weights of one text: L x H x T x T float32.
 _MOST_BYTES = 1 << 30
 _MOST_CHARACTERS = 1_000_000
-_TEXT_FILES = ("*.txt", "*.model", "tokenizer*.json")
 # Trained on texts padded to one length, without a mask: the padding is part of what the net was taught on.
 _FULL_LENGTH = frozenset({"siglip", "siglip2"})
 # Weights of an output layer on top, which attention does not go through.
@@ -473,7 +473,7 @@ def open_published(name: str) -> Published:
             raise CheckpointError(
                 f"expected a folder or OWNER/MODEL after 'hf:', found {quoted(where)}", fix="check the path"
             )
-        folder = snapshot(where, _TEXT_FILES)
+        folder = snapshot(where, TOKENIZER_FILES)
     return Published(name, folder)
 
 

@@ -115,13 +115,14 @@ class Index:
     def has_graph(self) -> bool:
         return self._graph is not None
 
-    def need_model(self, name: str, digest: str) -> None:
-        """Refuse vectors of another model than the index was made with.
+    def need_model(self, name: str, digest: str, also: str | None = None) -> None:
+        """Refuse vectors of another model than the index was made with; `also` is the digest of one that gives the
+        same, such as the published model that a bundle was exported from as it is.
 
         Raises:
             RefusedError: it is another.
         """
-        if digest != self.model["digest"]:
+        if self.model["digest"] not in (digest, also):
             raise RefusedError(
                 f"the index was made with {self.model['name']!r} ({self.model['digest'][:12]}), found {name!r} "
                 f"({digest[:12]})",

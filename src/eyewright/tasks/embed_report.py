@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from eyewright.core.errors import DatasetError
 from eyewright.core.inputs import prepare
 from eyewright.core.predictor import Predictor, decode_everything, inputs_of, texts_of
-from eyewright.core.report import Metric, Report
+from eyewright.core.report import Finding, Metric, Report
 from eyewright.core.rng import generator
-from eyewright.core.task import task_of
+from eyewright.core.task import metric_named, task_of
 from eyewright.data.dataset import Dataset
 from eyewright.data.targets.captions import Captions
 from eyewright.evaluation.blocks import Block, Cell, Gallery, Page, Shot, Span, Table
@@ -203,15 +203,52 @@ def summarise(report: Report) -> str:
         return say_metric(name, m.value, m.low, m.high)
 
     what = report.tables.get("queries", "caption")
-    return (
+    found = (
         f"Of the {what}s {said('recall_at_1')} find their image first and {said('recall_at_10')} among the first ten; "
         f"of the images {said('back_recall_at_10')} find a right {what} among the first ten."
     )
+    return f"{found} {say_floor(report.tables.get('baseline'))}".strip()
+
+
+def say_floor(compared: Mapping[str, Any] | None) -> str:
+    """Say whether the model is above the ridge alone on the images that were measured.
+
+    >>> one = {"value": 0.04, "low": 0.01, "high": 0.07}
+    >>> say_floor({"baseline": "pair_ridge", "better": "b", "value": {"baseline": 0.3, "model": 0.34}, "n": 90,
+    ...     "metric": "recall_at_10", "differences": {"recall_at_10": one}})[:76]
+    'pair_ridge, the floor of fixed features, reaches 30.0% on the same images: a'
+    """
+    if not compared:
+        return ""
+    name = compared["baseline"]
+    difference = compared["differences"][compared["metric"]]
+    bounds = f"{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}"
+    seen = (
+        f"{name}, the floor of fixed features, reaches {compared['value']['baseline']:.1%} on the same images: "
+        f"a difference of {100 * difference['value']:+.1f} points [{bounds}]"
+    )
+    verdict = {
+        "a": f". The model is below it: use --model {name}.",
+        "b": ". The model is above it.",
+        "neither": f", which may be chance: it is not shown that the model is worth more than --model {name}.",
+    }
+    return seen + verdict[compared["better"]]
+
+
+def find_faults(report: Report) -> list[Finding]:
+    """Return a warning where the model is significantly below the floor."""
+    compared = report.tables.get("baseline")
+    if not compared or compared["better"] != "a":
+        return []
+    fix = f"use --model {compared['baseline']}, train longer, or on more pairs"
+    return [Finding("loses_to_baseline", say_floor(compared), fix, severity="warning")]
 
 
 def lay_out(report: Report, pictures: Pictures) -> Page:
     """Return the blocks of the page: the table of recall, the worst queries with what they found, examples."""
     blocks: list[Block] = [_table(report)]
+    if compared := report.tables.get("baseline"):
+        blocks.append(_floor_table(compared))
     for key, title, lead in (
         (
             "worst",
@@ -259,6 +296,26 @@ def _table(report: Report) -> Table:
     return Table("Recall", header, rows, note=report.tables.get("definition", ""))
 
 
+def _floor_table(compared: Mapping[str, Any]) -> Table:
+    metric, difference = compared["metric"], compared["differences"][compared["metric"]]
+    rows = [
+        [Cell(compared[who]), Cell(show_number(metric, compared["value"][who]), "n"), Cell(f"{compared[alone]:,}", "n")]
+        for who, alone in (("model", "only_b"), ("baseline", "only_a"))
+    ]
+    change = Cell(
+        f"{100 * difference['value']:+.1f} points",
+        "n",
+        f"[{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]",
+    )
+    rows.append([Cell("difference"), change, Cell(f"p = {compared['p_value']:.2g}", "n")])
+    return Table(
+        "Floor of fixed features",
+        [Cell("model"), Cell(metric_named(metric).title, "n"), Cell("found better alone", "n")],
+        rows,
+        lead=f"{say_floor(compared)} The difference is paired, over the same images.",
+    )
+
+
 def take_pictures(
     report: Report, dataset: Dataset, predictor_of: Callable[[str], Predictor]
 ) -> dict[str, dict[str, Any]]:
@@ -300,6 +357,7 @@ REPORTING = Reporting(
     spread=("recall_at_10", "recall_at_1", "back_recall_at_10"),
     summary=summarise,
     page=lay_out,
+    findings=find_faults,
     pictures=take_pictures,
     explained=explain_errors,
     audit=AuditView(

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError
 from eyewright.core.inputs import Inputs
-from eyewright.core.ngrams import TextPreparation
 from eyewright.core.task import task_of
+from eyewright.core.tokens import TextInput
 from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan
 from eyewright.imaging.preparation import Preparation
@@ -79,12 +79,15 @@ class Baseline:
     """A simpler net that a trained one is compared with, of the same data and preparation.
 
     `model` is its name in the catalogue; `start(trained, new)` copies the weights that both have. `lacks` completes the
-    sentence "it cannot ...".
+    sentence "it cannot ...". It is trained for `epochs`, by default for a quarter of the net's, and of a budget it gets
+    the share `time`.
     """
 
     model: str
     start: Callable[[PixelNet, PixelNet], None]
     lacks: str
+    epochs: int | None = None
+    time: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class TextSide:
     """How a net embeds texts: their preparation, the module from prepared texts to vectors (N, D) in the space of its
     images, and what turns a dot product into a logit."""
 
-    preparation: TextPreparation
+    preparation: TextInput
     module: torch.nn.Module
     scale: float
     bias: float

@@ -105,6 +105,8 @@ class Loop:
             world,
             trains_in_bfloat16(recipe, device, net, processes=world.size),
         )
+        # What a net holds still for good is never let go.
+        self._body = [p for p in above_body(self.net)[1] if p.requires_grad]
         self.peak_lr = [g["lr"] for g in self.state.optimiser.param_groups]
         self.batch = guard.physical if guard is not None else recipe.batch or 64
         n = len(data.train_targets) if guard is None or guard.units is None else guard.units
@@ -219,7 +221,7 @@ class Loop:
         """Hold the body of a pretrained net still at the beginning of the run, then let it go."""
         wanted = progress < (self.recipe.freeze or 0.0)
         if wanted != self.frozen:
-            for p in above_body(self.net)[1]:
+            for p in self._body:
                 p.requires_grad_(not wanted)
             self.frozen = wanted
         if self.net.training == wanted:

@@ -122,6 +122,8 @@ def train_model(
             f"{resolved.model} with {parameter_count(net):,} weights on {preparation.size_hw[1]}x"
             f"{preparation.size_hw[0]}x{preparation.channels} pixels; augmentation: {augmentation.describe()}"
         )
+        for line in getattr(learning, "notes", ()):
+            plan.say(line)
         if leads:
             if published is not None:
                 published.write(folder / "hub", net.body)

@@ -1,0 +1,294 @@
+"""CLIP and SigLIP folders: tuned on pairs, exported with their tokenizer, and searched without torch."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+from PIL import Image
+from safetensors.numpy import load_file
+from tests.conftest import draw_shape
+from tests.nets.checkpoints import write_pair, write_published
+
+import eyewright as ew
+from eyewright import lifecycle
+from eyewright.bundle import load_bundle
+from eyewright.bundle.verify import bundle_digest
+from eyewright.cli import main
+from eyewright.core.errors import BundleError, CheckpointError, RefusedError, UsageError
+from eyewright.lifecycle.indexes import ServedIndexes
+from eyewright.lifecycle.searching import index_folder, search
+from eyewright.tasks.embed_report import summarise
+
+COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 230), "yellow": (230, 220, 50)}
+TEXTS = ["a red disc", "it's a GREEN cross!", "🙂 naïve", "word " * 60, "x" * 10_000, "سيارة حمراء", "  two   spaces "]
+
+
+@pytest.fixture(scope="module")
+def captions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 images of a coloured shape with a caption that says so."""
+    folder, rng = tmp_path_factory.mktemp("captions"), np.random.default_rng(0)
+    rows = []
+    for i in range(60):
+        colour, kind = list(COLOURS)[i % 4], ("disc", "square", "cross")[i // 4 % 3]
+        image = draw_shape(kind, rng)
+        image[image.max(-1) >= 150] = COLOURS[colour]
+        Image.fromarray(image).save(folder / f"{i}.png")
+        rows.append({"file_name": f"{i}.png", "text": [f"a {colour} {kind}", f"{kind}, {colour}"][: 1 + i % 2]})
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+@pytest.fixture(scope="module", params=["clip", "siglip"])
+def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pair(tmp_path_factory.mktemp("published") / request.param, request.param)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pair(tmp_path_factory.mktemp("published") / "clip", "clip")
+
+
+@pytest.fixture(scope="module")
+def bundle(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return lifecycle.export(f"hf:{published}", tmp_path_factory.mktemp("as_it_is") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def run(published: Path, captions: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    out = tmp_path_factory.mktemp("tuned") / "run"
+    return lifecycle.train(captions, task="embed", model=f"hf:{published}", epochs=2, lr=1e-3, batch=16, out=out)
+
+
+def theirs(folder: Path, texts: list[str], images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the vectors of transformers, at length 1."""
+    model = hf.AutoModel.from_pretrained(folder).eval()
+    tokenizer, processor = hf.AutoTokenizer.from_pretrained(folder), hf.AutoImageProcessor.from_pretrained(folder)
+    length = model.config.text_config.max_position_embeddings
+    given = tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+    with torch.inference_mode():
+        found = [
+            model.get_text_features(input_ids=given["input_ids"]).pooler_output,
+            model.get_image_features(processor(images, return_tensors="pt")["pixel_values"]).pooler_output,
+        ]
+    first, second = (torch.nn.functional.normalize(f).numpy() for f in found)
+    return first, second
+
+
+def test_a_bundle_of_a_published_model_answers_as_transformers_does(bundle: Any, published: Path) -> None:
+    rng = np.random.default_rng(1)
+    images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((48, 48), (70, 50), (31, 90))]
+    texts, seen = theirs(published, TEXTS, images)
+    assert bundle.embed_texts(TEXTS) == pytest.approx(texts, abs=1e-5)
+    assert np.stack([p.embedding for p in bundle.predict_images(images)]) == pytest.approx(seen, abs=1e-4)
+    # One by one as in a batch: nothing depends on how long the others are.
+    assert np.concatenate([bundle.embed_texts([t]) for t in TEXTS]) == pytest.approx(texts, abs=1e-5)
+    model = hf.AutoModel.from_pretrained(published)
+    assert bundle.texts.scale == pytest.approx(float(model.logit_scale.detach().exp()), rel=1e-5)
+    assert bundle.texts.bias == pytest.approx(float(getattr(model, "logit_bias", torch.zeros(1)).detach()))
+    assert "nothing was trained here" in (bundle.folder / "README.md").read_text()
+
+
+def test_tuning_changes_the_top_alone_and_is_exported_with_parity(run: Any, published: Path, tmp_path: Path) -> None:
+    before = dict(hf.AutoModel.from_pretrained(published).state_dict())
+    after = {k.removeprefix("body.model."): v for k, v in run.net.state_dict().items()}
+    changed = {k for k, v in before.items() if not torch.equal(v, after[k])}
+    blocks = {k for k in changed if ".encoder.layers." in k}
+    # One of four blocks of each tower.
+    assert blocks
+    assert all(".layers.3." in k for k in blocks)
+    assert not any("embeddings" in k for k in changed)
+    assert run.about["calibration"]["published_recall"] >= 0
+    made = lifecycle.export(run, tmp_path / "bundle")
+    texts = ["a red disc", "blue", "z" * 3000]
+    assert made.embed_texts(texts) == pytest.approx(run.predictor.embed_texts(texts), abs=1e-5)
+    assert load_bundle(tmp_path / "bundle").manifest.published is None
+    near = made.predict_images([np.zeros((48, 48, 3), np.uint8)])[0].typicality
+    assert 0 <= near[0] <= 1
+
+
+def test_a_run_is_read_again_without_the_checkpoint(run: Any, published: Path, tmp_path: Path) -> None:
+    texts = ["a red disc", "no such words"]
+    expected = run.predictor.embed_texts(texts)
+    copy = tmp_path / "run"
+    shutil.copytree(run.folder, copy)
+    hidden = published.with_name("hidden")
+    published.rename(hidden)
+    try:
+        assert lifecycle.load_run(copy).predictor.embed_texts(texts) == pytest.approx(expected, abs=1e-6)
+    finally:
+        hidden.rename(published)
+
+
+def test_what_was_stopped_and_resumed_ends_with_the_same_weights(clip: Path, captions: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"task": "embed", "model": f"hf:{clip}", "epochs": 3, "batch": 16, "baseline": "none"}
+    whole = lifecycle.train(captions, out=tmp_path / "whole", **options)
+
+    def stop(row: Any) -> None:
+        if row["epoch"] == "1":
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        lifecycle.train(captions, out=tmp_path / "cut", observe=stop, **options)
+    cut = lifecycle.train(captions, out=tmp_path / "cut", resume=True, **options)
+    first, second = (load_file(r.folder / "checkpoints" / "best" / "model.safetensors") for r in (whole, cut))
+    assert first.keys() == second.keys()
+    assert all(np.array_equal(v, second[k]) for k, v in first.items())
+
+
+def test_layer_decay_tunes_all_blocks(clip: Path, captions: Path, tmp_path: Path) -> None:
+    tuned = lifecycle.train(
+        captions, task="embed", model=f"hf:{clip}", epochs=1, layer_decay=0.8, baseline="none", out=tmp_path / "run",
+        loss="sigmoid",
+    )  # fmt: skip
+    name = "text_model.encoder.layers.0.mlp.fc1.weight"
+    before: Any = hf.AutoModel.from_pretrained(clip)
+    body: Any = tuned.net.body
+    assert not torch.equal(before.state_dict()[name], body.model.state_dict()[name])
+    # Pairs that are judged one by one have a bias, which CLIP is not published with.
+    assert float(body.bias.detach()) < 0
+
+
+def test_the_report_says_whether_it_is_above_the_floor(run: Any) -> None:
+    report = ew.evaluate(run)
+    compared = report.tables["baseline"]
+    assert compared["baseline"] == "pair_ridge"
+    low, value, high = (compared["differences"]["recall_at_10"][k] for k in ("low", "value", "high"))
+    assert low <= value <= high
+    assert "pair_ridge, the floor of fixed features" in summarise(report)
+
+
+def test_a_published_model_is_measured_as_it_is(clip: Path, captions: Path) -> None:
+    report = ew.evaluate(f"hf:{clip}", captions)
+    assert report.n == 60
+    assert report.metrics["recall_at_10"].value is not None
+
+
+def test_an_index_is_searched_without_torch_and_by_either_form_of_the_model(
+    bundle: Any, published: Path, captions: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import sys\n"
+        "from eyewright.lifecycle.searching import index_folder, search\n"
+        f"index_folder({str(captions)!r}, model={str(bundle.folder)!r}, out={str(tmp_path / 'ix')!r})\n"
+        f"print([h.row.path for h in search({str(tmp_path / 'ix')!r}, 'a green cross', n=5).hits])\n"
+        "assert not {'torch', 'transformers', 'tokenizers'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    hits = json.loads(done.stdout.replace("'", '"'))
+    # What the checkpoint has indexed is searched with the bundle that it was exported to.
+    index_folder(captions, model=f"hf:{published}", out=tmp_path / "hf")
+    assert [h.row.path for h in search(tmp_path / "hf", "a green cross", n=5).hits] == hits
+    found = search(tmp_path / "hf", "a green cross", n=5, model=str(bundle.folder)).hits
+    assert [h.row.path for h in found] == hits
+
+
+class _Served:
+    """What the server knows of a model, as far as an index asks."""
+
+    def __init__(self, name: str, bundle: Any, digest: str) -> None:
+        self.name, self.manifest, self.digest = name, bundle.manifest, digest
+
+
+def test_the_server_takes_an_index_of_the_checkpoint_with_its_bundle(
+    clip: Path, captions: Path, tmp_path: Path
+) -> None:
+    index_folder(captions, model=f"hf:{clip}", out=tmp_path / "ix")
+    made = lifecycle.export(f"hf:{clip}", tmp_path / "bundle")
+    digest = bundle_digest(made.folder)
+    indexes = ServedIndexes([tmp_path / "ix"])
+    indexes.check({"m": _Served("m", made, digest)})  # type: ignore[dict-item]
+    assert indexes.digest("ix") == digest
+    other = lifecycle.export(f"hf:{write_pair(tmp_path / 'siglip', 'siglip')}", tmp_path / "other")
+    with pytest.raises(RefusedError, match="eyewright export hf:"):
+        indexes.check({"m": _Served("m", other, bundle_digest(other.folder))})  # type: ignore[dict-item]
+
+
+def test_a_bundle_is_asked_for_where_a_checkpoint_is_given(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", f"hf:{clip}"]) == 3
+    assert f"eyewright export hf:{clip} --out BUNDLE" in capsys.readouterr().err
+
+
+def test_a_changed_tokenizer_is_refused(bundle: Any, tmp_path: Path) -> None:
+    shutil.copytree(bundle.folder, tmp_path / "copy")
+    content = json.loads((tmp_path / "copy" / "tokenizer.json").read_text())
+    content["normalizer"] = None
+    (tmp_path / "copy" / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(BundleError, match="tokenizer"):
+        load_bundle(tmp_path / "copy").embed_texts(["a"])
+
+
+def _without_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+def _of_words(folder: Path) -> None:
+    shutil.rmtree(folder)
+    write_published(folder, "clip")
+
+
+def _other_end(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["eos_token_id"] = 7
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def _small_table(folder: Path) -> None:
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["onemore"])
+    tokenizer.save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_without_tokenizer, "tokenizer.json"),
+        (_of_words, "'Whitespace' is not known"),
+        (_other_end, "looks for token 7"),
+        (_small_table, "its net knows"),
+    ],
+)
+def test_a_tokenizer_that_does_not_fit_is_refused_in_a_line(
+    spoil: Callable[[Path], None], said: str, tmp_path: Path
+) -> None:
+    folder = write_pair(tmp_path / "net", "clip", layers=1)
+    spoil(folder)
+    with pytest.raises(CheckpointError, match=said):
+        lifecycle.export(f"hf:{folder}", tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_images_without_captions_are_refused(clip: Path, captions: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for image in sorted(captions.glob("?.png")):
+        shutil.copy(image, folder)
+    with pytest.raises(UsageError, match="expected captions"):
+        lifecycle.train(folder, task="embed", model=f"hf:{clip}", out=tmp_path / "run", epochs=1)
+
+
+@pytest.mark.parametrize("kind", ["classifier", "segmenter"])
+def test_other_published_models_are_exported_as_they_are(kind: str, tmp_path: Path) -> None:
+    names = {"id2label": {0: "sky", 1: "sea"}, "label2id": {"sky": 0, "sea": 1}}
+    small = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 16}
+    if kind == "classifier":
+        net: Any = hf.ViTForImageClassification(hf.ViTConfig(**small, image_size=32, patch_size=8, **names))
+        processor: Any = hf.ViTImageProcessorPil(size={"height": 32, "width": 32})
+    else:
+        sizes = {"depths": [1] * 4, "hidden_sizes": [8, 8, 16, 16], "num_attention_heads": [1, 1, 2, 2]}
+        net = hf.SegformerForSemanticSegmentation(hf.SegformerConfig(**sizes, decoder_hidden_size=16, **names))
+        processor = hf.SegformerImageProcessorPil(size={"height": 32, "width": 32})
+    net.save_pretrained(tmp_path / "net")
+    processor.save_pretrained(tmp_path / "net")
+    made = lifecycle.export(f"hf:{tmp_path / 'net'}", tmp_path / "bundle")
+    assert made.labels.names == ("sky", "sea")
+    assert made.manifest.familiarity["method"] == "none"
