@@ -22,7 +22,7 @@ from eyewright.data.dataset import Dataset
 from eyewright.metrics.bootstrap import resample
 from eyewright.metrics.points import group_numbers
 from eyewright.robustness.attacks import attacks_in
-from eyewright.robustness.checks import run_checks, settle_randomness
+from eyewright.robustness.checks import check_passes, run_checks, settle_randomness
 from eyewright.robustness.corruptions import corrupted_accuracy, spatial_worst
 from eyewright.robustness.loop import Chunk, Plan, attack_images, join_chunks
 from eyewright.robustness.model import ScoreModel, Victim, is_right
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 CHECKED = 128
 """Images that the checks of the measurement use."""
 
+# With a budget, the fraction of it that the checks may take, and the images that they need.
+_OF_THE_BUDGET = 0.4
+_FEWEST_CHECKED = 16
 _CORRUPTED = 200
 _EPS: Mapping[tuple[str, int], tuple[float, ...]] = {
     ("linf", 1): (0.05, 0.1, 0.2, 0.3),
@@ -97,8 +100,7 @@ def attack_predictor(
     threats = plan.threats
     headline = next((e for e in bounds if trained_for is not None and abs(e - trained_for) < 1e-9), bounds[-1])
     images = pixels.astype(np.float32) / np.float32(255)
-    # A budget is for the images, of which the checks must leave the larger part.
-    checked = CHECKED if deadline is None else CHECKED // 2
+    checked = _affordable(victim, images, plan, deadline)
     clean = is_right(victim.scores(images[:checked]), labels[:checked])
     if not clean.any():
         raise DatasetError(
@@ -152,6 +154,20 @@ def attack_predictor(
     if suite == "full" and attacks is None:
         report = _with_other_changes(report, victim, pixels[:done], labels[:done], groups, seed, deadline, quiet)
     return replace(report, seconds=time.monotonic() - started)
+
+
+def _affordable(victim: Victim, images: NDArray[np.float32], plan: Plan, deadline: float | None) -> int:
+    """Return how many images the checks use; a budget is for the attack, of which they take a part."""
+    if deadline is None:
+        return CHECKED
+    few = images[:_FEWEST_CHECKED]
+    # The first pass also allocates.
+    victim.scores(few)
+    started = time.monotonic()
+    victim.scores(few)
+    now = time.monotonic()
+    each = max(now - started, 1e-6) / max(1, len(few)) * check_passes(plan, gradients=not victim.on_grid)
+    return int(np.clip(_OF_THE_BUDGET * (deadline - now) / each, _FEWEST_CHECKED, CHECKED // 2))
 
 
 def white_of(predictor: Predictor) -> "White | None":

@@ -155,7 +155,7 @@ function describe(a, rows) {
   if (a.present) return rows.map((k) => a.labels[k]).join(", ") || "no tag";
   const counts = {};
   for (const k of rows) counts[a.labels[k]] = (counts[a.labels[k]] || 0) + 1;
-  return Object.entries(counts).map(([l, n]) => `${n} ${l}`).join(", ") || "nothing found";
+  return Object.entries(counts).map(([l, n]) => `${l} × ${n}`).join(", ") || "nothing found";
 }
 
 function answerCard(a, second = false) {
