@@ -62,7 +62,9 @@ def test_an_interval_needs_both_ends() -> None:
 
 
 def test_a_metric_says_what_it_rests_on() -> None:
-    assert show_metric("mae", Metric(2.0, 1.0, 3.0, n=1200, groups=1, unit="g")) == "2.0 g [1.0, 3.0] n=1,200 in 1 group"
+    assert (
+        show_metric("mae", Metric(2.0, 1.0, 3.0, n=1200, groups=1, unit="g")) == "2.0 g [1.0, 3.0] n=1,200 in 1 group"
+    )
     assert show_metric("accuracy", Metric(0.5, n=3)) == "50.0% n=3"
     assert show_metric("accuracy", Metric(None, n=1200, groups=0)) == "not defined n=1,200 in 0 groups"
     assert show_count(Metric(0.5, n=1000, groups=2000)) == "1,000 in 2,000 groups"

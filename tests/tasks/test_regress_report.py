@@ -264,8 +264,22 @@ def test_the_page_holds_pictures_tables_and_charts() -> None:
     assert [[s.text for s in line] for line in alone.lines] == [["found 1"], ["true true 1"]]
     assert [c.text for c in table.header] == ["quantity", "MAE", "RMSE", "R²", "median error", "MAE of the median"]
     assert cells(table.rows) == [
-        [("weight [g]", ""), ("2.0", "[1.0, 3.0]"), ("4.0", "[2.0, 6.0]"), ("0.900", "[0.800, 0.950]"), ("–", ""), ("10", "")],
-        [("count", ""), ("3.0", "[1.5, 4.5]"), ("5.0", "[2.5, 7.5]"), ("0.900", "[0.800, 0.950]"), ("–", ""), ("20", "")],
+        [
+            ("weight [g]", ""),
+            ("2.0", "[1.0, 3.0]"),
+            ("4.0", "[2.0, 6.0]"),
+            ("0.900", "[0.800, 0.950]"),
+            ("–", ""),
+            ("10", ""),
+        ],
+        [
+            ("count", ""),
+            ("3.0", "[1.5, 4.5]"),
+            ("5.0", "[2.5, 7.5]"),
+            ("0.900", "[0.800, 0.950]"),
+            ("–", ""),
+            ("20", ""),
+        ],
     ]
     assert ranges.title == "Error by range of weight [g]"
     assert cells(ranges.rows) == [[("1 to 2.5", ""), ("1,234", ""), ("1.50", "[0.75, 2.25]"), ("+0.25", "")]]

@@ -184,7 +184,9 @@ def _drop_rows(judged: Judged) -> list[dict[str, str]]:
                 "name": metric_named(name).title,
                 "before": show_number(name, after.value + sign * drop.value, after.unit),
                 "after": show_number(name, after.value, after.unit),
-                "change": say_change(name, drop.value, drop.low, drop.high, unit=change_unit(name, after.unit), digits=2),
+                "change": say_change(
+                    name, drop.value, drop.low, drop.high, unit=change_unit(name, after.unit), digits=2
+                ),
             }
         )
     return rows

@@ -1,9 +1,22 @@
 "use strict";
 // What is found, drawn on a canvas: boxes, masks, heat. No state; everything is an argument.
 
-const COLOURS = ["#e6194b", "#0082c8", "#3cb44b", "#f58231", "#911eb4", "#00a5a5", "#d6248a", "#808000", "#7a5230", "#1f3a93"];
+// The colours of eyewright.imaging.drawing.colour_of, so that a class looks the same here, in reports and on drawn files.
+function colourOf(id) {
+  const hue = 6 * ((((0.58 + id * 0.381966) % 1) + 1) % 1), most = 0.96, least = most * (1 - 0.72);
+  const part = (shift) => {
+    const at = (shift + hue) % 6;
+    const value = most - (most - least) * Math.max(0, Math.min(at, 4 - at, 1));
+    return Math.round(255 * value).toString(16).padStart(2, "0");
+  };
+  return "#" + part(5) + part(3) + part(1);
+}
 
-function colourOf(id) { return COLOURS[((id % COLOURS.length) + COLOURS.length) % COLOURS.length]; }
+// Dark or white, whichever can be read on a colour.
+function inkOn(colour) {
+  const [r, g, b] = [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16));
+  return 0.3 * r + 0.59 * g + 0.11 * b > 140 ? "#0f0f0f" : "#ffffff";
+}
 
 // What sort of answer it is, its own fields say.
 function hasAreas(a) { return Boolean(a.areas); }
@@ -85,7 +98,7 @@ function drawPixels(canvas, image, answer, options, width, height) {
     const whole = pen.getImageData(0, 0, width, height);
     for (const k of rows) {
       if (hasAreas(answer) && isBackground(answer.labels[k])) continue;
-      const colour = colourOf(answer.boxes_xyxy ? k : answer.label_ids[k]);
+      const colour = colourOf(answer.label_ids[k]);
       paintMask(whole.data, width, height, parseCounts(answer.segmentations[k].counts), colour, 0.5);
     }
     pen.putImageData(whole, 0, 0);
@@ -114,7 +127,7 @@ function drawBoxes(canvas, answer, rows, scale) {
     const y = y0 >= tall ? y0 - tall : y0, x = Math.max(0, Math.min(x0, width - wide));
     pen.fillStyle = colour;
     pen.fillRect(x, y, wide, tall);
-    pen.fillStyle = "#fff";
+    pen.fillStyle = inkOn(colour);
     pen.fillText(text, x + 4 * unit, y + 2.5 * unit);
   }
 }
