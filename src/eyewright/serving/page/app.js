@@ -150,7 +150,7 @@ function describe(a, rows) {
   if (isOneLabel(a)) return `${a.labels[0]}, ${percent(a.scores[0])}`;
   if (hasAreas(a)) {
     const parts = rows.filter((k) => !isBackground(a.labels[k])).map((k) => `${a.labels[k]} ${percent(a.areas[k])} of the image`);
-    return parts.join(", ") || "nothing but background";
+    return parts.join(", ") || "background only";
   }
   if (a.present) return rows.map((k) => a.labels[k]).join(", ") || "no tag";
   const counts = {};
