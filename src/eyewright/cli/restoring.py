@@ -35,7 +35,7 @@ def restore(o: argparse.Namespace) -> Result:
         raise UnreadableImageError(f"{first.path}: {first.message}", fix=first.fix, code=first.code)
     text = []
     for f in done.files[:50]:
-        changed = f"noise {f.sigma:5.1f}  changed {f.changed:.2%}{'  left as it is' * f.untouched}"
+        changed = f"noise {f.sigma:5.1f}  changed {f.changed:.2%}{'  unchanged' * f.untouched}"
         text.append(f"{printable(f.out.name):32} {changed}")
     if done.files:
         n = len(done.files)

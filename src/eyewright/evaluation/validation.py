@@ -156,7 +156,8 @@ def choice_optimism(scores: Sequence[float]) -> float | None:
     _, level = np.polyfit(around - best, values[around], 1)
     # At the end of the history a line would run ahead of the data.
     like_it = level if around.min() < best < around.max() else min(level, float(values[around].max()))
-    return max(0.0, float(values[best] - like_it))
+    # The line is fitted in floating point: what it leaves of a difference that is none is not one.
+    return max(0.0, round(float(values[best] - like_it), 12))
 
 
 def history_optimism(history: Sequence[Mapping[str, str]], metric: str) -> float | None:
