@@ -229,8 +229,8 @@ def test_what_the_headline_says_of_new_things() -> None:
 
 def test_of_an_error_the_headline_says_higher_and_its_unit() -> None:
     assert say_novelty(table(lower=True, unit="g"), "regress") == (
-        "On the third of the 3,600 test images least like any training image the MAE is 0.5 g (95% "
-        "interval 0.4 to 0.6), against 0.9 g on the rest (0.404 g higher, 95% interval 0.301 to 0.499)."
+        "On the third of the 3,600 test images least like any training image the MAE is 0.50 g (95% "
+        "interval 0.40 to 0.60), against 0.9 g on the rest (0.404 g higher, 95% interval 0.301 to 0.499)."
     )
     assert "(0.404 higher, 95%" in say_novelty(table(lower=True), "regress")
 

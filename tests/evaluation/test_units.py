@@ -58,11 +58,13 @@ def test_a_change_has_a_sign_and_nothing_has_a_plus() -> None:
 def test_an_interval_needs_both_ends() -> None:
     assert show_interval("accuracy", 0.1, None) == show_interval("accuracy", None, 0.1) == ""
     assert show_interval("accuracy", 0.0, 0.1234) == "[0.0, 12.3]"
-    assert show_interval("mae", 0.5, 1500.0) == "[0.5, 1,500]"
+    assert show_interval("mae", 0.5, 1500.0) == "[0, 1,500]"
 
 
 def test_a_metric_says_what_it_rests_on() -> None:
-    assert show_metric("mae", Metric(2.0, 1.0, 3.0, n=1200, groups=1, unit="g")) == "2 g [1, 3] n=1,200 in 1 group"
+    assert (
+        show_metric("mae", Metric(2.0, 1.0, 3.0, n=1200, groups=1, unit="g")) == "2.0 g [1.0, 3.0] n=1,200 in 1 group"
+    )
     assert show_metric("accuracy", Metric(0.5, n=3)) == "50.0% n=3"
     assert show_metric("accuracy", Metric(None, n=1200, groups=0)) == "not defined n=1,200 in 0 groups"
     assert show_count(Metric(0.5, n=1000, groups=2000)) == "1,000 in 2,000 groups"
@@ -70,7 +72,7 @@ def test_a_metric_says_what_it_rests_on() -> None:
 
 
 def test_a_metric_in_a_sentence() -> None:
-    assert say_metric("mae", 2.0, 1.0, 3.0, "g") == "2 g (95% interval 1 to 3)"
+    assert say_metric("mae", 2.0, 1.0, 3.0, "g") == "2.0 g (95% interval 1.0 to 3.0)"
     assert say_metric("mae", 2.0, 1.0, None, "g") == say_metric("mae", 2.0, None, 1.0, "g") == "2 g"
     assert say_metric("mae", None, 1.0, 2.0, "g") == "not defined"
     assert say_rate(Metric(0.0, 0.0, 0.5)) == "0.0% (95% interval 0.0% to 50.0%)"

@@ -16,6 +16,7 @@ from eyewright.imaging import write_image
 from eyewright.imaging.decode import read_clear
 from eyewright.imaging.steps import process
 from eyewright.learners import restore as learner
+from eyewright.lifecycle.restoring import _planned
 from eyewright.nets import restorers
 
 
@@ -239,3 +240,18 @@ def test_a_bundle_for_something_else_is_refused(finished, tmp_path: Path, photos
 def test_a_net_in_the_steps_of_a_bundle_is_refused() -> None:
     with pytest.raises(UsageError, match="cannot come before a net"):
         ew.Preparation((8, 8), steps="denoise:net=/tmp/other")
+
+
+def test_the_folders_below_a_source_are_kept_and_no_output_replaces_another(tmp_path: Path) -> None:
+    image = draw(np.random.default_rng(3), 24)
+    for name in ("one/a/x.png", "one/b/x.png", "one/b/x.bmp", "two/a/x.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_image(tmp_path / name, image)
+    out = tmp_path / "out"
+    planned = dict(_planned([tmp_path / "one", tmp_path / "two"], out, "PNG"))
+    assert {str(p.relative_to(tmp_path)): str(t.relative_to(out)) for p, t in planned.items()} == {
+        "one/a/x.png": "a/x.png",
+        "one/b/x.bmp": "b/x.png",
+        "one/b/x.png": "b/x-png.png",
+        "two/a/x.png": "two/a/x.png",
+    }

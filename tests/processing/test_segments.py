@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from eyewright.cli.program import main
 from eyewright.core.errors import InputError, UsageError
 from eyewright.imaging import read_image, write_image
 from eyewright.processing import segment_file
@@ -80,3 +82,12 @@ def test_many_regions_need_sixteen_bits(tmp_path: Path) -> None:
     done = segment_file(noise, method="components", values={"smallest": 1}, out=tmp_path / "out")
     assert done.labels.max() > 255
     assert np.array_equal(read_image(done.paths["labels"], depth="native")[..., 0], done.labels)
+
+
+def test_further_pages_of_a_document_are_not_left_out_silently(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    pages = [Image.fromarray(np.full((20, 20), 60 * k, np.uint8)) for k in range(3)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    (found,) = segment_file(tmp_path / "pages.tif", method="otsu").findings
+    assert (found.code, found.message) == ("lost", "left out: 2 further frames")
+    assert main(["segment", str(tmp_path / "pages.tif")]) == 0
+    assert "2 further frames" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Attacks stay within their bound, find what a plain search finds, and are the same on every machine."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import nn
 
 from eyewright.core.errors import BudgetError, DatasetError, UsageError
 from eyewright.nets.pixels import PixelNet
-from eyewright.robustness import ATTACKS, attack_predictor, attacks_in, loop, parse_eps
+from eyewright.robustness import ATTACKS, attack_predictor, attacks_in, evaluating, loop, parse_eps
 from eyewright.robustness.attacks.fab import nearest_on_plane
 from eyewright.robustness.corruptions import spatial_worst
 from eyewright.robustness.loop import Plan, attack_images, join_chunks, run_attack
@@ -208,6 +209,22 @@ def test_a_budget_ends_between_images_and_says_so(toy: Toy) -> None:
     assert not list(
         attack_images(White(toy.net()), toy.pixels, toy.labels, late, deadline=5.0, now=lambda: next(clock))
     )
+
+
+def test_work_with_a_budget_is_resumed_in_chunks_of_its_own_size(toy: Toy, tmp_path: Path) -> None:
+    plan, net = Plan("linf", (0.1,), ("fgsm",)), White(toy.net())
+    list(attack_images(net, toy.pixels[:9], toy.labels[:9], plan, folder=tmp_path, chunk=4))
+    (tmp_path / "chunk-00001.npz").unlink()
+    found = list(attack_images(net, toy.pixels[:9], toy.labels[:9], plan, folder=tmp_path, resume=True))
+    assert [len(c.rows) for c in found] == [4, 4, 1]
+
+
+def test_a_budget_leaves_most_of_its_time_to_the_attack(toy: Toy) -> None:
+    plan, images = Plan("linf", (0.1,), ("fgsm",)), toy.pixels.astype(np.float32) / np.float32(255)
+    scores = ScoreModel(toy.predictor())
+    assert evaluating._affordable(scores, images, plan, None) == evaluating.CHECKED
+    assert evaluating._affordable(scores, images, plan, time.monotonic()) == evaluating._FEWEST_CHECKED
+    assert evaluating._affordable(scores, images, plan, time.monotonic() + 1e6) == evaluating.CHECKED // 2
 
 
 @pytest.mark.parametrize(

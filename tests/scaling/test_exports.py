@@ -351,9 +351,14 @@ def test_a_part_says_where_a_worker_begins(job: Path, monkeypatch: pytest.Monkey
         (["export", "job", "--out", "x", "--to", "kubernetes", "--volume", "a"], 2, "expected a volume CLAIM:/PATH"),
         (["export", "job", "--out", "x", "--to", "slurm", "--sign", "k"], 2, "--sign is not supported with --to slurm"),
         (
-            ["export", "job", "--out", "x", "--to", "docker", "--tasks", "3"],
+            ["export", "none", "--out", "x", "--to", "docker", "--tasks", "3"],
             2,
             "--tasks needs --to slurm or kubernetes",
+        ),
+        (
+            ["export", "job", "--out", "x", "--to", "lsf"],
+            2,
+            "expected --to slurm or kubernetes for the job 'job', found 'lsf'",
         ),
         (["export", "none", "--out", "x", "--to", "slurm"], 3, "expected the plan of a job"),
     ],

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tests.serving.conftest import Served, serving
 
+import eyewright
 from eyewright.monitoring import open_store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -55,6 +56,16 @@ def page(browser, two) -> Iterator[Any]:
     yield opened
     context.close()
     assert faults == []
+
+
+def test_a_class_has_the_colour_that_reports_and_drawn_files_give_it(browser) -> None:
+    from eyewright.imaging.drawing import colour_of
+
+    opened = browser.new_page()
+    opened.add_script_tag(path=str(Path(eyewright.__file__).parent / "serving" / "page" / "draw.js"))
+    shown = opened.evaluate("[...Array(200).keys()].map(colourOf)")
+    opened.close()
+    assert shown == ["#" + bytes(colour_of(k)).hex() for k in range(200)]
 
 
 def _show(page: Any, path: Path, model: str) -> None:

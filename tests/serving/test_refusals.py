@@ -5,12 +5,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.serving.conftest import serving
 
 from eyewright.core import errors
 from eyewright.serving.exchange import error_response
-from eyewright.serving.refusals import refused_reload, without_paths
+from eyewright.serving.jsontext import parse_json
+from eyewright.serving.refusals import HttpError, refused_reload, without_paths
+from eyewright.serving.settings import Settings
 
 ADMIN = {"authorization": "Bearer admin-secret"}
 
@@ -95,3 +98,23 @@ def test_a_number_beyond_any_float_is_a_refusal() -> None:
     for far in (10**4000, -(10**4000), float("nan"), float("inf")):
         with pytest.raises(errors.UsageError, match="box_xyxy"):
             check_feedback({"objects": [{"label": "a", "box_xyxy": [0, 0, far, 5]}]}, task="detect", labels=["a"])
+
+
+def test_an_unknown_field_is_refused_with_the_fields_that_are_known() -> None:
+    class _Inner(msgspec.Struct, forbid_unknown_fields=True):
+        top: int = 1
+        conf: float = 0.5
+
+    class _Body(msgspec.Struct, forbid_unknown_fields=True):
+        parameters: _Inner | None = None
+        inputs: list[_Inner] = []
+
+    def fix(body: bytes) -> str:
+        with pytest.raises(HttpError) as found:
+            parse_json(body, Settings(), type=_Body)
+        assert found.value.code == "unknown_option"
+        return found.value.fix
+
+    assert fix(b'{"parameters": {"tpo": 3}}').startswith("did you mean 'top'?")
+    assert fix(b'{"inputs": [{"zzzz": 3}]}').startswith("choose one of: conf, top")
+    assert fix(b'{"qqqq": 3}').startswith("choose one of: inputs, parameters")

@@ -79,7 +79,7 @@ def test_a_prediction_says_what_clients_drift_and_logs_need() -> None:
     one = BoxPrediction(boxes, np.array([0.9, 0.5], np.float32), np.array([1, 1]), LABELS, (40, 40))
     assert one.numbers().tolist() == [0.0, 2.0]
     assert one.headline() == ("disc", pytest.approx(0.9))
-    assert one.line() == "2 disc"
+    assert one.line() == "disc × 2"
     assert one.to_hub()[0]["box"] == {"xmin": 0, "ymin": 0, "xmax": 5, "ymax": 5}
     nothing = one.chosen(np.zeros(2, bool))
     assert (nothing.headline(), nothing.line(), nothing.to_hub()) == (("", 0.0), "nothing", [])

@@ -179,7 +179,7 @@ def test_items_begin_with_the_largest_error_and_name_the_worst_quantity() -> Non
     assert [r["index"] for r in rows] == [3, 2, 1, 0]
     assert rows[0] == {
         "id": "x/000003", "name": "000003", "index": 3, "true": "weight [g] 40, count 4",
-        "predicted": "weight [g] 43, count 2", "worst": "count", "score": pytest.approx(1 / 2.15),
+        "predicted": "weight [g] 43.0, count 2.0", "worst": "count", "score": pytest.approx(1 / 2.15),
     }  # fmt: skip
     assert rows[1]["worst"] == "weight [g]"
     assert REPORTING.image_scores(rows).tolist() == pytest.approx([1, 1 / 1.25, 1 / 1.6, 1 / 2.15])
@@ -236,8 +236,8 @@ def shown(coverage: Metric | None = None, labels: tuple[str, ...] = NAMES) -> Re
 
 def test_the_summary_says_errors_guesses_and_intervals() -> None:
     assert reporting_of("regress").summary(shown(Metric(0.9, 0.8, 0.95))) == (
-        "weight [g]: off by 2 g (95% interval 1 to 3) on average; always predicting the median would be off by 10 g. "
-        "count: off by 3 (95% interval 1.5 to 4.5) on average; always predicting the median would be off by 20. "
+        "weight [g]: off by 2.0 g (95% interval 1.0 to 3.0) on average; always predicting the median would be off by 10 g. "
+        "count: off by 3.0 (95% interval 1.5 to 4.5) on average; always predicting the median would be off by 20. "
         "The 90% prediction intervals hold the true value for 90.0% (95% interval 80.0% to 95.0%) of the images."
     )
     assert reporting_of("regress").summary(shown()).endswith("too few validation images were left for them.")
@@ -264,11 +264,25 @@ def test_the_page_holds_pictures_tables_and_charts() -> None:
     assert [[s.text for s in line] for line in alone.lines] == [["found 1"], ["true true 1"]]
     assert [c.text for c in table.header] == ["quantity", "MAE", "RMSE", "R²", "median error", "MAE of the median"]
     assert cells(table.rows) == [
-        [("weight [g]", ""), ("2", "[1, 3]"), ("4", "[2, 6]"), ("0.900", "[0.800, 0.950]"), ("–", ""), ("10", "")],
-        [("count", ""), ("3", "[1.5, 4.5]"), ("5", "[2.5, 7.5]"), ("0.900", "[0.800, 0.950]"), ("–", ""), ("20", "")],
+        [
+            ("weight [g]", ""),
+            ("2.0", "[1.0, 3.0]"),
+            ("4.0", "[2.0, 6.0]"),
+            ("0.900", "[0.800, 0.950]"),
+            ("–", ""),
+            ("10", ""),
+        ],
+        [
+            ("count", ""),
+            ("3.0", "[1.5, 4.5]"),
+            ("5.0", "[2.5, 7.5]"),
+            ("0.900", "[0.800, 0.950]"),
+            ("–", ""),
+            ("20", ""),
+        ],
     ]
     assert ranges.title == "Error by range of weight [g]"
-    assert cells(ranges.rows) == [[("1 to 2.5", ""), ("1,234", ""), ("1.5", "[0.75, 2.25]"), ("+0.25", "")]]
+    assert cells(ranges.rows) == [[("1 to 2.5", ""), ("1,234", ""), ("1.50", "[0.75, 2.25]"), ("+0.25", "")]]
     assert [c.style for c in ranges.header] == ["", "n", "n", "n"]
     assert [c.title for c in page.charts] == ["Predicted against true weight [g]", "Error of weight [g]"]
     scatter, residual = (c.svg for c in page.charts)

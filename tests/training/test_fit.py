@@ -201,7 +201,8 @@ def test_a_row_of_any_task_fits_80_columns_under_its_names() -> None:
         "images_per_s": "99",
         "best": "*",
     }
-    head, line = show_row(row, 1000, headed=True).splitlines()
+    mark, head, line = show_row(row, 1000, headed=True).splitlines()
+    assert "best epoch so far" in mark
     assert max(len(head), len(line)) <= 80
     assert head.split()[:3] == ["epoch", "train_loss", "val_number_0"]
     assert line.split()[:3] == ["7/1000", "2.0", "0.1234"]

@@ -10,7 +10,8 @@ from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.scaling import told_job, verified_job
 from eyewright.cli.terminal import Result, finding, is_quiet, printable, shown_path
 from eyewright.core.durations import parse_duration_s
-from eyewright.core.errors import UsageError
+from eyewright.core.errors import UsageError, spelling_hint
+from eyewright.core.quoting import quoted
 from eyewright.core.sizes import parse_bytes
 
 _TARGETS = ("slurm", "kubernetes")
@@ -130,6 +131,11 @@ def is_job_target(o: argparse.Namespace) -> bool:
     """
     if o.to in _TARGETS:
         return True
+    if (Path(o.run) / "plan" / "plan.json").is_file():
+        raise UsageError(
+            f"expected --to {' or '.join(_TARGETS)} for the job {quoted(o.run)}, found {o.to!r}",
+            fix=spelling_hint(o.to, _TARGETS),
+        )
     for name in ("tasks", "cpus", "memory", *_OWN):
         if getattr(o, name) is not None:
             raise UsageError(f"--{name} needs --to {' or '.join(_TARGETS)}", fix="leave it out")

@@ -38,6 +38,12 @@ def info(o: argparse.Namespace) -> Result:
 
     found = lifecycle.info()
     text = [f"{name:16} {value}" for part in ("versions", "hardware") for name, value in found[part].items()]
+    extras = found["extras"]
+    missing = [name for name, there in extras.items() if not there]
+    if extras:
+        text.append(f"{'extras':16} {', '.join(n for n, there in extras.items() if there) or 'none'}")
+    if missing:
+        text.append(f"{'not installed':16} {', '.join(missing)}; such as: pip install 'eyewright[{missing[0]}]'")
     return {"info": found, "text": text}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.scaling import add_job, encode_job, is_job, process_job
-from eyewright.cli.terminal import Result, is_quiet, shown_path, warn, warn_of
+from eyewright.cli.terminal import Result, finding, is_quiet, shown_path, warn, warn_of
 from eyewright.core.errors import UnreadableImageError, UsageError
 from eyewright.core.sizes import parse_bytes
 
@@ -74,6 +74,8 @@ def segment(o: argparse.Namespace) -> Result:
         how = "as given" if "dark" in values and values["dark"] != "auto" else "decided from the picture"
         other = "" if how == "as given" else f"; --set dark={str(not done.dark).lower()} for the other way"
         text.append(f"{sides}, {how}{other}")
+    if not o.json:
+        warn_of(done.findings)
     text += [f"{name:26} {value:.3f}" for name, value in done.scores.items()]
     text += [f"{name:8} {shown_path(path)}" for name, path in done.paths.items()]
     if o.out is None:
@@ -85,6 +87,7 @@ def segment(o: argparse.Namespace) -> Result:
         "regions": [vars(r) for r in done.regions[:1000]],
         "counts": {"regions": len(done.regions)},
         "dark": done.dark,
+        "findings": [finding(f) for f in done.findings],
         "text": text,
     }
 
@@ -113,7 +116,9 @@ def encode(o: argparse.Namespace) -> Result:
         f"{'PSNR':>6} {'SSIM':>7} {'MS-SSIM':>7} {'score':>5}"
     ]
     for e in files:
-        name = e.source.name if len(e.source.name) <= 28 else e.source.name[:27] + "…"
+        # With the folder below --out, which tells files of one name apart.
+        name = str(Path(e.source.name) if e.out is None else e.out.relative_to(o.out).with_name(e.source.name))
+        name = name if len(name) <= 28 else "…" + name[-27:]
         numbers = f"{e.saved:6.1%} {e.bits_per_pixel:6.2f} {e.psnr:6.2f} {e.ssim:7.4f} {e.ms_ssim:7.4f} {e.score:5.1f}"
         text.append(f"{name:28} {e.codec:>9} {e.bytes_out:10,} {numbers}")
     before, after = sum(e.bytes_in for e in files), sum(e.bytes_out for e in files)

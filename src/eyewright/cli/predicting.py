@@ -42,7 +42,10 @@ def add_predict(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument("--latest", action="store_true", help="live streams: skip to the newest frame")
     add_saved(p)
     p.add_argument(
-        "--top", type=Number(1, 1_000_000), metavar="K", help="labels per image in JSON (default 5; boxes: all)"
+        "--top",
+        type=Number(1, 1_000_000),
+        metavar="K",
+        help="labels per image (default 3 in the terminal, 5 in JSON; boxes: all)",
     )
     p.add_argument(
         "--conf",
@@ -159,7 +162,7 @@ def predict(o: argparse.Namespace) -> Result:
             if o.json or o.quiet:
                 continue
             # A long folder is shown as it goes; nothing is held back to the end.
-            shown = prediction.line()
+            shown = prediction.line(**shown_of)
             print(printable(f"{item}: {shown}" if time_s is None else f"{time_s:8.2f} s: {shown}"), flush=True)
     if not n:
         raise UnreadableImageError("none of the images can be read", fix="see the lines above")

@@ -35,7 +35,7 @@ def restore(o: argparse.Namespace) -> Result:
         raise UnreadableImageError(f"{first.path}: {first.message}", fix=first.fix, code=first.code)
     text = []
     for f in done.files[:50]:
-        changed = f"noise {f.sigma:5.1f}  changed {f.changed:.2%}{'  left as it is' * f.untouched}"
+        changed = f"noise {f.sigma:5.1f}  changed {f.changed:.2%}{'  unchanged' * f.untouched}"
         text.append(f"{printable(f.out.name):32} {changed}")
     if done.files:
         n = len(done.files)
@@ -118,7 +118,11 @@ def add_restoring(verb: Any) -> None:
     p.add_argument("images", metavar="IMAGE", nargs="+", help="files, folders or globs")
     p.add_argument("--out", metavar="DIR", required=True, help="where to write (required)")
     p.add_argument(
-        "--strength", type=Number(0, 1, whole=False), default=1.0, metavar="P", help="share of the change that is made"
+        "--strength",
+        type=Number(0, 1, whole=False),
+        default=1.0,
+        metavar="P",
+        help="fraction of the change that is made",
     )
     p.add_argument(
         "--sigma", type=Number(0, 100, whole=False), metavar="S", help="noise in levels of 0-255 (default: measured)"

@@ -140,7 +140,23 @@ def process_job(o: argparse.Namespace) -> Result:
         again = ["process", o.source, "--steps", o.steps, *(["--draft"] if o.draft else [])]
         usual = {"to": None, "quality": 90, "seed": None, "format": None}
         result = _done(o, plan, _given(o, again, usual), ahead)
-    return result if o.plan else {**result, "out": {**result["out"], "images": (folder / "images").resolve()}}
+    if o.plan:
+        return result
+    out = {**result["out"], "images": (folder / "images").resolve()}
+    return {**_with_lost(result, folder), "out": out}
+
+
+def _with_lost(result: Result, folder: Path) -> Result:
+    """Return a result with a line for each kind of content that the outputs do not hold."""
+    from eyewright.scaling import count_lost
+
+    lost = count_lost(folder)
+    said = [f"left out {printable(what)} ({_many(n, 'image')})" for what, n in lost.items()]
+    return {
+        **result,
+        "text": [*result["text"], *said],
+        **({"lost": [f"{w} ({n})" for w, n in lost.items()]} if lost else {}),
+    }
 
 
 def encode_job(o: argparse.Namespace, target: "Target | None") -> Result:
@@ -166,6 +182,7 @@ def encode_job(o: argparse.Namespace, target: "Target | None") -> Result:
     if o.plan:
         return result
     sums = sum_encoded(folder)
+    result = _with_lost(result, folder)
     counts = {**result["counts"], "bytes_in": sums.bytes_in, "bytes_out": sums.bytes_out, "missed": sums.missed}
     text = [*result["text"], f"encoded  {sums.bytes_in:,} bytes became {sums.bytes_out:,}"]
     if sums.missed:

@@ -48,6 +48,7 @@ from eyewright.cli.terminal import (
     warn,
 )
 from eyewright.core.errors import UsageError
+from eyewright.core.quoting import quoted
 
 _SHARE = Number(0, 1, whole=False, open_high=True)
 _COUNT = Number(1, 1_000_000)
@@ -300,6 +301,11 @@ def _export(o: argparse.Namespace) -> Result:
         return anywhere.export_to(o, password)
     if o.sign is not None and (Path(o.run) / "bundle.json").is_file():
         return _signed_copy(o, password)
+    if (Path(o.run) / "bundle.json").is_file():
+        raise UsageError(
+            f"expected a run to export, found {quoted(o.run)}, which is a bundle and holds its ONNX model in onnx/",
+            fix="use it as it is, or take it to another target with --to",
+        )
     bundle, parity = lifecycle.export_checked(
         o.run, o.out, validation=o.data, name=o.name, policy=parse_policy(o.policy or []), attention=o.with_attention
     )

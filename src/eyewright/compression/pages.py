@@ -118,10 +118,10 @@ def _tiles(
         drop, metric = judged.drops[name], judged.metrics[name]
         unit = change_unit(name, metric.unit)
         about = f"change {say_change(name, drop.value or 0.0, drop.low, drop.high, unit=unit)}"
-        value = show_number(name, metric.value, metric.unit) if is_amount(name) else f"{metric.value or 0:.3f}"
-        tiles.append({"name": name, "value": value, "about": about})
+        value = show_number(name, metric.value, metric.unit)
+        tiles.append({"name": metric_named(name).title, "value": value, "about": about})
     changed = f"{len(judged.changed)} of {judged.n}"
-    return [*tiles, {"name": "answers changed", "value": changed, "about": "see below"}]
+    return [*tiles, {"name": "predictions changed", "value": changed, "about": "see below"}]
 
 
 def _plot(found: SearchResult, budget: Budget, main: str) -> str:
@@ -178,14 +178,15 @@ def _drop_rows(judged: Judged) -> list[dict[str, str]]:
         drop = judged.drops[name]
         if after.value is None or drop.value is None:
             continue
-        sign = 1.0 if not metric_named(name).higher_is_better else -1.0
-        ends = sorted((sign * (drop.low or 0.0), sign * (drop.high or 0.0)))
+        sign = 1.0 if metric_named(name).higher_is_better else -1.0
         rows.append(
             {
-                "name": name,
-                "before": f"{after.value - sign * drop.value:.4f}",
-                "after": f"{after.value:.4f}",
-                "change": f"{sign * drop.value + 0.0:+.4f} [{ends[0] + 0.0:+.4f}, {ends[1] + 0.0:+.4f}]",
+                "name": metric_named(name).title,
+                "before": show_number(name, after.value + sign * drop.value, after.unit),
+                "after": show_number(name, after.value, after.unit),
+                "change": say_change(
+                    name, drop.value, drop.low, drop.high, unit=change_unit(name, after.unit), digits=2
+                ),
             }
         )
     return rows

@@ -507,7 +507,8 @@ class Search:
                 f"{n} {points_of(n, row.drops[n], self.budget.units.get(n, ''))}" for n in self.budget.max_drop
             )
             speed = row.speedup["value"]
-            said = f"{row.name}: {row.bytes:,} bytes, {speed:.2f} times as fast, {drops}"
+            again = f", {row.reason}" if row.reason else ""
+            said = f"{row.name}{again}: {row.bytes:,} bytes, {speed:.2f} times as fast, {drops}"
             self._say(said + (f"; {row.breaks[0]}" if row.breaks else "; within the budget"))
         else:
             self._say(f"{row.name}: {row.reason}")

@@ -54,8 +54,8 @@ class Prediction(Protocol):
         """Return the label and score that a log files the prediction under; "" and 0 where nothing was found."""
         ...
 
-    def line(self) -> str:
-        """Say in a line what was predicted."""
+    def line(self, *, top: int | None = None) -> str:
+        """Say in a line what was predicted; of what is sorted by score the `top`, where a task supports that."""
         ...
 
     def drawn_on(self, image: NDArray[np.uint8], /) -> NDArray[np.uint8]:

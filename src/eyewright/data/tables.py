@@ -71,8 +71,9 @@ def read_label_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], f
             path_key, label_key = _columns(row)
             if path_key is None or label_key is None:
                 raise DatasetError(
-                    f"expected columns for the path and the label in {table!r} line {line}, found {', '.join(row)}",
-                    fix=f"name them {PATH_COLUMNS[0]!r} and {LABEL_COLUMNS[0]!r}",
+                    f"expected columns for the path and the label in the header of {table!r}, found {', '.join(row)}",
+                    fix=f"name them {PATH_COLUMNS[0]!r} and {LABEL_COLUMNS[0]!r}"
+                    + (", separated by a comma, a semicolon or a tab" if len(row) == 1 else ""),
                 )
             label = unicodedata.normalize("NFC", row[label_key])
             if label.startswith(("[{", "[]", '{"')):

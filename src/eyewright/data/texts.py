@@ -271,6 +271,10 @@ def _wide(data: bytes) -> str | None:
     return patterns.get(tuple(int(b != 0) for b in head)) if len(head) == 4 else None  # type: ignore[arg-type]
 
 
+# What spreadsheets write by default is a code page of the machine.
+_EXCEL = " (in Excel: CSV UTF-8)"
+
+
 def _decode(data: bytes, encoding: str, name: str | None, declared: str | None = None) -> str:
     if encoding == "utf-8" and (zero := data.find(b"\0")) >= 0:
         # Neither text nor UTF-16: a binary file under the name of a text.
@@ -283,10 +287,13 @@ def _decode(data: bytes, encoding: str, name: str | None, declared: str | None =
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         if name is None:
-            raise DatasetError(f"line {line} is not {encoding.upper()}", fix="save the file as UTF-8") from None
+            raise DatasetError(
+                f"line {line} is not {encoding.upper()}", fix=f"save the file as UTF-8{_EXCEL}"
+            ) from None
         named = f" or {declared}, which it declares" if declared and _known(declared) not in (None, "utf-8") else ""
         raise DatasetError(
-            f"expected {encoding.upper()}{named} in {name!r}, found other bytes in line {line}", fix="save it as UTF-8"
+            f"expected {encoding.upper()}{named} in {name!r}, found other bytes in line {line}",
+            fix=f"save it as UTF-8{_EXCEL if name.lower().endswith(('.csv', '.tsv', '.txt')) else ''}",
         ) from None
 
 

@@ -272,7 +272,10 @@ def _apart(info: MetricInfo, unit: str, difference: Mapping[str, Any]) -> str:
     if is_rate(info.name):
         value, low, high = (f"{100 * difference[k]:.0f}" for k in ("value", "low", "high"))
         return f"{value} points {way}, 95% interval {low} to {high}"
-    value, low, high = (show_number(info.name, difference[k]) for k in ("value", "low", "high"))
+    value, low, high = (
+        show_number(info.name, difference[k], low=difference["low"], high=difference["high"])
+        for k in ("value", "low", "high")
+    )
     return f"{value}{f' {unit}' if unit else ''} {way}, 95% interval {low} to {high}"
 
 

@@ -29,6 +29,7 @@ def novelty_view(report: Report) -> dict[str, Any] | None:
         "note": _note(table),
         "name": name,
         "rows": _rows(table, key),
+        "rate": is_rate(key),
         "chart": _chart(table, key, name),
     }
 
@@ -48,10 +49,13 @@ def novelty_lines(report: Report) -> list[str]:
         key = followed_metric(report.task).name
         lines += ["", f"| distance | {view['name']}, smoothed [95% band] |", "|---|---|"]
         lines += [
-            f"| {p['distance']:.3f} | {show_number(key, p['value'])} {show_interval(key, p['low'], p['high'])} |"
-            for p in curve[::2]
+            f"| {p['distance']:.3f} | {_shown(key, p)} {show_interval(key, p['low'], p['high'])} |" for p in curve[::2]
         ]
     return lines
+
+
+def _shown(key: str, row: Mapping[str, Any]) -> str:
+    return show_number(key, row["value"], low=row["low"], high=row["high"])
 
 
 def _note(table: Mapping[str, Any]) -> str:
@@ -80,7 +84,7 @@ def _rows(table: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
             "part": name,
             "n": f"{row['n']:,}" + (f" in {row['groups']:,} groups" if "groups" in row else ""),
             "distance": distance,
-            "value": show_number(key, row["value"]),
+            "value": _shown(key, row),
             "interval": show_interval(key, row["low"], row["high"]),
             "raw": row,
         }

@@ -13,7 +13,7 @@ __all__ = [
 ]
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ from eyewright.evaluation.reporting import Pictures, reporting_of
 from eyewright.evaluation.together import say_groups, say_look_alikes, say_untested
 from eyewright.evaluation.trust_pages import trust_lines, trust_view
 from eyewright.evaluation.units import is_rate, show_change, show_count, show_interval, show_metric, show_number
+
+# Findings of a kind that the page shows at once, and that it holds.
+_FINDINGS, _MOST_FINDINGS = 5, 100
 
 
 def summarise(report: Report) -> str:
@@ -85,8 +88,8 @@ def _origins(report: Report) -> dict[str, Any]:
         "fold_note": (sections.get("folds") or {}).get("note", ""),
         "intervals": _interval_note(report),
         "history": _history_charts(sections.get("history") or (), task_of(report.task).metrics[0]),
-        "audit": sections.get("audit") or (),
-        "recipe": sections.get("recipe") or {},
+        "audit": _by_kind(sections.get("audit") or ()),
+        "recipe": {k: v for k, v in (sections.get("recipe") or {}).items() if v not in (None, "", [], (), {})},
         "facts": sections.get("facts") or {},
         "warnings": sections.get("warnings") or (),
         "findings": shown_findings(report),
@@ -96,6 +99,22 @@ def _origins(report: Report) -> dict[str, Any]:
         "provenance": _provenance(report),
         "thresholds": _accepting(sections.get("thresholds") or {}),
     }
+
+
+def _by_kind(audit: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Return the findings of each code: a few that are shown, more that open, and how many are left out."""
+    kinds: dict[str, list[Finding]] = {}
+    for found in audit:
+        kinds.setdefault(found.code, []).append(found)
+    return [
+        {
+            "code": code,
+            "shown": own[:_FINDINGS],
+            "more": own[_FINDINGS:_MOST_FINDINGS],
+            "left": max(0, len(own) - _MOST_FINDINGS),
+        }
+        for code, own in kinds.items()
+    ]
 
 
 def shown_findings(report: Report) -> list[Finding]:
@@ -287,6 +306,8 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     for key, item in value.items():
         if isinstance(item, Mapping):
             rows += _flat(item, f"{prefix}{key} · ")
+        elif isinstance(item, list | tuple) and all(isinstance(one, str) for one in item):
+            rows += [(prefix + key, "; ".join(item))] if item else []
         elif item is not None and item != []:
             rows.append(
                 (prefix + key, item if isinstance(item, str) else json.dumps(item, ensure_ascii=False, default=str))
@@ -297,7 +318,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 def _cell(name: str, value: Any) -> str:
     if not isinstance(value, Mapping):
         return show_number(name, value)
-    return show_number(name, value["value"], value.get("unit", ""))
+    return show_number(name, value["value"], value.get("unit", ""), low=value.get("low"), high=value.get("high"))
 
 
 def unit_of(report: Report, metric: str) -> str:
@@ -324,7 +345,7 @@ def template(name: str, folder: Path | None = None) -> Any:
     loader = FileSystemLoader([*([folder] if folder else []), Path(__file__).parent])
     env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     env.filters["percent"] = lambda v: "–" if v is None else f"{v:.1%}"
-    env.filters["shown"] = lambda v, name, unit="": show_number(name, v, unit)
+    env.filters["shown"] = lambda v, name, unit="", low=None, high=None: show_number(name, v, unit, low=low, high=high)
     env.filters["rate"] = is_rate
     env.filters["interval"] = lambda m, name: show_interval(name, m.low, m.high)
     env.filters["count"] = show_count

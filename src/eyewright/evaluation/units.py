@@ -24,17 +24,25 @@ def is_rate(name: str) -> bool:
     return info.rate or info.bounds == (0.0, 1.0)
 
 
-def show_amount(value: float) -> str:
-    """Show an amount of any size with four significant digits.
+def show_amount(value: float, low: float | None = None, high: float | None = None) -> str:
+    """Show an amount of any size with four significant digits, or with the digits that its interval leaves certain.
 
     >>> [show_amount(v) for v in (0.0012345, 12.3456, 1234.56, 1e-9, 0.0)]
     ['0.001234', '12.35', '1,235', '1e-09', '0']
+    >>> show_amount(6.3042, 4.8654, 7.7012), show_amount(0.0303, 0.0291, 0.0315)
+    ('6.3', '0.0303')
     """
+    half = 0.0 if low is None or high is None else (high - low) / 2
+    if 1e-6 <= half < 1e9:
+        # Two digits of what is uncertain.
+        return f"{value + 0.0:,.{max(0, 1 - math.floor(math.log10(half)))}f}"
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
-def show_number(name: str, value: float | None, unit: str = "") -> str:
-    """Show a metric's value.
+def show_number(
+    name: str, value: float | None, unit: str = "", *, low: float | None = None, high: float | None = None
+) -> str:
+    """Show a metric's value; an amount with the digits that its interval, `low` to `high`, leaves certain.
 
     >>> show_number("accuracy", 0.9432), show_number("kappa", 0.9432), show_number("auc", None)
     ('94.3%', '0.943', '–')
@@ -43,7 +51,7 @@ def show_number(name: str, value: float | None, unit: str = "") -> str:
         return "–"
     if is_rate(name):
         return f"{value:.1%}"
-    shown = show_amount(value) if math.isinf(metric_named(name).bounds[1]) else f"{value:.3f}"
+    shown = show_amount(value, low, high) if math.isinf(metric_named(name).bounds[1]) else f"{value:.3f}"
     return f"{shown} {unit}" if unit else shown
 
 
@@ -69,7 +77,8 @@ def show_interval(name: str, low: float | None, high: float | None) -> str:
         return ""
     if is_rate(name):
         return f"[{100 * low:.1f}, {100 * high:.1f}]"
-    return f"[{show_number(name, low)}, {show_number(name, high)}]"
+    ends = (show_number(name, end, low=low, high=high) for end in (low, high))
+    return f"[{', '.join(ends)}]"
 
 
 def show_metric(name: str, metric: Metric) -> str:
@@ -81,7 +90,8 @@ def show_metric(name: str, metric: Metric) -> str:
     if metric.value is None:
         return f"not defined n={show_count(metric)}"
     interval = show_interval(name, metric.low, metric.high)
-    return f"{show_number(name, metric.value, metric.unit)} {interval}".strip() + f" n={show_count(metric)}"
+    value = show_number(name, metric.value, metric.unit, low=metric.low, high=metric.high)
+    return f"{value} {interval}".strip() + f" n={show_count(metric)}"
 
 
 def show_count(metric: Metric) -> str:
@@ -112,4 +122,7 @@ def say_metric(
         return "not defined"
     if low is None or high is None:
         return show_number(name, value, unit)
-    return f"{show_number(name, value, unit)} (95% interval {show_number(name, low)} to {show_number(name, high)})"
+    shown, first, last = (
+        show_number(name, v, u, low=low, high=high) for v, u in ((value, unit), (low, ""), (high, ""))
+    )
+    return f"{shown} (95% interval {first} to {last})"

@@ -96,9 +96,7 @@ def validation_facts(about: Mapping[str, Any]) -> dict[str, Any] | None:
     if training.get("chosen") == "last":
         # No validation image chose among the epochs.
         epochs, optimism = 1, None
-    task = about.get("task")
-    unit = task_of(task).unit(about.get("labels") or (), metric) if task else ""
-    said = say_choice(metric, score, epochs, n, groups=groups, optimism=optimism, unit=unit)
+    said = say_choice(metric, score, epochs, n, groups=groups, optimism=optimism, unit=_unit(about, metric))
     return {
         "metric": metric,
         "value": score,
@@ -114,6 +112,26 @@ def say_validated(about: Mapping[str, Any]) -> str:
     """Return the sentence of `validation_facts`; empty where nothing was validated."""
     facts = validation_facts(about)
     return "" if facts is None else str(facts["said"])
+
+
+def say_score(about: Mapping[str, Any], *, before: str = "") -> str:
+    """Return the best epoch's validation score alone, after `before`; empty where nothing was validated.
+
+    >>> say_score({"training": {"metric": "accuracy", "val_accuracy": 0.69}}, before=", ")
+    ', validation accuracy 69.0%'
+    """
+    facts = validation_facts(about)
+    if facts is None:
+        return ""
+    metric = str(facts["metric"])
+    return (
+        f"{before}validation {metric_named(metric).title} {show_number(metric, facts['value'], _unit(about, metric))}"
+    )
+
+
+def _unit(about: Mapping[str, Any], metric: str) -> str:
+    task = about.get("task")
+    return task_of(task).unit(about.get("labels") or (), metric) if task else ""
 
 
 def choice_optimism(scores: Sequence[float]) -> float | None:

@@ -63,7 +63,7 @@ class Explanation:
 
     `box` is the object's, in prepared pixels; None where a class is explained. `task` is the model's. `shown` is what
     was predicted where the score does not say it. `frames` is how many frames of a clip lie one below the other in the
-    prepared image.
+    prepared image. `label_id` is the class of `label`, whose colour the box has.
     """
 
     heat: NDArray[np.float32]
@@ -77,6 +77,7 @@ class Explanation:
     task: str = ""
     shown: str = ""
     frames: int = 1
+    label_id: int = 0
 
     def __repr__(self) -> str:
         where = f" in {quoted(self.source)}" if self.source else ""
@@ -105,7 +106,7 @@ class Explanation:
             return contact_sheet(shown, self.frames, most=self.frames, columns=8)
         if self.box is None:
             return shown
-        return draw_objects(shown, self.box[None], [f"{self.label} {self.score:.0%}"], np.array([0]))
+        return draw_objects(shown, self.box[None], [f"{self.label} {self.score:.0%}"], np.array([self.label_id]))
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts, without the arrays."""

@@ -63,7 +63,7 @@ def explain_prepared(
         name, score = predictor.labels.names[target.label], float(target(raw)[0])
         clip = getattr(predictor.preparation, "clip", None)
         frames = 1 if clip is None else clip.frames
-        about = (verdict, source, target.box, task.name, target.shown, frames)
+        about = (verdict, source, target.box, task.name, target.shown, frames, target.label)
         result.append(Explanation(heat, pixels, name, score, method, *about))
     return result
 

@@ -35,8 +35,8 @@ def draw_objects(
     """Return a copy of the image, uint8 (H, W, 3), with boxes (n, 4), their texts and any masks (n, H, W).
 
     Lines and letters grow with the image; `line` sets the width of lines in pixels, for a picture that is shown
-    smaller. A text lies above its box, and inside it where there is no room; it is left out where boxes are smaller
-    than letters. `dashed` distinguishes ground truth from predictions.
+    smaller. A text lies above its box, below it or inside it, on no other text where there is room; it is left out
+    where boxes are smaller than letters. `dashed` distinguishes ground truth from predictions.
     """
     canvas = image.copy()
     if masks is not None:
@@ -50,21 +50,45 @@ def draw_objects(
     # The most confident come first and are drawn last, on top.
     for k in reversed(range(len(boxes))):
         x0, y0, x1, y1 = (float(v) for v in boxes[k])
-        colour = colour_of(int(colours[k]))
         if dashed:
-            _dashed_box(draw, (x0, y0, x1, y1), colour, line)
+            _dashed_box(draw, (x0, y0, x1, y1), colour_of(int(colours[k])), line)
         else:
-            draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour, width=line)
+            draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour_of(int(colours[k])), width=line)
+    # They also choose the place of their text first.
+    taken: list[tuple[float, float, float, float]] = []
+    for k in range(len(boxes)):
+        x0, y0, x1, y1 = (float(v) for v in boxes[k])
+        colour = colour_of(int(colours[k]))
         text = texts[k] if k < len(texts) else ""
         if not text or max(x1 - x0, y1 - y0) < size * 0.8:
             continue
         wide, high = font.getlength(text) + 4, size + 3
-        top = y0 - high if y0 >= high else y0
-        left = min(max(0.0, x0), max(0.0, image.shape[1] - wide))
+        left, top = _place((x0, y0, x1, y1), wide, high, image.shape[:2], taken)
+        taken.append((left, top, left + wide, top + high))
         draw.rectangle((left, top, left + wide, top + high), fill=colour)
         dark = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2] > 140
         draw.text((left + 2, top), text, fill=(15, 15, 15) if dark else (255, 255, 255), font=font)
     return np.asarray(picture)
+
+
+def _place(
+    box: tuple[float, float, float, float],
+    wide: float,
+    high: float,
+    size_hw: tuple[int, int],
+    taken: Sequence[tuple[float, float, float, float]],
+) -> tuple[float, float]:
+    """Return the left and top of a box's text: above, below or inside it, on none of `taken` if that is possible."""
+    x0, y0, x1, y1 = box
+    lefts = [min(max(0.0, x), max(0.0, size_hw[1] - wide)) for x in (x0, x1 - wide)]
+    tops = [y for y in (y0 - high, y1, y0, y1 - high) if y >= 0 and y + high <= size_hw[0]]
+    places = [(x, y) for y in tops for x in lefts] or [(lefts[0], max(0.0, y0))]
+
+    def free(place: tuple[float, float]) -> bool:
+        x, y = place
+        return all(x >= t[2] or x + wide <= t[0] or y >= t[3] or y + high <= t[1] for t in taken)
+
+    return next(filter(free, places), places[0])
 
 
 def _dashed_box(

@@ -18,6 +18,7 @@ from eyewright.lifecycle.datasets import (
     fingerprint_of,
     grouped_as,
     known_images,
+    other_images_fix,
     part_of_path,
     part_of_run,
     scan_of,
@@ -199,9 +200,7 @@ def _measured(
     known = known_images(owner or predictor)
     seen = count_seen(dataset, known, quiet=quiet) if known and not own else 0
     if seen and not allow_leaks:
-        raise LeakError(
-            f"{seen} of the {len(dataset)} images were trained on", fix="use other images, or --allow-leaks"
-        )
+        raise LeakError(f"{seen:,} of the {len(dataset):,} images were trained on", fix=other_images_fix(owner))
     warned = [f"{seen} of these {len(dataset)} images were trained on (--allow-leaks)."] if seen else []
     return dataset, (*warned, *([f"{left_out}."] if left_out else []))
 

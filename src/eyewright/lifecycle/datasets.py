@@ -13,6 +13,7 @@ __all__ = [
     "known_task",
     "load_dataset",
     "open_readable",
+    "other_images_fix",
     "part_of_path",
     "part_of_run",
     "rule_of",
@@ -374,6 +375,12 @@ def known_images(owner: "Run | Bundle | None") -> set[str]:
     if owner is None or not hasattr(owner, "split_rows"):
         return {digest for digest, part in getattr(owner, "split", {}).items() if part != "test"}
     return {r["sha256"] for r in owner.split_rows() if r["split"] in ("train", "val")}
+
+
+def other_images_fix(owner: "Run | None") -> str:
+    """Return what to do where images that a model was trained on were given to measure it."""
+    own = "leave DATA out for the run's own test images, " if owner is not None else ""
+    return f"{own}use other images, or --allow-leaks"
 
 
 def fingerprint_of(dataset: "Dataset", *, quiet: bool) -> str:

@@ -3,12 +3,13 @@
 __all__ = ["Federated", "federate"]
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from eyewright.core.errors import DatasetError, UsageError
+from eyewright.core.errors import DatasetError, EyewrightError, UsageError
 from eyewright.core.files import write_json
 from eyewright.core.labels import LabelSpace
 from eyewright.core.report import Finding
@@ -135,7 +136,14 @@ def federate(
     federation = Federation(resolved, settings, owners)
     plan = RunPlan(guard=federation, step=federated_step(federation), workers=workers, quiet=quiet, say=say)
     say(f"{n} clients, {rounds} rounds, {strategy}{', secure aggregation' if secure else ''}")
-    run = train_on(dataset, resolved, folder, plan, leaks=leaks)
+    fresh = not folder.exists()
+    try:
+        run = train_on(dataset, resolved, folder, plan, leaks=leaks)
+    except EyewrightError:
+        # A run that was refused cannot be continued: half a folder would only stand in the way of the next one.
+        if fresh:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     about = federation.about()
     stored = json.loads((run.folder / "run.json").read_text("utf-8"))
     write_json(run.folder / "run.json", {**stored, "federated": about})

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from eyewright.catalog import MODELS, build_of
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import CheckpointError, EyewrightError, RefusedError, UsageError
+from eyewright.core.extras import installed_extras
 from eyewright.core.files import recover_folder
 from eyewright.core.installed import installed
 from eyewright.core.provenance import describe_machine
@@ -64,8 +65,8 @@ def formats() -> dict[str, dict[str, str]]:
 
 
 def info() -> dict[str, Any]:
-    """Return versions and hardware."""
-    return describe_machine()
+    """Return versions, hardware, and which extras are installed."""
+    return {**describe_machine(), "extras": installed_extras()}
 
 
 def load_run(folder: PathLike) -> "Run":

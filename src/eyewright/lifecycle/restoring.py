@@ -19,7 +19,7 @@ from eyewright.core.report import Finding
 from eyewright.imaging.decode import probe_image, read_clear, read_image
 from eyewright.imaging.encode import CLEAR_FORMATS, DEEP_FORMATS, WRITTEN, encode_image, extension_of
 from eyewright.imaging.headers import FORMATS, Limits
-from eyewright.imaging.sources import list_sources
+from eyewright.processing.compression import named_files
 from eyewright.processing.losses import lost_finding, reading_losses
 
 PathLike = str | Path
@@ -134,9 +134,9 @@ def restore(
                 advance(1, source.name[:40])
                 continue
             if untouched:
-                text = f"there is hardly any noise ({done.sigma:.2f} levels): the image is left as it is"
+                text = f"there is hardly any noise ({done.sigma:.2f} levels): the image is unchanged"
                 findings.append(
-                    Finding("nothing_to_do", text, "pass --sigma to do it all the same", str(source), severity="note")
+                    Finding("nothing_to_do", text, "pass --sigma to denoise it anyway", str(source), severity="note")
                 )
             changed = 0.0 if untouched else done.changed
             files.append(RestoredFile(source, path, done.sigma, changed, result.shape[:2], untouched))
@@ -154,19 +154,27 @@ def _format_named(to: str | None) -> str | None:
 
 
 def _planned(sources: Sequence[PathLike], folder: Path, format: str | None) -> Iterator[tuple[Path, Path]]:
-    """Yield which file becomes which; names that several folders share get the name of their folder in front."""
+    """Yield which file becomes which. The folders below a source are kept.
+
+    Of several sources with files of one name, the later ones get the name of their source in front; files that differ
+    only in their extension get it at the end of their name.
+    """
     taken: dict[Path, Path] = {}
     for source in sources:
-        for item in list_sources(source):
-            path = Path(item)
-            if item == "-":
-                raise UsageError("expected files, found standard input", fix="pass a file, folder or glob")
+        named = named_files(source)
+        if not named:
+            raise UsageError("expected files, found standard input", fix="pass a file, folder or glob")
+        for path, relative in named:
             kept = format or next((n for n, exts in FORMATS.items() if path.suffix.lower() in exts), "PNG")
             kept = kept if kept in WRITTEN else "PNG"
             suffix = path.suffix if path.suffix.lower() in FORMATS[kept] else extension_of(kept)
-            target = folder / f"{path.stem}{suffix}"
-            if target in taken:
-                target = folder / f"{path.parent.name}-{path.stem}{suffix}"
+            above = Path(source).name if Path(source).is_dir() else path.parent.name
+            plain = relative.with_name(f"{path.stem}{suffix}")
+            full = relative.with_name(f"{path.stem}-{path.suffix.lstrip('.').lower()}{suffix}")
+            places = [folder / plain, folder / above / plain, folder / full, folder / above / full]
+            if taken.get(places[0]) is not None and taken[places[0]].parent == path.parent:
+                places = [folder / full]
+            target = next((p for p in places if p not in taken), places[0])
             if target in taken or target.resolve() == path.resolve():
                 why = "another file becomes" if target in taken else "is the input itself"
                 raise UsageError(

@@ -42,6 +42,7 @@ from eyewright.lifecycle.datasets import (
     ignored_by,
     known_images,
     load_dataset,
+    other_images_fix,
     part_of_path,
     part_of_run,
     scan_of,
@@ -337,9 +338,7 @@ def evaluate(
         if known and not own:
             seen = count_seen(dataset, known, quiet=quiet)
             if seen and not allow_leaks:
-                raise LeakError(
-                    f"{seen} of the {len(dataset)} images were trained on", fix="use other images, or --allow-leaks"
-                )
+                raise LeakError(f"{seen:,} of the {len(dataset):,} images were trained on", fix=other_images_fix(owner))
             warnings += [f"{seen} of these {len(dataset)} images were trained on (--allow-leaks)."] if seen else []
     warnings += [f"{left_out}."] if left_out else []
     dataset = dataset.seen_by(*inputs_of(predictor).values())

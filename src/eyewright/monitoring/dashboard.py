@@ -9,7 +9,7 @@ from typing import Any
 _PANELS: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ("Requests a second by status", (("sum by (status) (rate(eyewright_requests_total[5m]))", "{{status}}"),), "reqps"),
     (
-        "Errors, share",
+        "Errors, fraction",
         (
             (
                 # Without any error there is no such series, and the share is 0.

@@ -8,6 +8,7 @@ __all__ = [
     "codecs_named",
     "encode_files",
     "encode_picture",
+    "named_files",
     "encode_to",
     "encoded_name",
 ]
@@ -300,7 +301,7 @@ def encode_files(
         raise UsageError(f"expected at least one worker, found {workers}", fix="change --workers")
     codecs = codecs_named(to)
     sources = [source] if isinstance(source, str | Path) else list(source)
-    names = [named for s in sources for named in _named_files(s)]
+    names = [named for s in sources for named in named_files(s)]
     if not names:
         raise UsageError("expected image files, found standard input", fix="pass files, a folder or a glob")
     folder = Path(out)
@@ -330,6 +331,14 @@ def encode_files(
     return tuple(done), tuple(findings)
 
 
+_LESS: Mapping[str, str] = {
+    "quality": "ask for less, or use another --to",
+    "bytes": "allow more bytes, shrink the image first, or use another --to",
+    "ssim": "ask for less, or use another --to",
+    "score": "ask for less, or use another --to",
+}
+
+
 def codecs_named(to: str) -> tuple[str, ...]:
     """Return the codecs that `--to` names: "auto" is all that can be written here.
 
@@ -348,7 +357,7 @@ def codecs_named(to: str) -> tuple[str, ...]:
     return names
 
 
-def _named_files(source: str | Path) -> list[tuple[Path, Path]]:
+def named_files(source: str | Path) -> list[tuple[Path, Path]]:
     """Return each file of a source with the path of its output below the folder of outputs, whose extension the codec
     decides: the structure of a folder is kept, and of a glob what lies below the folder that its files have in common.
     """
@@ -427,13 +436,17 @@ def encode_picture(
     else:
         data, quality, chroma, meets, codec = min(meeting or found, key=lambda f: len(f[0]))
     decoded = _decoded(data, image)
-    missed = "" if meets else f"no quality of {', '.join(codecs)} reaches {target}"
+    missed = ""
+    if not meets and target.kind == "bytes":
+        missed = f"expected at most {target.value:,.0f} bytes, found {len(data):,} at the lowest quality of {codec}"
+    elif not meets:
+        missed = f"no quality of {', '.join(codecs)} reaches {target}"
     measured = _measured(image, decoded)
     encoded = Encoded(
         path, None, codec, quality, chroma, image.shape[:2], path.stat().st_size, len(data), *measured, missed
     )
     if missed:
-        findings.append(Finding("target_missed", missed, "ask for less, or use another --to", str(path)))
+        findings.append(Finding("target_missed", missed, _LESS[target.kind], str(path)))
     if encoded.saved < 0:
         more = f"{encoded.bytes_in:,} bytes became {encoded.bytes_out:,}"
         findings.append(Finding("larger", more, "keep the original, or ask for less quality", str(path)))

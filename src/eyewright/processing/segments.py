@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from eyewright.core.errors import InputError, UsageError
 from eyewright.core.files import checked_output, write_bytes, write_json, write_text
 from eyewright.core.quoting import quoted
-from eyewright.imaging.decode import name_unreadable, read_image
+from eyewright.core.report import Finding
+from eyewright.imaging.decode import name_unreadable, probe_image, read_image
 from eyewright.imaging.encode import encode_image
 from eyewright.imaging.segmentation import (
     COLUMNS,
@@ -28,6 +29,7 @@ from eyewright.imaging.segmentation import (
 )
 from eyewright.imaging.steps import Steps, parse_steps
 from eyewright.metrics.regions import region_scores
+from eyewright.processing.losses import lost_finding, reading_losses
 
 _COCO_REGIONS = 5000
 
@@ -38,7 +40,7 @@ class Segmented:
     files.
 
     `dark` says which side of the cut was labelled: dark things on a bright ground, or bright things on a dark one; None
-    for methods that have no such sides.
+    for methods that have no such sides. `findings` say what of the file was left out, such as further pages.
     """
 
     source: Path
@@ -48,6 +50,7 @@ class Segmented:
     scores: Mapping[str, float]
     paths: Mapping[str, Path]
     dark: bool | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 def segment_file(
@@ -74,6 +77,7 @@ def segment_file(
     path = Path(source)
     with name_unreadable(str(path)):
         native = read_image(path, depth="native")
+        lost = reading_losses(path, probe_image(path))
         image: NDArray[Any] = native if native.dtype in (np.uint8, np.uint16) else read_image(path)
     if (image[..., 0] == image[..., 1]).all() and (image[..., 1] == image[..., 2]).all():
         image = np.ascontiguousarray(image[..., 0])
@@ -85,6 +89,8 @@ def segment_file(
             raise UsageError(
                 "expected steps that keep the picture's size", fix="process it first, then segment the result"
             )
+    split = "split it with eyewright process --pages, and segment each page"
+    findings = (lost_finding(path, lost, split),) if lost else ()
     full = settle(worked, method, values or {})
     dark = full["dark"] if "dark" in full and full.get("markers", "auto") == "auto" else None
     labels = segment(worked, method, **full)
@@ -101,7 +107,7 @@ def segment_file(
             )
         scores = region_scores(labels, known)
     paths = {} if out is None else _write(Path(out), path, image, labels, regions, scores, method, dark, overwrite)
-    return Segmented(path, method, labels, regions, scores, paths, dark)
+    return Segmented(path, method, labels, regions, scores, paths, dark, findings)
 
 
 def _read_labels(path: Path) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ They follow Carlini et al. 2019, "On evaluating adversarial robustness", and Ath
 give a false sense of security". A number whose checks fail is no evidence.
 """
 
-__all__ = ["CHECKS", "NOT_APPLIED", "Check", "Status", "run_checks", "settle_randomness"]
+__all__ = ["CHECKS", "NOT_APPLIED", "Check", "Status", "check_passes", "run_checks", "settle_randomness"]
 
 
 from dataclasses import dataclass, replace
@@ -69,6 +69,15 @@ def settle_randomness(victim: Victim, images: Images) -> float:
     if apart > 0 and hasattr(victim, "passes"):
         victim.passes = _PASSES
     return apart
+
+
+def check_passes(plan: Plan, *, gradients: bool) -> int:
+    """Return how many forward passes of an image the checks take at most; a step along a gradient counts as three."""
+    if not gradients:
+        # Unbounded, four bounds at half the queries, more queries, and the rise of the loss.
+        return round((1 + 4 * 0.5 + 1 + _MORE + 1) * plan.queries)
+    steps = max(plan.steps, 50) + 4 * max(0.5 * plan.steps, 20) + (1 + _MORE + 2 + 1) * plan.steps
+    return round(3 * steps) + plan.queries
 
 
 def run_checks(

@@ -22,9 +22,9 @@ from eyewright.data.dataset import Dataset
 from eyewright.metrics.bootstrap import resample
 from eyewright.metrics.points import group_numbers
 from eyewright.robustness.attacks import attacks_in
-from eyewright.robustness.checks import run_checks, settle_randomness
+from eyewright.robustness.checks import check_passes, run_checks, settle_randomness
 from eyewright.robustness.corruptions import corrupted_accuracy, spatial_worst
-from eyewright.robustness.loop import Chunk, Plan, attack_images, join_chunks
+from eyewright.robustness.loop import CHUNK, Chunk, Plan, attack_images, join_chunks
 from eyewright.robustness.model import ScoreModel, Victim, is_right
 from eyewright.robustness.report import Corrupted, RobustnessReport, fallen_of, levels_of, measure
 from eyewright.robustness.threat import Norm, check_norm
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 CHECKED = 128
 """Images that the checks of the measurement use."""
 
+# With a budget, the fraction of it that the checks may take, and the images that they need.
+_OF_THE_BUDGET = 0.4
+_FEWEST_CHECKED = 16
+_CHUNKS = 4
 _CORRUPTED = 200
 _EPS: Mapping[tuple[str, int], tuple[float, ...]] = {
     ("linf", 1): (0.05, 0.1, 0.2, 0.3),
@@ -97,8 +101,7 @@ def attack_predictor(
     threats = plan.threats
     headline = next((e for e in bounds if trained_for is not None and abs(e - trained_for) < 1e-9), bounds[-1])
     images = pixels.astype(np.float32) / np.float32(255)
-    # A budget is for the images, of which the checks must leave the larger part.
-    checked = CHECKED if deadline is None else CHECKED // 2
+    checked = _affordable(victim, images, plan, deadline)
     clean = is_right(victim.scores(images[:checked]), labels[:checked])
     if not clean.any():
         raise DatasetError(
@@ -106,6 +109,7 @@ def attack_predictor(
             fix="check that the data shows what the model was trained on",
         )
     say(f"checking the measurement on {len(clean)} images")
+    check_started = time.monotonic()
     apart = settle_randomness(victim, images[:checked])
     predicted = predictor.raw(pixels[:checked])[task.outputs[0].name].argmax(1)
     threat = next(t for t in threats if t.eps == headline)
@@ -127,9 +131,13 @@ def attack_predictor(
             fix="give a larger --budget, or a smaller --queries or --steps",
             details={"attacked": 0, "checks": [c.name for c in checks if c.status == "fail"]},
         )
-    found = _run(
-        victim, pixels, labels, plan, work, resume, {**(model or {}), "ids": _digest(dataset, rows)}, deadline, quiet
-    )
+    identity = {**(model or {}), "ids": _digest(dataset, rows)}
+    chunk = None
+    if deadline is not None:
+        # The checks cost an image about what the attack within one bound costs it. Several chunks fit in what is left.
+        each = (time.monotonic() - check_started) / len(clean) * len(bounds)
+        chunk = int(np.clip((deadline - time.monotonic()) / _CHUNKS / each, 1, CHUNK))
+    found = _run(victim, pixels, labels, plan, work, resume, identity, deadline, chunk, quiet)
     done = len(found.rows)
     names = predictor.labels.names
     groups = group_numbers([dataset.samples[int(i)].group for i in rows])[:done]
@@ -152,6 +160,20 @@ def attack_predictor(
     if suite == "full" and attacks is None:
         report = _with_other_changes(report, victim, pixels[:done], labels[:done], groups, seed, deadline, quiet)
     return replace(report, seconds=time.monotonic() - started)
+
+
+def _affordable(victim: Victim, images: NDArray[np.float32], plan: Plan, deadline: float | None) -> int:
+    """Return how many images the checks use; a budget is for the attack, of which they take a part."""
+    if deadline is None:
+        return CHECKED
+    few = images[:_FEWEST_CHECKED]
+    # The first pass also allocates.
+    victim.scores(few)
+    started = time.monotonic()
+    victim.scores(few)
+    now = time.monotonic()
+    each = max(now - started, 1e-6) / max(1, len(few)) * check_passes(plan, gradients=not victim.on_grid)
+    return int(np.clip(_OF_THE_BUDGET * (deadline - now) / each, _FEWEST_CHECKED, CHECKED // 2))
 
 
 def white_of(predictor: Predictor) -> "White | None":
@@ -200,18 +222,21 @@ def _run(
     resume: bool,
     identity: dict[str, Any],
     deadline: float | None,
+    chunk: int | None,
     quiet: bool,
 ) -> Chunk:
     with track_progress("attacking", len(pixels), quiet=quiet) as advance:
         chunks = list(
             attack_images(
                 victim, pixels, labels, plan, folder=work, resume=resume, identity=identity, deadline=deadline,
-                advance=advance,
+                chunk=chunk, advance=advance,
             )
         )  # fmt: skip
     if not chunks:
         raise BudgetError(
-            "the budget ended before an image was attacked", fix="give a larger --budget", details={"attacked": 0}
+            "the budget ended before an image was attacked",
+            fix="give a larger --budget, or fewer --attacks or --eps",
+            details={"attacked": 0},
         )
     return join_chunks(chunks)
 

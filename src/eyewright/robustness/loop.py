@@ -86,37 +86,39 @@ def attack_images(
     resume: bool = False,
     identity: dict[str, Any] | None = None,
     deadline: float | None = None,
+    chunk: int | None = None,
     advance: Callable[[int, str], None] = lambda n, text: None,
     now: Callable[[], float] = time.monotonic,
 ) -> Iterator[Chunk]:
     """Yield what became of uint8 (N, H, W, C), chunk by chunk in their order, until all are done or `deadline`.
 
     With `folder` every chunk is kept there; `resume` takes those that are there, of the same model, images and plan
-    (`identity`).
+    (`identity`), and goes on in chunks of their size. Otherwise a chunk has `chunk` images (default 25).
 
     Raises:
         UsageError: `resume` finds the work of another plan.
     """
+    chunk = chunk or CHUNK
     if folder is not None:
-        _open_work(folder, {**(identity or {}), **asdict(plan)}, resume=resume)
+        chunk = _open_work(folder, {**(identity or {}), **asdict(plan)}, chunk, resume=resume)
 
     def late() -> bool:
         return deadline is not None and now() >= deadline
 
-    for start in range(0, len(pixels), CHUNK):
-        rows = np.arange(start, min(start + CHUNK, len(pixels)))
-        path = None if folder is None else folder / f"chunk-{start // CHUNK:05d}.npz"
+    for start in range(0, len(pixels), chunk):
+        rows = np.arange(start, min(start + chunk, len(pixels)))
+        path = None if folder is None else folder / f"chunk-{start // chunk:05d}.npz"
         if path is not None and path.is_file():
-            chunk = _read_chunk(path)
+            found = _read_chunk(path)
         else:
             try:
-                chunk = _attack_chunk(victim, pixels[rows], labels[rows], rows, plan, late)
+                found = _attack_chunk(victim, pixels[rows], labels[rows], rows, plan, late)
             except _LateError:
                 return
             if path is not None:
-                _write_chunk(path, chunk)
+                _write_chunk(path, found)
         advance(len(rows), "")
-        yield chunk
+        yield found
 
 
 def _attack_chunk(
@@ -244,7 +246,8 @@ def join_chunks(chunks: Sequence[Chunk]) -> Chunk:
     return Chunk(**joined)
 
 
-def _open_work(folder: Path, identity: dict[str, Any], *, resume: bool) -> None:
+def _open_work(folder: Path, identity: dict[str, Any], chunk: int, *, resume: bool) -> int:
+    """Return how many images a chunk of the work in a folder has: `chunk`, or what it was started with."""
     import json
 
     about = folder / "plan.json"
@@ -254,16 +257,18 @@ def _open_work(folder: Path, identity: dict[str, Any], *, resume: bool) -> None:
             found = json.loads(about.read_text("utf-8"))
         except ValueError:
             found = None
+        size = found.pop("chunk", CHUNK) if isinstance(found, dict) else CHUNK
         if found != wanted:
             keys = sorted(k for k in wanted if not isinstance(found, dict) or found.get(k) != wanted[k])
             raise UsageError(
                 f"the work in {quoted(folder.parent)} differs in: {', '.join(keys)}",
                 fix="resume with the same model, data and options, or choose another --out",
             )
-        return
-    for chunk in folder.glob("chunk-*.npz"):
-        chunk.unlink()
-    write_json(about, identity)
+        return int(size)
+    for path in folder.glob("chunk-*.npz"):
+        path.unlink()
+    write_json(about, {**identity, "chunk": chunk})
+    return chunk
 
 
 def _write_chunk(path: Path, chunk: Chunk) -> None:

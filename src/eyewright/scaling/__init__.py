@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from eyewright.scaling.leases import Leases
     from eyewright.scaling.ledger import Ledger, Record
     from eyewright.scaling.local import LocalCrew
+    from eyewright.scaling.lost import count_lost
     from eyewright.scaling.plan import Plan, Shard, open_plan, write_plan
     from eyewright.scaling.process_plans import plan_process
     from eyewright.scaling.verifying import verify_job
@@ -30,6 +31,7 @@ _HOMES = {
     "leases": ("Leases",),
     "ledger": ("Ledger", "Record"),
     "local": ("LocalCrew",),
+    "lost": ("count_lost",),
     "plan": ("Plan", "Shard", "open_plan", "write_plan"),
     "process_plans": ("plan_process",),
     "verifying": ("verify_job",),
@@ -38,6 +40,7 @@ _HOMES = {
 __all__ = [
     "Cost",
     "Measured",
+    "count_lost",
     "estimate_cost",
     "export_job",
     "measure_rate",

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, overload
 import msgspec
 import numpy as np
 
+from eyewright.core.errors import spelling_hint
 from eyewright.serving.refusals import HttpError
 from eyewright.serving.settings import Settings
 
@@ -78,6 +79,39 @@ def _check_depth(data: bytes, most: int) -> None:
         depth = int(levels[-1])
 
 
+def _known_fields(kind: Any, words: str) -> str:
+    """Return the fields of the object that msgspec's message is about, for a fix; empty where it is not known.
+
+    `words` end with the place, such as "Object contains unknown field 'tpo' - at '$.parameters'".
+    """
+    named, at = re.search(r"unknown field '([^']*)'", words), re.search(r" at '\$([^']*)'", words)
+    found = [msgspec.inspect.type_info(kind)]
+    for step in re.findall(r"\.(\w+)|\[", at[1] if at else ""):
+        found = [inner for one in found for inner in _inside(one, step)]
+    structs = [s for one in found for s in _plain(one) if isinstance(s, msgspec.inspect.StructType)]
+    names = list(dict.fromkeys(f.encode_name for s in structs for f in s.fields))
+    if not names:
+        return ""
+    return f"{spelling_hint(named[1] if named else '', names)}; "
+
+
+def _plain(kind: msgspec.inspect.Type) -> list[msgspec.inspect.Type]:
+    return list(kind.types) if isinstance(kind, msgspec.inspect.UnionType) else [kind]
+
+
+def _inside(kind: msgspec.inspect.Type, field: str) -> list[msgspec.inspect.Type]:
+    """Return what a field of an object, or with "" an item of an array, may be."""
+    found: list[msgspec.inspect.Type] = []
+    for one in _plain(kind):
+        if field and isinstance(one, msgspec.inspect.StructType):
+            found += [f.type for f in one.fields if f.encode_name == field]
+        elif not field and isinstance(one, msgspec.inspect.ListType | msgspec.inspect.VarTupleType):
+            found.append(one.item_type)
+        elif not field and isinstance(one, msgspec.inspect.DictType):
+            found.append(one.value_type)
+    return found
+
+
 @overload
 def parse_json(data: bytes, settings: Settings, *, values: int | None = None) -> Any: ...
 @overload
@@ -96,7 +130,9 @@ def parse_json(data: bytes, settings: Settings, *, type: Any = Any, values: int 
         return msgspec.json.decode(data, type=type)
     except msgspec.ValidationError as error:
         words = str(error).replace("`", "'")[:200]
-        code = "unknown_option" if "unknown field" in words else "json"
-        raise HttpError(400, code, f"the JSON is not what is expected: {words}", fix="see /openapi.json") from None
+        code, fix = "json", "see /openapi.json"
+        if "unknown field" in words:
+            code, fix = "unknown_option", f"{_known_fields(type, words)}see /openapi.json"
+        raise HttpError(400, code, f"the JSON is not what is expected: {words}", fix=fix) from None
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise HttpError(400, "json", f"the body is not JSON: {str(error)[:200]}", fix="check it") from None

@@ -75,7 +75,7 @@ def _mistakes(report: Report, pictures: Pictures) -> list[Gallery]:
     shown = [i for i in mistakes if i["id"] in pictures][:_MISTAKES]
     if not mistakes:
         return [Gallery("Mistakes", "", (), empty=f"No mistakes on {report.n} images.")]
-    lead = f"{len(mistakes)} of {report.n:,} predictions are wrong."
+    lead = f"{len(mistakes):,} of {report.n:,} predictions {'is' if len(mistakes) == 1 else 'are'} wrong."
     if not shown:
         return [Gallery("Mistakes", "", (), empty=f"{lead} Their images are not in this file.")]
     lead += " Sorted by confidence"

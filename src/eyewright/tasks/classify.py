@@ -92,9 +92,10 @@ class ClassPrediction(Drawn):
     def strip_rows(self, size_hw: tuple[int, int]) -> int:
         return caption_rows(size_hw)
 
-    def line(self) -> str:
-        """Say in a line what was predicted: the three most likely labels."""
-        return "  ".join(f"{n} {s:.1%}" for n, s in zip(self.labels[:3], self.scores[:3], strict=True))
+    def line(self, *, top: int | None = None) -> str:
+        """Say in a line what was predicted: the `top` (default 3) most likely labels."""
+        few = slice(top or 3)
+        return "  ".join(f"{n} {s:.1%}" for n, s in zip(self.labels[few], self.scores[few], strict=True))
 
     def headline(self) -> tuple[str, float]:
         """Return the label and score that a log files the prediction under."""
@@ -269,7 +270,12 @@ TASK = Task(
     outputs=(Output("probabilities", ("C",), sums=True),),
     metrics=(
         MetricInfo(
-            "accuracy", "accuracy", "share of images whose label is right", paired=True, counts=True, kind="share"
+            "accuracy",
+            "accuracy",
+            "fraction of images that are predicted correctly",
+            paired=True,
+            counts=True,
+            kind="share",
         ),
         MetricInfo(
             "balanced_accuracy",

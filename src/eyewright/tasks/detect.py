@@ -113,10 +113,10 @@ class BoxPrediction(Drawn):
         colours = self.track_ids if self.track_ids is not None else self.label_ids
         return draw_objects(image, self.boxes_xyxy, texts, colours, masks=self.masks)
 
-    def line(self) -> str:
-        """Say in a line what was found: how many objects of each class."""
-        counts = Counter(self.labels).most_common()
-        shown = ", ".join(f"{n} {label}" for label, n in counts[:_SHOWN])
+    def line(self, *, top: int | None = None) -> str:
+        """Say in a line what was found: how many objects of each class, among the `top` by score."""
+        counts = Counter(self.labels[:top]).most_common()
+        shown = ", ".join(f"{label} × {n}" for label, n in counts[:_SHOWN])
         return (shown + (", …" if len(counts) > _SHOWN else "")) or "nothing"
 
     def headline(self) -> tuple[str, float]:

@@ -82,7 +82,7 @@ class Drawn(ABC):
         return None
 
     @abstractmethod
-    def line(self) -> str:
+    def line(self, *, top: int | None = None) -> str:
         """Say in a line what was predicted."""
 
     @abstractmethod

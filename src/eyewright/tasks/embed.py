@@ -52,7 +52,7 @@ class EmbedPrediction(Drawn):
         """Return the image, uint8 (H, W, 3), with a caption strip below it."""
         return caption(image, self.line())
 
-    def line(self) -> str:
+    def line(self, *, top: int | None = None) -> str:
         """Say in a line what was predicted."""
         return f"vector of {len(self.embedding)} numbers, typicality {float(self.typicality[0]):.3f}"
 

@@ -66,7 +66,7 @@ class GeneratedImage(Drawn):
         """Return the generated image, uint8 (H, W, 3)."""
         return self.rgb
 
-    def line(self) -> str:
+    def line(self, *, top: int | None = None) -> str:
         """Say in a line what was drawn."""
         return f"generated {self.label}"
 
@@ -233,14 +233,16 @@ TASK = Task(
     ),
     outputs=(Output("image", ("H", "W", "K")),),
     metrics=(
-        MetricInfo("coverage", "coverage", "share of real images with a generated one near", kind="share", counts=True),
+        MetricInfo(
+            "coverage", "coverage", "fraction of real images with a generated one near", kind="share", counts=True
+        ),
         MetricInfo(
             "fid", "FID", "in features of this data's classifier; 0 is best", False, bounds=(0, _FREE[1]), kind="plain"
         ),
-        MetricInfo("label_agreement", "label agreement", "share whose class the classifier confirms", kind="share"),
-        MetricInfo("copies", "copies", "share nearer to training than 99% of held-out images", False, kind="share"),
-        MetricInfo("precision", "precision", "share of generated images that look real", kind="share"),
-        MetricInfo("recall", "recall", "share of real images that could be drawn", kind="share"),
+        MetricInfo("label_agreement", "label agreement", "fraction whose class the classifier confirms", kind="share"),
+        MetricInfo("copies", "copies", "fraction nearer to training than 99% of held-out images", False, kind="share"),
+        MetricInfo("precision", "precision", "fraction of generated images that look real", kind="share"),
+        MetricInfo("recall", "recall", "fraction of real images that could be drawn", kind="share"),
         MetricInfo("density", "density", "", tile=False, bounds=(0, _FREE[1]), kind="plain"),
         MetricInfo("kid", "KID", "", False, tile=False, bounds=_FREE, kind="plain"),
         MetricInfo("fid_floor", "FID of real images", "", False, tile=False, bounds=(0, _FREE[1]), kind="plain"),

@@ -67,7 +67,7 @@ def _mask_slices(
     marked = confusions[:, fore].sum((1, 2)) / np.maximum(confusions.sum((1, 2)), 1) * 100
     sides, light = (np.array([look[k] for look in looks]) for k in (0, 1))
     rows = []
-    values = (("marked share of the image", marked, "%"), ("longer side", sides, "px"), ("brightness", light, ""))
+    values = (("marked fraction of the image", marked, "%"), ("longer side", sides, "px"), ("brightness", light, ""))
     for name, column, unit in values:
         for text, member in thirds(np.where(column > 0, column, np.nan) if unit == "%" else column, unit):
             if member.sum() >= SMALLEST_SLICE:

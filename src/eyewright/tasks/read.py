@@ -74,7 +74,7 @@ class TextPrediction(Drawn):
     def strip_rows(self, size_hw: tuple[int, int]) -> int:
         return caption_rows(size_hw)
 
-    def line(self) -> str:
+    def line(self, *, top: int | None = None) -> str:
         """Say in a line what was read."""
         return f"{self.text}  {self.probability:.1%}" if self.text else "no text"
 
@@ -314,7 +314,7 @@ TASK = Task(
             kind="plain", rate=True,
         ),
         MetricInfo(
-            "exact", "exact lines", "share of lines that are read without an error", paired=True, counts=True,
+            "exact", "exact lines", "fraction of lines that are read without an error", paired=True, counts=True,
             kind="share",
         ),
         MetricInfo(

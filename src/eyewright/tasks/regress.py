@@ -64,7 +64,7 @@ class NumberPrediction(Drawn):
     def strip_rows(self, size_hw: tuple[int, int]) -> int:
         return caption_rows(size_hw)
 
-    def line(self) -> str:
+    def line(self, *, top: int | None = None) -> str:
         """Say in a line what was predicted: each value, with its interval where there is one."""
         parts = []
         for k, name in enumerate(self.label_space.names):

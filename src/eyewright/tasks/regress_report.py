@@ -23,7 +23,7 @@ from eyewright.evaluation.comparison import Comparison, compare_numbers
 from eyewright.evaluation.novelty import Followed, Novelty, measure_novelty
 from eyewright.evaluation.reporting import AuditView, Batch, Explain, Numbers, Pictures, Reporting
 from eyewright.evaluation.together import count_groups, group_names
-from eyewright.evaluation.units import say_metric, show_interval, show_number
+from eyewright.evaluation.units import say_metric, show_amount, show_interval, show_number
 from eyewright.imaging.encode import data_uri
 from eyewright.imaging.overlay import shrink
 from eyewright.metrics.bootstrap import Resampling
@@ -178,15 +178,19 @@ def list_items(results: NumberResults) -> list[dict[str, Any]]:
     dataset, each, true = results.dataset, results.each, results.true
     names = dataset.labels.names
 
+    # Predictions have as many decimals as the errors leave certain, the same for every image.
+    errors = np.sqrt(np.mean((results.values - true) ** 2, axis=0)) if len(true) else np.zeros(len(names))
+
     def said(values: NDArray[Any]) -> str:
-        return ", ".join(f"{n} {float(v):.4g}" for n, v in zip(names, values, strict=True))
+        pairs = zip(names, values, errors, strict=True)
+        return ", ".join(f"{n} {show_amount(float(v), -float(e), float(e))}" for n, v, e in pairs)
 
     return [
         {
             "id": dataset.samples[i].id,
             "name": posixpath.basename(dataset.samples[i].id),
             "index": int(i),
-            "true": said(true[i]),
+            "true": ", ".join(f"{n} {float(v):.4g}" for n, v in zip(names, true[i], strict=True)),
             "predicted": said(results.values[i]),
             "worst": names[int(np.argmax(np.abs(results.values[i] - true[i]) / results.unit))],
             "score": float(each[i]),
@@ -281,7 +285,13 @@ def lay_out(report: Report, pictures: Pictures) -> Page:
 def _number(name: str, value: Mapping[str, Any]) -> Cell:
     if value["value"] is None:
         return Cell("–", "n")
-    return Cell(show_number(name, value["value"]), "n", show_interval(name, value["low"], value["high"]))
+    low, high = value["low"], value["high"]
+    return Cell(show_number(name, value["value"], low=low, high=high), "n", show_interval(name, low, high))
+
+
+def _signed(value: float, near: Mapping[str, Any]) -> str:
+    """Return a mean error with the digits of the metric next to it."""
+    return ("+" if value >= 0 else "") + show_amount(value, near["low"], near["high"])
 
 
 def _table(report: Report) -> Table:
@@ -299,7 +309,7 @@ def _ranges(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     header = [Cell("true value"), Cell("images", "n"), Cell("MAE", "n"), Cell("mean error", "n")]
     body = [
         [Cell(f"{r['from']:.4g} to {r['to']:.4g}"), Cell(f"{r['n']:,}", "n"), _number("mae", r["mae"]),
-         Cell(f"{r['bias']:+.4g}", "n")]
+         Cell(_signed(r["bias"], r["mae"]), "n")]
         for r in rows
     ]  # fmt: skip
     return Table(f"Error by range of {name}", header, body)

@@ -66,7 +66,7 @@ class RestoredImage(Drawn):
         drawn[:height, :width] = np.rint(np.clip(there + 255 * own, 0, 255))
         return drawn
 
-    def line(self) -> str:
+    def line(self, *, top: int | None = None) -> str:
         """Say in a line how much was changed, and the noise that was measured."""
         noise = f"; noise {self.sigma:.3g}" if self.sigma else ""
         return f"changed by {self.changed:.2%} of the range{noise}"

@@ -122,9 +122,9 @@ class MaskPrediction(Drawn):
         """Return the prediction in C numbers, float32 (C,), as drift is tested on: the fraction of the pixels."""
         return (self._counts / self.mask.size).astype(np.float32)
 
-    def line(self) -> str:
-        """Say in a line what was found: the fraction of the image of each class."""
-        pairs = list(zip(self.labels, self.areas, strict=True))[:_SHOWN]
+    def line(self, *, top: int | None = None) -> str:
+        """Say in a line what was found: the fraction of the image of each class, the `top` largest."""
+        pairs = list(zip(self.labels, self.areas, strict=True))[: top or _SHOWN]
         return "  ".join(f"{label} {area:.1%}" for label, area in pairs)
 
     def headline(self) -> tuple[str, float]:

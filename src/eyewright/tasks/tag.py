@@ -90,10 +90,10 @@ class TagPrediction(Drawn):
     def strip_rows(self, size_hw: tuple[int, int]) -> int:
         return caption_rows(size_hw)
 
-    def line(self) -> str:
+    def line(self, *, top: int | None = None) -> str:
         """Say in a line which tags are there; where none is, which was the likeliest."""
         reached = self.reached
-        said = [f"{self.label_space.names[i]} {self.probabilities[i]:.1%}" for i in self.label_ids if reached[i]]
+        said = [f"{self.label_space.names[i]} {self.probabilities[i]:.1%}" for i in self.label_ids if reached[i]][:top]
         return "  ".join(said) or f"no tag (likeliest: {self.labels[0]} {self.scores[0]:.1%})"
 
     def headline(self) -> tuple[str, float]:
@@ -263,7 +263,7 @@ TASK = Task(
         MetricInfo("f1_macro", "F1, macro", "at the operating points, mean over the tags", paired=True),
         MetricInfo("f1_micro", "F1, micro", "at the operating points, all tags of all images together", paired=True),
         MetricInfo(
-            "exact_match", "exact match", "share of images of which every tag is right", paired=True, counts=True,
+            "exact_match", "exact match", "fraction of images whose tags are all correct", paired=True, counts=True,
             kind="share",
         ),
         MetricInfo("ece", "calibration error", "mean gap between probability and frequency, 0% is best", False,

@@ -132,7 +132,7 @@ def _tags(report: Report) -> Table:
         Cell("tag"),
         Cell("images", "n"),
         Cell("judged", "n"),
-        Cell("share", "n"),
+        Cell("fraction", "n"),
         Cell("AP [95% interval]"),
         Cell("precision"),
         Cell("recall"),
@@ -197,7 +197,7 @@ def _charts(report: Report) -> list[Chart]:
         [Series([(0, 0), (1, 1)], "perfect", "guide"), Series(dots, "found", "s0", dots=True)],
         title="reliability",
         x_label="probability",
-        y_label="share that has the tag",
+        y_label="fraction that has the tag",
         **unit,  # type: ignore[arg-type]
     )
     key = [Span("hardest tags: "), *name_series([report.labels[k] for k in low])] if low else []

@@ -324,13 +324,14 @@ def write_history(folder: Path, history: list[Mapping[str, str]]) -> None:
 
 def show_row(row: Mapping[str, str], epochs: int | None, *, headed: bool) -> str:
     """Return one epoch as the line of a table that the console shows, at most 79 columns wide; `headed` with the names
-    of its columns above it.
+    of its columns above it and what the mark means.
 
     Where a task has too many numbers for that, the seconds, the learning rate and the last numbers are in `metrics.csv`
     alone.
 
     >>> row = {"epoch": "3", "lr": "0.00100", "train_loss": "0.5", "val_accuracy": "0.9", "best": "*"}
     >>> print(show_row(row, 12, headed=True))
+    * the best epoch so far; of equal ones the later is kept
     epoch       lr  train_loss  val_accuracy
      3/12  0.00100         0.5           0.9 *
     """
@@ -341,7 +342,8 @@ def show_row(row: Mapping[str, str], epochs: int | None, *, headed: bool) -> str
     spare = [k for k in ("seconds", "lr", "images_per_s") if k in cells] + list(cells)[:4:-1]
     while sum(w + 2 for w in wide.values()) > _COLUMNS and spare:
         wide.pop(spare.pop(0), None)
-    lines = ["  ".join(k.rjust(w) for k, w in wide.items())] if headed else []
+    heading = "  ".join(k.rjust(w) for k, w in wide.items())
+    lines = ["* the best epoch so far; of equal ones the later is kept", heading] if headed else []
     lines.append(f"{'  '.join(cells[k].rjust(w) for k, w in wide.items())} {row['best']}".rstrip())
     return "\n".join(lines)
 

@@ -26,7 +26,7 @@ from eyewright.data.dataset import Dataset
 from eyewright.data.grouping import Grouping
 from eyewright.data.scan import Scan, dataset_fingerprint, target_text
 from eyewright.evaluation.known import FEATURES_FILE, pack_features
-from eyewright.evaluation.validation import history_optimism, say_validated
+from eyewright.evaluation.validation import history_optimism, say_score
 from eyewright.metrics.novelty import nearness
 from eyewright.metrics.points import group_numbers
 from eyewright.nets.hub import HubBuilder
@@ -201,7 +201,7 @@ def train_model(
         if leads:
             write_looks(folder, looks(train, prepared))
             write_json(folder / "run.json", about)
-        plan.say(f"{result.stopped}; best epoch {result.best_epoch}, {say_validated(about)}")
+        plan.say(f"{result.stopped}; best epoch {result.best_epoch}{say_score(about, before=', ')}")
     return Run(folder, resolved, dataset.labels, preparation, about, build)
 
 

@@ -121,7 +121,7 @@ def _dataset(tree: Tree, names: Sequence[str], rows: list[_Row], form: str, task
     recordings = _recordings(rows, len(labels), notes)
     for row, recording in zip(rows, recordings, strict=True):
         if row.clip.id in clips:
-            notes.drop("listed twice", f"{row.clip.id!r} is listed twice", "remove one row", row.clip.id)
+            notes.drop("listed twice", "listed twice", "remove one row", row.clip.id)
             continue
         clips[row.clip.id] = row.clip
         samples.append(Sample(row.clip.id, Label(ids[row.label]), row.split, group=recording))
@@ -183,7 +183,7 @@ def _from_folders(videos: Sequence[str], notes: _Notes) -> list[_Row]:
     for video, part in parts.items():
         folders = part[int(split_above) : -1]
         if not folders:
-            notes.drop("outside every class folder", f"{video!r} lies outside every class folder", "move it", video)
+            notes.drop("outside every class folder", "outside every class folder", "move it", video)
             continue
         rows.append(_Row(Clip(video), "/".join(folders), SPLITS[part[0].lower()] if split_above else None, None))
     return rows

@@ -4,9 +4,25 @@ import { prepare } from "./prepare.js";
 import { decode } from "./decode.js";
 
 const $ = (id) => document.getElementById(id);
-const COLOURS = ["#e6194b", "#0082c8", "#3cb44b", "#f58231", "#911eb4", "#00a5a5", "#d6248a", "#808000", "#7a5230", "#1f3a93"];
 const SIDE = 20000, PIXELS = 40e6;
 let contract = null, ort = null, session = null, backend = "wasm", busy = false, stream = null;
+
+// The colours of eyewright.imaging.drawing.colour_of, so that a class looks the same here, in reports and on drawn files.
+function colourOf(id) {
+  const hue = 6 * ((((0.58 + id * 0.381966) % 1) + 1) % 1), most = 0.96, least = most * (1 - 0.72);
+  const part = (shift) => {
+    const at = (shift + hue) % 6;
+    const value = most - (most - least) * Math.max(0, Math.min(at, 4 - at, 1));
+    return Math.round(255 * value).toString(16).padStart(2, "0");
+  };
+  return "#" + part(5) + part(3) + part(1);
+}
+
+// Dark or white, whichever can be read on a colour.
+function inkOn(colour) {
+  const [r, g, b] = [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16));
+  return 0.3 * r + 0.59 * g + 0.11 * b > 140 ? "#0f0f0f" : "#ffffff";
+}
 
 function say(text, bad) { $("status").textContent = text; $("status").classList.toggle("bad", Boolean(bad)); }
 
@@ -77,20 +93,21 @@ function draw(canvas, bitmap, answer) {
     for (let i = 0; i < answer.mask.length; i++) {
       const c = answer.mask[i];
       if (!c) continue;
-      const hex = parseInt(COLOURS[c % COLOURS.length].slice(1), 16);
+      const hex = parseInt(colourOf(c).slice(1), 16);
       d[4 * i] += ((hex >> 16) - d[4 * i]) * 0.5; d[4 * i + 1] += (((hex >> 8) & 255) - d[4 * i + 1]) * 0.5; d[4 * i + 2] += ((hex & 255) - d[4 * i + 2]) * 0.5;
     }
     pen.putImageData(shown, 0, 0);
   }
   (answer.boxes_xyxy || []).forEach(([x0, y0, x1, y1], k) => {
-    pen.strokeStyle = pen.fillStyle = COLOURS[answer.label_ids[k] % COLOURS.length];
+    const colour = colourOf(answer.label_ids[k]);
+    pen.strokeStyle = pen.fillStyle = colour;
     pen.lineWidth = 2 * unit;
     pen.strokeRect(x0, y0, x1 - x0, y1 - y0);
     const text = `${answer.labels[k]} ${Math.round(100 * answer.scores[k])} %`;
     pen.font = `${12 * unit}px system-ui, sans-serif`;
     const top = Math.max(0, y0 - 15 * unit);
     pen.fillRect(x0, top, pen.measureText(text).width + 8 * unit, 15 * unit);
-    pen.fillStyle = "#fff";
+    pen.fillStyle = inkOn(colour);
     pen.fillText(text, x0 + 4 * unit, top + 11.5 * unit);
   });
 }

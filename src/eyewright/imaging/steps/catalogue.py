@@ -296,8 +296,8 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
             (
                 *(number(n, 0.0, -10, 10, f"coefficient {n} of Brown's model") for n in ("k1", "k2", "k3", "p1", "p2")),
                 number("focal", 1.0, 0.1, 100, "focal length in widths of the image"),
-                number("cx", 0.5, 0, 1, "the lens's axis, share of the width"),
-                number("cy", 0.5, 0, 1, "the lens's axis, share of the height"),
+                number("cx", 0.5, 0, 1, "the lens's axis, fraction of the width"),
+                number("cy", 0.5, 0, 1, "the lens's axis, fraction of the height"),
             ),
             by="OpenCV",
         ),

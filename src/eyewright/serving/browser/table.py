@@ -358,7 +358,7 @@ class Table:
         if said or ids is None:
             return said
         counts = Counter(self.dataset.labels.names[c] for c in ids.tolist())
-        return ", ".join(f"{n} {name}" for name, n in counts.most_common(_MOST_NAMED)) or "nothing marked"
+        return ", ".join(f"{name} × {n}" for name, n in counts.most_common(_MOST_NAMED)) or "nothing marked"
 
     def details(self, i: int) -> dict[str, Any]:
         """Return everything that is known of one image."""

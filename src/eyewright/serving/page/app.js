@@ -150,12 +150,12 @@ function describe(a, rows) {
   if (isOneLabel(a)) return `${a.labels[0]}, ${percent(a.scores[0])}`;
   if (hasAreas(a)) {
     const parts = rows.filter((k) => !isBackground(a.labels[k])).map((k) => `${a.labels[k]} ${percent(a.areas[k])} of the image`);
-    return parts.join(", ") || "nothing but background";
+    return parts.join(", ") || "background only";
   }
   if (a.present) return rows.map((k) => a.labels[k]).join(", ") || "no tag";
   const counts = {};
   for (const k of rows) counts[a.labels[k]] = (counts[a.labels[k]] || 0) + 1;
-  return Object.entries(counts).map(([l, n]) => `${n} ${l}`).join(", ") || "nothing found";
+  return Object.entries(counts).map(([l, n]) => `${l} × ${n}`).join(", ") || "nothing found";
 }
 
 function answerCard(a, second = false) {

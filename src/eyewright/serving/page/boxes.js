@@ -66,6 +66,7 @@ function boxShape(a, item, at, unit, chosen) {
     const x = Math.max(0, Math.min(box[0], a.width - long)), y = box[1] >= size * 1.6 ? box[1] - size * 1.6 : box[1];
     group.append(draw("rect", { class: "plate", x, y, width: long, height: size * 1.5, fill: colour }));
     const word = draw("text", { class: "word", x: x + 4 * unit, y: y + size * 1.1, text });
+    word.style.fill = inkOn(colour);
     word.style.fontSize = `${size}px`;
     group.append(word);
   }

@@ -1,9 +1,22 @@
 "use strict";
 // What is found, drawn on a canvas: boxes, masks, heat. No state; everything is an argument.
 
-const COLOURS = ["#e6194b", "#0082c8", "#3cb44b", "#f58231", "#911eb4", "#00a5a5", "#d6248a", "#808000", "#7a5230", "#1f3a93"];
+// The colours of eyewright.imaging.drawing.colour_of, so that a class looks the same here, in reports and on drawn files.
+function colourOf(id) {
+  const hue = 6 * ((((0.58 + id * 0.381966) % 1) + 1) % 1), most = 0.96, least = most * (1 - 0.72);
+  const part = (shift) => {
+    const at = (shift + hue) % 6;
+    const value = most - (most - least) * Math.max(0, Math.min(at, 4 - at, 1));
+    return Math.round(255 * value).toString(16).padStart(2, "0");
+  };
+  return "#" + part(5) + part(3) + part(1);
+}
 
-function colourOf(id) { return COLOURS[((id % COLOURS.length) + COLOURS.length) % COLOURS.length]; }
+// Dark or white, whichever can be read on a colour.
+function inkOn(colour) {
+  const [r, g, b] = [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16));
+  return 0.3 * r + 0.59 * g + 0.11 * b > 140 ? "#0f0f0f" : "#ffffff";
+}
 
 // What sort of answer it is, its own fields say.
 function hasAreas(a) { return Boolean(a.areas); }
@@ -85,7 +98,7 @@ function drawPixels(canvas, image, answer, options, width, height) {
     const whole = pen.getImageData(0, 0, width, height);
     for (const k of rows) {
       if (hasAreas(answer) && isBackground(answer.labels[k])) continue;
-      const colour = colourOf(answer.boxes_xyxy ? k : answer.label_ids[k]);
+      const colour = colourOf(answer.label_ids[k]);
       paintMask(whole.data, width, height, parseCounts(answer.segmentations[k].counts), colour, 0.5);
     }
     pen.putImageData(whole, 0, 0);
@@ -104,19 +117,32 @@ function drawBoxes(canvas, answer, rows, scale) {
   pen.lineWidth = Math.max(1.5, 2.5 * unit);
   pen.font = `600 ${Math.max(11, 15 * unit)}px system-ui, sans-serif`;
   pen.textBaseline = "top";
-  for (const k of [...rows].reverse()) {
-    const [x0, y0, x1, y1] = answer.boxes_xyxy[k].map((v) => v * scale);
-    const colour = colourOf(answer.label_ids[k]);
-    pen.strokeStyle = colour;
+  const boxes = answer.boxes_xyxy.map((box) => box.map((v) => v * scale));
+  for (const k of rows) {
+    const [x0, y0, x1, y1] = boxes[k];
+    pen.strokeStyle = colourOf(answer.label_ids[k]);
     pen.strokeRect(x0, y0, x1 - x0, y1 - y0);
-    const text = `${answer.labels[k]} ${Math.round(answer.scores[k] * 100)}%`;
-    const tall = Math.max(15, 20 * unit), wide = pen.measureText(text).width + 8 * unit;
-    const y = y0 >= tall ? y0 - tall : y0, x = Math.max(0, Math.min(x0, width - wide));
+  }
+  // Those of highest score come first and choose their place; no text lies on another one where there is room.
+  const tall = Math.max(15, 20 * unit), taken = [];
+  for (const k of rows) {
+    const text = `${answer.labels[k]} ${Math.round(answer.scores[k] * 100)}%`, colour = colourOf(answer.label_ids[k]);
+    const wide = pen.measureText(text).width + 8 * unit;
+    const [x, y] = placeOf(boxes[k], wide, tall, width, canvas.height, taken);
+    taken.push([x, y, x + wide, y + tall]);
     pen.fillStyle = colour;
     pen.fillRect(x, y, wide, tall);
-    pen.fillStyle = "#fff";
+    pen.fillStyle = inkOn(colour);
     pen.fillText(text, x + 4 * unit, y + 2.5 * unit);
   }
+}
+
+// Where a text of a box lies: above it, below it, or inside it at its top or bottom, on none of those that are `taken`.
+function placeOf([x0, y0, x1, y1], wide, tall, width, height, taken) {
+  const lefts = [x0, x1 - wide].map((x) => Math.max(0, Math.min(x, width - wide)));
+  const places = [y0 - tall, y1, y0, y1 - tall].flatMap((y) => lefts.map((x) => [x, y])).filter(([, y]) => y >= 0 && y + tall <= height);
+  const free = places.find(([x, y]) => taken.every((t) => x >= t[2] || x + wide <= t[0] || y >= t[3] || y + tall <= t[1]));
+  return free || places[0] || [lefts[0], Math.max(0, y0)];
 }
 
 // From a grey heatmap to colours that can be seen over any image: transparent, yellow, red.

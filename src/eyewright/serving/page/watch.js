@@ -17,7 +17,7 @@ async function watch() {
       card("Predictions", make("p", { class: "number", text: m.predictions.toLocaleString() }), make("p", { class: "sub", text: m.last ? `the latest ${ago(m.now - m.last)}` : "none yet" })),
       ...saidCards(m),
       card("Unfamiliar images", make("p", { class: "number", text: m.unfamiliar ? percent(m.unfamiliar.share) : "–" }), make("p", { class: "sub", text: m.unfamiliar ? `of the last ${m.unfamiliar.n}; 1 % is usual` : m.predictions ? "the bundle holds too few reference images to tell" : "" })),
-      card("Response time", make("p", { class: "number", text: m.latency_ms ? `${m.latency_ms.p50} ms` : "–" }), make("p", { class: "sub", text: m.latency_ms ? `median; 99th percentile ${m.latency_ms.p99} ms` : "" })),
+      card("Response time", make("p", { class: "number", text: m.latency_ms ? milliseconds(m.latency_ms.p50) : "–" }), make("p", { class: "sub", text: m.latency_ms ? `median; 99th percentile ${milliseconds(m.latency_ms.p99)}` : "" })),
     );
     const windows = card("Drift", driftChart(m.windows), make("p", { class: "sub", text: driftWords(m.windows) }));
     const last = m.windows[m.windows.length - 1];
@@ -73,6 +73,8 @@ function saidCards(m) {
 
 function card(title, ...content) { return make("div", { class: "card" }, make("h2", { text: title }), ...content); }
 
+function milliseconds(v) { return `${v < 100 ? Number(v.toPrecision(3)) : Math.round(v).toLocaleString()} ms`; }
+
 function ago(s) { return s < 90 ? `${Math.max(0, Math.round(s))} s ago` : s < 5400 ? `${Math.round(s / 60)} min ago` : s < 172800 ? `${Math.round(s / 3600)} h ago` : `${Math.round(s / 86400)} days ago`; }
 
 async function examples(last) {
@@ -94,7 +96,8 @@ function driftWords(windows) {
 }
 
 function driftChart(windows) {
-  const w = 1200, h = 150, left = 46, chart = draw("svg", { class: "chart", viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": driftWords(windows) });
+  // On a narrow screen the picture is narrow too, so that its letters are not shrunk.
+  const w = window.innerWidth < 700 ? 400 : 1200, h = 150, left = 46, chart = draw("svg", { class: "chart", viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": driftWords(windows) });
   const y = (p) => 10 + (h - 34) * (Math.min(3, -Math.log10(Math.max(p, 0.001))) / 3);
   for (const p of [1, 0.1, 0.01, 0.001]) chart.append(draw("line", { class: "axis", x1: left, x2: w, y1: y(p), y2: y(p) }), draw("text", { x: 0, y: y(p) + 4, text: String(p) }));
   windows.forEach((v, i) => chart.append(draw("circle", { class: v.alarm ? "dot alarm" : "dot", cx: left + 10 + (w - left - 20) * (windows.length > 1 ? i / (windows.length - 1) : 0.5), cy: y(v.p), r: v.alarm ? 6 : 4 })));
@@ -142,13 +145,19 @@ function spreadChart(name, v) {
   return chart;
 }
 
+// The medians of recent predictions, oldest first, over the range that was usual; both ends of the axis have a value.
 function traitChart(t) {
-  const w = 300, h = 110, values = [...t.recent, ...(t.usual || [])];
+  const w = 300, h = 124, left = 44, bottom = h - 20, values = [...t.recent, ...(t.usual || [])];
   const low = Math.min(...values), high = Math.max(...values), span = high - low || 1;
-  const y = (v) => h - 8 - (h - 22) * (v - low) / span;
-  const chart = draw("svg", { class: "chart", viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": `recent medians ${t.recent.join(", ")}` });
-  if (t.usual) chart.append(draw("rect", { class: "band", x: 0, width: w, y: y(t.usual[2]), height: Math.max(1, y(t.usual[0]) - y(t.usual[2])) }));
-  if (t.recent.length > 1) chart.append(draw("polyline", { class: "curve", points: t.recent.map((v, i) => `${(w * i / (t.recent.length - 1)).toFixed(1)},${y(v).toFixed(1)}`).join(" ") }));
-  else for (const v of t.recent) chart.append(draw("circle", { class: "dot", cx: w / 2, cy: y(v), r: 4 }));
+  const y = (v) => bottom - (bottom - 14) * (v - low) / span, x = (i) => left + (w - left - 6) * i / Math.max(1, t.recent.length - 1);
+  const shown = (v) => String(Number(v.toPrecision(3)));
+  const chart = draw("svg", { class: "chart", viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": `recent medians ${t.recent.join(", ")}${t.usual ? `; usual ${shown(t.usual[0])} to ${shown(t.usual[2])}` : ""}` });
+  if (t.usual) chart.append(draw("rect", { class: "band", x: left, width: w - left, y: y(t.usual[2]), height: Math.max(1, y(t.usual[0]) - y(t.usual[2])) }));
+  chart.append(draw("line", { class: "axis", x1: left, x2: w, y1: bottom, y2: bottom }));
+  for (const v of high > low ? [low, high] : [low]) chart.append(draw("text", { x: left - 6, y: y(v) + 4, "text-anchor": "end", text: shown(v) }));
+  if (t.recent.length > 1) {
+    chart.append(draw("polyline", { class: "curve", points: t.recent.map((v, i) => `${x(i).toFixed(1)},${y(v).toFixed(1)}`).join(" ") }));
+    chart.append(draw("text", { x: left, y: h - 5, text: "earlier" }), draw("text", { x: w, y: h - 5, "text-anchor": "end", text: "now" }));
+  } else for (const v of t.recent) chart.append(draw("circle", { class: "dot", cx: left + (w - left) / 2, cy: y(v), r: 4 }));
   return chart;
 }

@@ -12,7 +12,7 @@
   const last = { t: Math.max(data.end_s, frames.length ? frames[frames.length - 1].t : 0), tracks: [] };
   const step = frames.length > 1 ? (frames[frames.length - 1].t - frames[0].t) / (frames.length - 1) : 0.1;
 
-  function colourOf(id) { return `hsl(${((0.58 + id * 0.381966) % 1) * 360} 80% 60%)`; }
+  function colourOf(id) { return `hsl(${((0.58 + id * 0.381966) % 1) * 360} 90% 61%)`; }
 
   function indexAt(t) {
     let low = 0, high = frames.length;
