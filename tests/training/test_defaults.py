@@ -36,6 +36,13 @@ def test_without_a_budget_small_images_get_the_small_net_and_photographs_the_lar
     assert _net(10, side=66) == _net(1_000_000, side=66, budget_s=1.0) == "photo_net"
 
 
+@pytest.mark.parametrize("step", ["adversarial", "trades", "fast"])
+def test_under_attack_small_images_get_the_net_without_a_whitened_stem(step: str) -> None:
+    assert _net(1000, side=28, step=step) == _net(1000, side=28, step=step, budget_s=600.0) == "conv_net"
+    assert _net(1000, side=224, step=step) == "photo_net"
+    assert _net(1000, side=28, step="noise") == "quick_net"
+
+
 def test_a_net_that_is_named_is_kept() -> None:
     assert _net(100, model="mlp", budget_s=3_600.0) == "mlp"
     assert _net(100, side=224, model="quick_net") == "quick_net"
