@@ -9,8 +9,8 @@ Each attack is repeated, and every number is the median.
 
 Two controls tell how much of that is the shared machine and not the server: "spinning" are two processes that compute
 and send nothing, "31 MB elsewhere" sends the worst body to a process that only reads it, which runs where the
-attackers do. With `--controls` each attack is also aimed at such a process: the honest client's p99 is then what the attackers
-alone cost it. `--only NAME` measures some attacks alone.
+attackers do. With `--controls` each attack is also aimed at such a process: the honest client's p99 is then what the
+attackers alone cost it. `--only NAME` measures some attacks alone.
 """
 
 import argparse

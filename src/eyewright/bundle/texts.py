@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.bundle.arrays import ArrayFile
-from eyewright.core.errors import BundleError, EyewrightError
+from eyewright.core.errors import BundleError, EyewrightError, plain_reason
 from eyewright.core.ngrams import TextPreparation
 
 MODEL, ABOUT, GOLDEN = "onnx/text.onnx", "text.json", "text_golden.npz"
@@ -91,7 +91,7 @@ def open_texts(folder: Path, files: Mapping[str, Mapping[str, Any]], open_sessio
             raise ValueError("its kind, scale or bias is unknown")
         preparation = TextPreparation.from_json(about)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BundleError(f"{ABOUT} is not valid: {error}", fix=_AGAIN) from None
+        raise BundleError(f"{ABOUT} is not valid: {plain_reason(error)}", fix=_AGAIN) from None
     tower = TextTower(preparation, scale, bias, open_session(content[MODEL]))
     _test(tower, content[GOLDEN])
     return tower
