@@ -1,6 +1,6 @@
 """A good client's p99 while others attack the server on loopback, its memory, and how many answers are 5xx.
 
-    python benchmarks/attack.py BUNDLE IMAGE [--seconds 4] [--repeats 3] [--nice 19] [--pin]
+    python benchmarks/attack.py BUNDLE IMAGE [--seconds 4] [--repeats 3] [--nice 19] [--pin] [--controls]
 
 Each attack runs alone, against a server of its own; nothing but loopback is asked. Memory is the resident memory of the
 server and its workers, at its highest, over idle. Two attackers share the machine's cores with the server; with
@@ -9,7 +9,8 @@ Each attack is repeated, and every number is the median.
 
 Two controls tell how much of that is the shared machine and not the server: "spinning" are two processes that compute
 and send nothing, "31 MB elsewhere" sends the worst body to a process that only reads it, which runs where the
-attackers do. `--only NAME` measures some attacks alone.
+attackers do. With `--controls` each attack is also aimed at such a process: the honest client's p99 is then what the
+attackers alone cost it. `--only NAME` measures some attacks alone.
 """
 
 import argparse
@@ -80,21 +81,28 @@ def spin(nice: int, pin: bool, ends: float) -> None:
         sum(range(1000))
 
 
-def sink(nice: int, pin: bool, found: "multiprocessing.Queue[int]") -> None:
-    """Read requests and refuse them, on a port of its own, until it is ended."""
+def sink(nice: int, pin: bool, hold: bool, found: "multiprocessing.Queue[int]") -> None:
+    """Read requests and refuse them, or hold 256 connections open, on a port of its own, until it is ended."""
     settle(nice, pin)
-    door = socket.create_server(("127.0.0.1", 0))
+    door = socket.create_server(("127.0.0.1", 0), backlog=4096)
     found.put(door.getsockname()[1])
+    held: list[socket.socket] = []
     while True:
         line, _ = door.accept()
-        threading.Thread(target=swallow, args=(line,), daemon=True).start()
+        if not hold:
+            threading.Thread(target=swallow, args=(line,), daemon=True).start()
+            continue
+        held.append(line)
+        if len(held) > 256:
+            held.pop(0).close()
 
 
 def swallow(line: socket.socket) -> None:
     with line:
         data = line.recv(2**18)
         head, _, body = data.partition(b"\r\n\r\n")
-        left = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]) - len(body)
+        said = head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]
+        left = 0 if b"100-continue" in head else int(said or b"0") - len(body)
         while left > 0 and (data := line.recv(2**18)):
             left -= len(data)
         line.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
@@ -184,12 +192,13 @@ def measure(
             ends = time.perf_counter() + seconds
             found: multiprocessing.Queue[list[int]] = multiprocessing.Queue()
             aimed, drains = port, []
-            if control == "sink":
+            if control.startswith("sink"):
                 ports: multiprocessing.Queue[int] = multiprocessing.Queue()
-                drains = [multiprocessing.Process(target=sink, args=(nice, pin, ports), daemon=True)]
+                aside = (nice, pin, "hold" in control or not data, ports)
+                drains = [multiprocessing.Process(target=sink, args=aside, daemon=True)]
                 drains[0].start()
                 aimed = ports.get(timeout=30)
-            arguments = (aimed, data, seconds, nice, pin, control == "hold", found)
+            arguments = (aimed, data, seconds, nice, pin, "hold" in control, found)
             others = [multiprocessing.Process(target=attack, args=arguments) for _ in range(0 if data is None else 2)]
             if control == "spin":
                 drains = [multiprocessing.Process(target=spin, args=(nice, pin, ends)) for _ in range(2)]
@@ -209,7 +218,7 @@ def measure(
             watching.join()
             for other in others:
                 answered = found.get(timeout=30)
-                statuses += [] if control in ("spin", "sink") else answered
+                statuses += [] if drains else answered
                 other.join()
             for each in drains:
                 each.terminate()
@@ -226,6 +235,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--nice", type=int, default=0, help="niceness of the attackers")
     parser.add_argument("--pin", action="store_true", help="attackers on the last core only")
+    parser.add_argument("--controls", action="store_true", help="aim each attack at another process as well")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="an attack (repeatable)")
     o = parser.parse_args()
@@ -238,12 +248,15 @@ def main() -> None:
         for name, (data, control) in known.items():
             if not o.only or name in ("idle", *o.only):
                 rounds.setdefault(name, []).append(measure(bundle, image, data, o.seconds, o.nice, o.pin, control))
+                if o.controls and data is not None and control != "sink":
+                    aside = measure(bundle, image, data, o.seconds, o.nice, o.pin, f"sink {control}")
+                    rounds.setdefault(f"{name}, elsewhere", []).append(aside)
     alone = median(p99 for p99, _, _ in rounds["idle"])
     for name, found in rounds.items():
         p99, more = median(p for p, _, _ in found), median(m for _, m, _ in found)
         statuses = [s for _, _, each in found for s in each]
         said = f"p99 {p99:7.1f} ms  x {p99 / alone:4.1f}  memory +{more:5.0f} MiB"
-        print(f"{name:18} {said}  5xx {sum(s >= 500 for s in statuses)} of {len(statuses)}", flush=True)
+        print(f"{name:28} {said}  5xx {sum(s >= 500 for s in statuses)} of {len(statuses)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from eyewright.bundle.manifest import read_manifest, write_manifest
 from eyewright.bundle.onnx_scan import refuse_outside_data
 from eyewright.bundle.trial import first_run_s
 from eyewright.core.errors import BundleError
+from eyewright.core.labels import LabelSpace
 
 onnx = pytest.importorskip("onnx")
 
@@ -205,3 +208,29 @@ def test_a_fifo_as_a_manifest_is_not_waited_for(bundle_copy: Path) -> None:
     os.mkfifo(bundle_copy / "bundle.json")
     with pytest.raises(BundleError, match=r"FIFO|special file"):
         ew.verify(bundle_copy)
+
+
+def test_a_model_whose_answers_cannot_be_decoded_is_not_verified(lined: Any, tmp_path: Path) -> None:
+    """A reader answers one number more than the manifest names characters: its shapes alone do not tell."""
+    folder = tmp_path / "b"
+    shutil.copytree(lined.paths["bundle"], folder)
+    manifest = read_manifest(folder)
+    names = manifest.labels.names[:-1]
+    points = manifest.thresholds.get("classes")
+    kept = {**manifest.thresholds, "classes": {n: points[n] for n in names}} if points else manifest.thresholds
+    write_manifest(folder, replace(manifest, labels=LabelSpace(names), thresholds=kept))
+    with pytest.raises(BundleError, match=r"cannot be decoded: expected probabilities \(\d+, steps"):
+        ew.verify(folder)
+
+
+def test_the_reason_of_a_refusal_says_once_what_to_do_and_names_a_missing_key(paired: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "b"
+    shutil.copytree(paired.paths["bundle"], folder)
+    about = json.loads((folder / "text.json").read_text())
+    _seal(folder, "text.json", json.dumps({k: v for k, v in about.items() if k != "bias"}).encode())
+    with pytest.raises(BundleError, match=r"text\.json is not valid: the key 'bias' is missing"):
+        ew.load_bundle(folder).embed_texts(["a"])
+    _seal(folder, "text.json", json.dumps({**about, "buckets": 1}).encode())
+    with pytest.raises(BundleError) as refused:
+        ew.load_bundle(folder).embed_texts(["a"])
+    assert str(refused.value).count("again") == 1

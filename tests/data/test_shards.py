@@ -301,3 +301,13 @@ def test_groups_of_rows_are_read_in_any_order(tmp_path: Path) -> None:
     assert len(images) == 25
     order = np.random.default_rng(0).permutation(25)
     assert all(tree.content(images[k]) == _png(int(k)) for k in order)
+
+
+def test_a_row_without_a_label_costs_that_row_and_not_the_table(tmp_path: Path) -> None:
+    table = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [{"image": {"bytes": _png(k), "path": None}, "label": None if k == 2 else k % 2} for k in range(6)]
+    parquet.write_table(table.Table.from_pylist(rows), tmp_path / "train.parquet")
+    found = open_dataset(tmp_path, task="classify")
+    assert (len(found), found.account.read) == (5, 5)
+    assert [(r.reason, r.n) for r in found.account.dropped] == [("its label is empty", 1)]

@@ -1,6 +1,8 @@
 """Generation from a folder of images to files that a bundle has drawn."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,9 @@ from tests.conftest import draw_shape
 
 import eyewright as ew
 from eyewright import lifecycle
+from eyewright.bundle import trial
+from eyewright.bundle.manifest import read_manifest, write_manifest
+from eyewright.bundle.verify import digest_folder
 from eyewright.cli.program import main
 from eyewright.core.errors import BundleError, DatasetError, UsageError
 from eyewright.core.predictor import predict_everything
@@ -175,3 +180,26 @@ def test_few_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="at least 20 training images"):
         ew.train(tmp_path, task="generate", epochs=1, out=tmp_path / "run")
     assert open_dataset(tmp_path).task == "classify", "labels mean classification unless generation is asked for"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("axes", lambda a: a[:3], "cannot be asked"),
+        ("train", lambda a: a[:, :1], "does not fit"),
+        ("centre", lambda a: a * np.nan, "does not fit"),
+    ],
+)
+def test_a_judge_that_does_not_fit_its_arrays_is_not_verified(
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, change: Any, said: str
+) -> None:
+    folder = tmp_path / "b"
+    shutil.copytree(trained[1].folder, folder)
+    arrays = dict(np.load(folder / "judge" / "arrays.npz"))
+    np.savez_compressed(folder / "judge" / "arrays.npz", **{**arrays, name: change(arrays[name])})
+    manifest = read_manifest(folder)
+    write_manifest(folder, replace(manifest, files=digest_folder(folder)))
+    # As a stranger's bundle is opened: this process has not written it.
+    monkeypatch.setattr(trial, "_here", set())
+    with pytest.raises(BundleError, match=said):
+        ew.verify(folder)

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import BundleError, UsageError, spelling_hint
+from eyewright.core.errors import BundleError, UsageError, plain_reason, spelling_hint
 from eyewright.imaging.preparation import Preparation
 
 Kind = Literal["probabilities", "boxes_scores", "joined", "grid", "pixels"]
@@ -248,7 +248,7 @@ class Contract:
             fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
             return cls(**fields)
         except (TypeError, ValueError) as error:
-            raise UsageError(f"the contract is not valid: {error}", fix="correct it") from None
+            raise UsageError(f"the contract is not valid: {plain_reason(error)}", fix="correct it") from None
 
 
 CONTRACTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(

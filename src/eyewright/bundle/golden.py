@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.bundle.arrays import ArrayFile
-from eyewright.core.errors import BundleError
+from eyewright.core.errors import BundleError, plain_reason
 from eyewright.core.inputs import IMAGE, Example, Inputs, name_inputs, prepare
-from eyewright.core.predictor import Predictor, inputs_of
+from eyewright.core.predictor import Predictor, decode_everything, inputs_of, predict_everything
 from eyewright.core.task import task_of
 
 GOLDEN_TOLERANCE = MappingProxyType({"float32": 1e-4, "float16": 5e-3, "int8": 2e-2})
@@ -80,7 +80,7 @@ def run_golden(bundle: Predictor, data: bytes, *, precision: str) -> None:
                 )
             kept[name] = pairs[key]
         expected = {name: pairs[name] for name in outputs}
-    given, _ = prepare(inputs, examples)
+    given, placements = prepare(inputs, examples)
     named = name_inputs(inputs, given)
     if not all(np.array_equal(named[name], array) for name, array in kept.items()):
         raise BundleError(
@@ -111,6 +111,24 @@ def run_golden(bundle: Predictor, data: bytes, *, precision: str) -> None:
                 fix="export the model again",
                 code="bundle_self_test",
             )
+    _decode_answers(bundle, found, placements, examples)
+
+
+def _decode_answers(
+    bundle: Predictor, found: Mapping[str, NDArray[np.float32]], placements: Sequence[Any], examples: Sequence[Example]
+) -> None:
+    """Make predictions of the golden answers: classes, thresholds and decoding of the manifest must fit the arrays.
+
+    Raises:
+        BundleError: they do not.
+    """
+    try:
+        if task_of(bundle.task_name).whole is None:
+            decode_everything(bundle, found, placements)
+        else:
+            predict_everything(bundle, examples)
+    except Exception as error:  # arrays of a foreign model can be wrong in any way
+        raise BundleError(f"the golden answers cannot be decoded: {plain_reason(error)}", fix=_AGAIN) from error
 
 
 def _prepared(inputs: Inputs, name: str) -> str:

@@ -1,6 +1,6 @@
 """The judge of generated images: a classifier of the real ones, made before the generator and unknown to it."""
 
-__all__ = ["JUDGE_FILES", "Judge", "judge_in", "open_judge", "write_judge"]
+__all__ = ["JUDGE_FILES", "Judge", "judge_in", "open_judge", "try_judge", "write_judge"]
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.bundle.arrays import ArrayFile
-from eyewright.core.errors import BundleError
+from eyewright.core.errors import BundleError, plain_reason
 from eyewright.core.files import write_bytes
 from eyewright.core.labels import LabelSpace
 from eyewright.core.quoting import quoted
@@ -68,6 +68,24 @@ def run_judge(session: Any, output: str, pixels: NDArray[np.uint8]) -> tuple[NDA
         features.append(np.asarray(found, np.float64).reshape(len(part), -1))
         ids.append(np.asarray(probabilities).argmax(1))
     return np.concatenate(features[1:] or features), np.concatenate(ids)
+
+
+def try_judge(judge: Judge) -> None:
+    """Ask a judge about one black image, and compare what it stores with its own answer.
+
+    Raises:
+        BundleError: the model cannot be run, or its features are not those of the stored arrays.
+    """
+    height, width, channels = judge.preparation.shape
+    try:
+        found, ids = judge(np.zeros((1, height, width, channels), np.uint8))
+        fits = {judge.train.shape[1:], judge.held_out.shape[1:], found.shape[1:]} == {(judge.axes.shape[1],)}
+        finite = all(np.isfinite(a).all() for a in (found, judge.centre, judge.axes, judge.train, judge.held_out))
+    except Exception as error:  # arrays and a model of a stranger can be wrong in any way
+        said = plain_reason(error).splitlines()[0][:200]
+        raise BundleError(f"the judge of generated images cannot be asked: {said}", fix=_AGAIN) from error
+    if not fits or not finite or not 0 <= int(ids[0]) < len(judge.labels):
+        raise BundleError("the judge of generated images does not fit what it stores", fix=_AGAIN)
 
 
 def write_judge(
@@ -136,4 +154,4 @@ def open_judge(
             open_session(content[MODEL]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BundleError(f"the judge in {quoted(folder)} is damaged: {error}", fix=_AGAIN) from None
+        raise BundleError(f"the judge in {quoted(folder)} is damaged: {plain_reason(error)}", fix=_AGAIN) from None

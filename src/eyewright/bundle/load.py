@@ -23,7 +23,7 @@ from eyewright.bundle.arrays import ArrayFile
 from eyewright.bundle.contract import Contract
 from eyewright.bundle.files import PredictOptions, in_chunks, is_pixels, names_files, predict_files, predict_given
 from eyewright.bundle.golden import run_golden
-from eyewright.bundle.judge import ABOUT, FOLDER, Judge, open_judge
+from eyewright.bundle.judge import ABOUT, FOLDER, Judge, open_judge, try_judge
 from eyewright.bundle.manifest import Manifest, bundle_folder
 from eyewright.bundle.session import first_line, open_session, run_options
 from eyewright.bundle.signature import PublicKey, read_public_key
@@ -106,7 +106,7 @@ class Bundle:
                 self._contract = Contract.from_json(manifest.decoding["contract"])
             except (UsageError, AttributeError, TypeError) as error:
                 raise BundleError(
-                    f"the bundle's contract is not valid: {error}", fix="import the model again"
+                    f"the bundle's contract is not valid: {plain_reason(error)}", fix="import the model again"
                 ) from None
 
     def __call__(self, source: Any, **options: Unpack[PredictOptions]) -> Any:
@@ -486,7 +486,7 @@ def _thresholds(manifest: Manifest) -> NDArray[np.float64] | None:
     try:
         return np.array([float(points[name]["threshold"]) for name in manifest.labels.names])
     except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"the bundle's thresholds are not valid: {error}", fix="export the model again") from None
+        raise BundleError(f"the bundle's thresholds are not valid: {plain_reason(error)}", fix="export again") from None
 
 
 def load_bundle(
@@ -542,6 +542,8 @@ def read_and_test(folder: Path, *, digest: str, threads: int | None) -> None:
     run_golden(bundle, sealed[1]["golden.npz"], precision=sealed[0].precision)
     if has_texts(sealed[0].files):
         bundle.embed_texts(["a"])
+    if bundle.judge is not None:
+        try_judge(bundle.judge)
 
 
 def _opened(

@@ -24,7 +24,7 @@ from typing import Any
 from eyewright.bundle.inputs import only_image, write_inputs
 from eyewright.bundle.schema import MODEL_FILES, PRECISIONS, check_manifest
 from eyewright.bundle.trial import remember_here
-from eyewright.core.errors import BundleError, EyewrightError, MissingExtraError
+from eyewright.core.errors import BundleError, EyewrightError, MissingExtraError, plain_reason
 from eyewright.core.files import recover_folder, write_bytes
 from eyewright.core.inputs import Inputs, say_inputs
 from eyewright.core.jsonable import dumps_json
@@ -243,7 +243,7 @@ def manifest_from(content: Mapping[str, Any]) -> Manifest:
     except (BundleError, MissingExtraError):
         raise
     except (EyewrightError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise BundleError(f"bundle.json is not valid: {error}", fix=_AGAIN) from error
+        raise BundleError(f"bundle.json is not valid: {plain_reason(error)}", fix=_AGAIN) from error
 
 
 def _shown(value: Any) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.bundle.arrays import ArrayFile
-from eyewright.core.errors import BundleError, EyewrightError
+from eyewright.core.errors import BundleError, EyewrightError, plain_reason
 from eyewright.core.ngrams import TextPreparation
 from eyewright.core.tokens import TextInput, TokenPreparation
 
@@ -95,7 +95,7 @@ def open_texts(folder: Path, files: Mapping[str, Mapping[str, Any]], open_sessio
             raise ValueError("its scale or bias is out of range")
         preparation = _preparation(kind, about, lambda: _read(folder, TOKENIZER, files))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BundleError(f"{ABOUT} is not valid: {error}", fix=_AGAIN) from None
+        raise BundleError(f"{ABOUT} is not valid: {plain_reason(error)}", fix=_AGAIN) from None
     tower = TextTower(preparation, scale, bias, open_session(content[MODEL]))
     _test(tower, content[GOLDEN])
     return tower

@@ -188,11 +188,17 @@ def spelling_hint(name: str, known: Iterable[str]) -> str:
 
 def plain_reason(error: BaseException) -> str:
     """Say why something failed, for a message that names the file itself: what the system calls an error of a file,
-    without its number and the path.
+    without its number and the path; of an error of ours what was found, without what to do; of a key its name.
 
     >>> plain_reason(FileNotFoundError(2, "No such file or directory", "a.csv")), plain_reason(ValueError("no"))
     ('No such file or directory', 'no')
+    >>> plain_reason(KeyError("scale")), plain_reason(UsageError("expected 1, found 2", fix="change it"))
+    ("the key 'scale' is missing", 'expected 1, found 2')
     """
+    if isinstance(error, EyewrightError):
+        return error.message
+    if isinstance(error, KeyError) and error.args:
+        return f"the key {error.args[0]!r} is missing"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import BundleError, UsageError
+from eyewright.core.errors import BundleError, UsageError, plain_reason
 
 LONGEST = 2000
 """Characters of a text that are read; the rest of a longer one is left out."""
@@ -129,4 +129,6 @@ class TextPreparation:
         try:
             return cls(**content)
         except (TypeError, UsageError) as error:
-            raise BundleError(f"the text preparation is not valid: {error}", fix="export the model again") from None
+            raise BundleError(
+                f"the text preparation is not valid: {plain_reason(error)}", fix="export the model again"
+            ) from None

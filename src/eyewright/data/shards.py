@@ -440,7 +440,10 @@ def _as_files(rows: Iterable[Row], classes: Sequence[str], kind: TargetKind | No
         | ({"split": r.split} if r.split else {})
         for r in rows
     ]
-    if any(set(s) - {"file_name", "split", "group"} for s in said):
+    columns = dict.fromkeys(k for s in said for k in s if k not in ("file_name", "split", "group"))
+    if columns:
+        # A row of which less is said has empty cells: that, and no missing column, is what the readers then report.
+        said = [{"file_name": s["file_name"], **dict.fromkeys(columns), **s} for s in said]
         files["metadata.jsonl"] = _Made("".join(dumps_json(s) + "\n" for s in said).encode())
     return files
 

@@ -212,14 +212,14 @@ def left_out_images(names: Iterable[str], why: str) -> tuple[Reason, ...]:
 def table_rows(
     tree: Tree, table: str, bare: Sequence[str] = ("path", "label", "split")
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the lines of a table with their numbers, each as a mapping of columns to text; lists and fractions of JSON
-    are left out. `bare` names the columns of a table without a header.
+    """Yield the lines of a table with their numbers, each as a mapping of columns to text; null is an empty cell, lists
+    and fractions of JSON are left out. `bare` names the columns of a table without a header.
 
     Raises:
         DatasetError: not UTF-8, not a table, or a line of another number of columns.
     """
     for line, row in json_rows(tree, table, bare):
-        yield line, {k: str(v) for k, v in row.items() if isinstance(v, str | int | bool)}
+        yield line, {k: "" if v is None else str(v) for k, v in row.items() if v is None or isinstance(v, str | int)}
 
 
 def json_rows(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eyewright.core.errors import RefusedError
+from eyewright.core.errors import RefusedError, plain_reason
 from eyewright.core.quoting import quoted
 from eyewright.core.regular import read_regular
 
@@ -55,7 +55,7 @@ def robustness_of(run: Path) -> Robust:
         evidence = found["verdict"] == "evidence"
         return Robust({"robust_accuracy": found["robust_accuracy"]} if evidence else {}, about, files)
     except (ValueError, KeyError, TypeError) as error:
-        raise RefusedError(f"{quoted(place)} is damaged: {error}", fix="attack the run again") from error
+        raise RefusedError(f"{quoted(place)} is damaged: {plain_reason(error)}", fix="attack the run again") from error
 
 
 def say_robust(about: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from eyewright.core.errors import BundleError, UsageError, spelling_hint
+from eyewright.core.errors import BundleError, UsageError, plain_reason, spelling_hint
 from eyewright.core.inputs import IMAGE, Inputs, say_inputs
 from eyewright.imaging.reduction import Prepared, Reduced, reduction, to_srgb
 from eyewright.imaging.sampling import ClipSampling
@@ -428,7 +428,9 @@ class Preparation:
                 raise TypeError("channels, fill, inner and version are whole numbers")
             return value
         except (KeyError, TypeError, ValueError, UsageError) as error:
-            raise BundleError(f"the bundle's preparation is not valid: {error}", fix="export the model again") from None
+            raise BundleError(
+                f"the bundle's preparation is not valid: {plain_reason(error)}", fix="export the model again"
+            ) from None
 
 
 def image_preparation(inputs: Inputs) -> Preparation:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import BundleError, UsageError
+from eyewright.core.errors import BundleError, UsageError, plain_reason
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,9 @@ class ClipSampling:
                 raise TypeError("expected span_s as a number")
             return cls(**data)
         except (TypeError, UsageError) as error:
-            raise BundleError(f"the bundle's clip sampling is not valid: {error}", fix="export it again") from None
+            raise BundleError(
+                f"the bundle's clip sampling is not valid: {plain_reason(error)}", fix="export it again"
+            ) from None
 
 
 def even_times(start_s: float, end_s: float, n: int) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import InputError
+from eyewright.core.errors import InputError, plain_reason
 from eyewright.core.quoting import quoted
 from eyewright.core.regular import read_regular
 from eyewright.data.formats import open_dataset
@@ -149,7 +149,8 @@ def _of_json(text: str, path: Path) -> list[_Row]:
         return rows
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"expected COCO JSON or the predictions of boxes in {quoted(path)}, found neither ({error})", fix=_FIX
+            f"expected COCO JSON or the predictions of boxes in {quoted(path)}, found neither ({plain_reason(error)})",
+            fix=_FIX,
         ) from None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import InputError
+from eyewright.core.errors import InputError, plain_reason
 from eyewright.core.files import write_json, write_page
 from eyewright.core.quoting import quoted
 from eyewright.core.regular import read_regular
@@ -62,7 +62,7 @@ def certified_in(folder: Path, report: RobustnessReport) -> dict[float, float]:
             return {}
         return {parse_eps(name)[0]: float(m["value"]) for name, m in found["interval_bounds"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{quoted(place)} is damaged: {error}", fix="certify the model again") from error
+        raise InputError(f"{quoted(place)} is damaged: {plain_reason(error)}", fix="certify the model again") from error
 
 
 def render_page(

@@ -20,6 +20,8 @@ _log = logging.getLogger("eyewright.serving")
 
 # Where a burst of connections fills it, the kernel drops the next, whose client tries again a second later.
 _BACKLOG = 4096
+# For so long a connection that has sent nothing is the kernel's: the server does not see it.
+_SILENT_S = 5
 
 
 def uvicorn_config(app: Any, settings: Settings, pace: Pace) -> tuple[Any, Any]:
@@ -85,6 +87,9 @@ def open_port(settings: Settings) -> socket.socket:
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         # Connections inherit it: what the kernel holds for a client that is gone or does not read is given up as well.
         door.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * settings.write_s))
+    if hasattr(socket, "TCP_DEFER_ACCEPT"):
+        # A burst of connections that send nothing takes no time from those who ask, and evicts none of them.
+        door.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _SILENT_S)
     try:
         door.bind((host, settings.port))
         # Two sockets may be bound to one port; only one may listen.

@@ -131,3 +131,15 @@ def test_captions_are_written_as_they_were_read(tmp_path: Path) -> None:
     convert(tmp_path / "data", to="csv", task="embed", out=tmp_path / "out")
     first, again = (open_dataset(tmp_path / name, task="embed") for name in ("data", "out"))
     assert sorted(texts(again).values()) == sorted(texts(first).values()) == [('["no list',), ('a, "b"', "c|d")]
+
+
+def test_a_file_of_captions_that_cannot_be_read_is_named_and_not_passed_over(tmp_path: Path) -> None:
+    """A comma outside quotes is common in Flickr's lists; images without any captions would be learnt from instead."""
+    put(tmp_path, "Images/a.png", "Images/b.png")
+    (tmp_path / "captions.txt").write_text("image,caption\na.png,A dog, and a cat\nb.png,A car\n")
+    with pytest.raises(DatasetError, match=r"'captions\.txt' line 2 has another number of columns"):
+        open_dataset(tmp_path, task="embed")
+    (tmp_path / "captions.txt").unlink()
+    (tmp_path / "captions.json").write_text('{"images": [], "annotations": [{"caption": "a"}')
+    with pytest.raises(DatasetError, match=r"'captions\.json' is not JSON"):
+        open_dataset(tmp_path, task="embed")

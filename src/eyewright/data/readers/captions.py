@@ -2,6 +2,7 @@
 
 __all__ = ["CAPTION_FORMATS", "has_captions", "read_caption_tables", "read_captions", "read_coco_captions"]
 
+import contextlib
 import json
 import posixpath
 import re
@@ -112,6 +113,7 @@ def read_captions(tree: Tree, names: Sequence[str], task: str) -> Dataset | None
     files = [n for n in names if n.lower().endswith(".json") and _is_coco_captions(tree, n)]
     if files:
         return read_coco_captions(tree, names, files, task)
+    _refuse_unread(tree, names)
     return _read_bare(tree, names, task)
 
 
@@ -149,6 +151,24 @@ def read_caption_tables(tree: Tree, names: Sequence[str], tables: Sequence[str],
     ]
     dataset = listed.dataset(samples, LabelSpace(NUMBER_NAMES), format or ("flickr" if flickr else "csv"), task, tables)
     return _accounted(dataset, kept, [n for n, texts in kept.texts.items() if not texts])
+
+
+def _refuse_unread(tree: Tree, names: Sequence[str]) -> None:
+    """Read the files that look like captions and were not taken for them, for what is wrong.
+
+    Raises:
+        DatasetError: one cannot be read (file and line): images alone would be learnt from, without a word.
+    """
+    for name in names:
+        if name.lower().endswith(_TABLES):
+            columns = head_columns(tree, name)
+            path = path_column(columns)
+            if path is not None and column_of([c for c in columns if c != path], _TEXT_COLUMNS) is not None:
+                for _ in _rows(tree, name):
+                    pass
+        elif name.lower().endswith(".json"):
+            with contextlib.suppress(UnreadableImageError):
+                _coco(tree, name)
 
 
 def _accounted(dataset: Dataset, kept: _Gathered, empty: Sequence[str]) -> Dataset:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from eyewright.core.errors import DatasetError
+from eyewright.core.errors import DatasetError, plain_reason
 from eyewright.core.quoting import quoted
 from eyewright.data.readers.gathering import Gathered, rotated
 from eyewright.data.readers.listing import BAD_JSON, Found, Images, Row, TextLines, number
@@ -78,7 +78,7 @@ def read_via(tree: Tree, files: Sequence[str], images: Images) -> Found:
                 f"{quoted(path)} is not JSON: {json_reason(error)}", fix="export the annotations again"
             ) from None
         except (DatasetError, csv.Error) as error:
-            raise DatasetError(f"{quoted(path)}: {error}", fix="export the annotations again") from None
+            raise DatasetError(f"{quoted(path)}: {plain_reason(error)}", fix="export the annotations again") from None
         read.append((path, entries))
     attribute, notes = _class_attribute([r.attributes for _, entries in read for _, _, own in entries for r in own])
     for path, entries in read:
