@@ -34,6 +34,9 @@ class ScoreScale:
         self._open: list[NDArray[np.float64]] = []
         self._frames, self._next, self._value = 0, 1, 1.0
         self._sorted: NDArray[np.float64] | None = None
+        self._only: float | None = None
+        self.flat = True
+        """Whether all scores so far are the same, so that they say nothing."""
         self.ranked = False
         """Whether scores are no probabilities, so that their order alone is used."""
 
@@ -43,6 +46,9 @@ class ScoreScale:
             return scores, self._value
         self._open.append(scores)
         self._frames += 1
+        if self.flat:
+            self._only = float(scores[0]) if self._only is None else self._only
+            self.flat = not np.count_nonzero(scores != self._only)
         turned = not self.ranked and not _probable(scores)
         if turned:
             self.ranked = True

@@ -31,6 +31,8 @@ _HIGH, _DOUBTED_HIGH = 0.1, 0.55
 _RANKED_HIGH, _DOUBTED_RANKED_HIGH = 0.5, 0.65
 # Where tracks are not trusted, a detection must overlap more to continue one.
 _DOUBTED_OVERLAP = 0.25
+# Where all scores are the same, false detections continue tracks as well as true ones do; overlap alone must tell.
+_FLAT_OVERLAP, _FLAT_SEEN = 0.25, 0.4
 _HALF = 0.5
 _MOST_COMPARED = 4_000_000
 
@@ -102,9 +104,10 @@ class TrackerSettings:
         low: detections below this score are left out; where `high` is None, it is multiplied likewise.
         overlap: IoU, times the score, at which a detection belongs where a track is expected; after a step that is
             longer than usual, as where frames are dropped, down to half of it; up to 0.25 where most tracks begin at
-            false detections.
+            false detections, and at least 0.25 where `high` is None and all scores so far are the same.
         low_overlap: IoU at which a detection with a low score belongs to a track of the last frame; likewise.
-        seen_overlap: IoU at which a detection belongs where a track was last seen, both boxes grown by `seen_margin`.
+        seen_overlap: IoU at which a detection belongs where a track was last seen, both boxes grown by `seen_margin`; at
+            least 0.4 where `high` is None and all scores so far are the same.
         seen_margin: part of its size by which a box is grown on every side.
         seen_growth: how much larger this part is a second after a track was seen, up to 0.6 in all.
         duplicate: a detection that overlaps the detection of a track by more than this (IoU) is another box of the
@@ -378,6 +381,9 @@ class Tracker:
             same = self._winners(np.arange(n))[:, None] == labels
         doubt = self._doubt
         overlap = o.overlap if not doubt else o.overlap + doubt * max(_DOUBTED_OVERLAP - o.overlap, 0.0)
+        flat = o.high is None and self._scale.flat
+        if flat:
+            overlap = max(overlap, _FLAT_OVERLAP)
         rows, found = self._first_stage(boxes, weights, high, unit, overlap * self._ease, same)
         owner[found] = rows
         if len(rows) == len(boxes):
@@ -404,7 +410,8 @@ class Tracker:
             margin = np.minimum(o.seen_margin + o.seen_growth * age, _MOST_MARGIN)[:, None]
             seen, shown = _grown(self._seen[waiting], margin), _grown(boxes[new], o.seen_margin)
             allowed = None if same is None else same[waiting[:, None], new]
-            rows, columns = associate(seen, shown, o.seen_overlap, allowed=allowed)
+            seen_overlap = max(o.seen_overlap, _FLAT_SEEN) if flat else o.seen_overlap
+            rows, columns = associate(seen, shown, seen_overlap, allowed=allowed)
             owner[new[columns]] = waiting[rows]
         return owner, spare
 
