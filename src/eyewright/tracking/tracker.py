@@ -106,8 +106,8 @@ class TrackerSettings:
             longer than usual, as where frames are dropped, down to half of it; up to 0.25 where most tracks begin at
             false detections, and at least 0.25 where `high` is None and all scores so far are the same.
         low_overlap: IoU at which a detection with a low score belongs to a track of the last frame; likewise.
-        seen_overlap: IoU at which a detection belongs where a track was last seen, both boxes grown by `seen_margin`; at
-            least 0.4 where `high` is None and all scores so far are the same.
+        seen_overlap: IoU at which a detection belongs where a track was last seen, both boxes grown by `seen_margin`;
+            at least 0.4 where `high` is None and all scores so far are the same.
         seen_margin: part of its size by which a box is grown on every side.
         seen_growth: how much larger this part is a second after a track was seen, up to 0.6 in all.
         duplicate: a detection that overlaps the detection of a track by more than this (IoU) is another box of the
