@@ -48,3 +48,13 @@ def test_the_rank_is_that_among_the_last_scores() -> None:
     weights, _ = scale.update(np.array([-5.0, 0.5]))
     # Of -5, 0.2, 0.5, 0.9 a quarter and three quarters are not higher.
     assert weights.tolist() == [0.5 + 0.5 * 0.25, 0.5 + 0.5 * 0.75]
+
+
+def test_scores_say_nothing_until_two_of_them_differ() -> None:
+    scale = ScoreScale()
+    scale.update(np.full(3, 0.8))
+    scale.update(np.full(2, 0.8))
+    assert scale.flat
+    scale.update(np.array([0.8, 0.81]))
+    scale.update(np.full(2, 0.8))
+    assert not scale.flat

@@ -11,7 +11,7 @@ def test_each_number_of_each_track_is_filtered_as_by_matrices() -> None:
     rng = np.random.default_rng(0)
     begin = rng.uniform(10, 50, (3, 4))
     batch = BoxFilter(noise)
-    batch.add(begin)
+    batch.add(corners_of(begin))
     mean = [[np.array([v, 0.0]) for v in row] for row in begin]
     cover = [[np.diag([noise.measured**2, noise.first**2]) for _ in row] for row in begin]
     for step in (0.1, 0.04, 0.5, 0.1):
@@ -20,7 +20,7 @@ def test_each_number_of_each_track_is_filtered_as_by_matrices() -> None:
         added = np.array([[q * step**3 / 3 + d * step, q * step**2 / 2], [q * step**2 / 2, q * step]])
         seen = rng.uniform(10, 50, (2, 4))
         batch.predict(step)
-        batch.correct(np.array([2, 0]), seen)
+        batch.correct(np.array([2, 0]), corners_of(seen))
         for i in range(3):
             for k in range(4):
                 m, p = move @ mean[i][k], move @ cover[i][k] @ move.T + added
@@ -38,7 +38,7 @@ def test_each_number_of_each_track_is_filtered_as_by_matrices() -> None:
 def test_two_short_steps_are_one_long_one() -> None:
     a, b = BoxFilter(FilterNoise()), BoxFilter(FilterNoise())
     for f in (a, b):
-        f.add(np.array([[10.0, 10, 4, 4]]))
+        f.add(np.array([[8.0, 8, 12, 12]]))
         f.velocity[:] = [[3.0, 1, 0, 0]]
     a.predict(0.4)
     b.predict(0.1)
@@ -49,12 +49,28 @@ def test_two_short_steps_are_one_long_one() -> None:
 
 def test_a_growing_box_stops_growing_when_it_is_not_seen() -> None:
     f = BoxFilter(FilterNoise(size_memory_s=0.5))
-    f.add(np.array([[10.0, 10, 4, 4]]))
+    f.add(np.array([[8.0, 8, 12, 12]]))
     f.velocity[:] = [[3.0, 0, 8, 0]]
     for _ in range(100):
         f.predict(0.1)
     assert f.state[0, 0] == pytest.approx(40)
     assert f.state[0, 2] < 10
+
+
+def test_few_tracks_are_corrected_as_many_are_to_the_last_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    begin, seen = (corners_of(rng.uniform(10, 50, (5, 4))) for _ in range(2))
+    plain, batch = BoxFilter(FilterNoise()), BoxFilter(FilterNoise())
+    for f, most in ((plain, 8), (batch, 0)):
+        monkeypatch.setattr("eyewright.tracking.filters._SMALL", most)
+        f.add(begin)
+        for step in (0.1, 0.04, 0.5):
+            f.predict(step)
+            f.correct(np.array([3, 0, 4]), seen[:3])
+    assert np.array_equal(plain.state, batch.state)
+    assert np.array_equal(plain.velocity, batch.velocity)
+    assert np.array_equal(plain.spread, batch.spread)
+    assert np.array_equal(np.array(plain.corners_list()), batch.corners())
 
 
 def test_corners_and_states_are_inverse() -> None:
@@ -64,7 +80,7 @@ def test_corners_and_states_are_inverse() -> None:
 
 def test_a_moving_camera_moves_places_and_velocities() -> None:
     f = BoxFilter(FilterNoise())
-    f.add(np.array([[10.0, 20, 4, 6]]))
+    f.add(np.array([[8.0, 17, 12, 23]]))
     f.velocity[:] = [[1.0, 0, 0, 0]]
     # A quarter turn, twice as large, shifted by 100.
     f.move(np.array([[0.0, -2, 100], [2, 0, 0]]))

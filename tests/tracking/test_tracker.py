@@ -274,10 +274,23 @@ def test_an_object_that_leaps_stays_the_same_only_where_frames_were_dropped() ->
     for late, expected in ((12, []), (14, [1])):
         tracker = Tracker(TrackerSettings(stages=2))
         for k in range(12):
-            tracker.update(box, np.ones(1), time_s=k / 10)
+            tracker.update(box, np.array([1 - k % 2 / 1000]), time_s=k / 10)
         # 35 pixels from where it is expected, the overlap is 0.067: below the threshold, and above half of it.
         found = tracker.update(box + np.array([35.0, 0, 35.0, 0]), np.ones(1), time_s=late / 10)
         assert found.track_ids.tolist() == expected
+
+
+@pytest.mark.parametrize(("stages", "pixels"), [(2, 29.0), (3, 40.0)])
+def test_without_scores_a_detection_must_overlap_more_to_continue_a_track(stages: int, pixels: float) -> None:
+    """By hand: 29 pixels from where it is expected, IoU is 11/69 = 0.16, below 0.25. 40 pixels away, boxes do not
+    overlap; grown to at least 64 pixels, that it was last seen in shares at least 24 of 104 = 0.23, below 0.4."""
+    box, leap = np.array([[100.0, 100, 140, 200]]), np.array([pixels, 0, pixels, 0])
+    for differ, same in ((0.001, True), (0.0, False)):
+        tracker = Tracker(TrackerSettings(stages=stages))
+        for k in range(12):
+            tracker.update(box, np.array([1 - differ * (k % 2)]), time_s=k / 10)
+        found = tracker.update(box + leap, np.ones(1), time_s=1.2)
+        assert (found.track_ids.tolist() == [1]) is same
 
 
 @pytest.mark.parametrize("factor", [0.02, 0.3])

@@ -6,15 +6,20 @@ import argparse
 import csv
 import io
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from eyewright.cli.json_lines import LinesFile, join_lines
 from eyewright.cli.numbers import Number
+from eyewright.cli.reviewing import ReviewFolder
 from eyewright.cli.terminal import Result, noting, plain_stem, printable, warn
 from eyewright.core.errors import InputError, UnreadableImageError, UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from eyewright.imaging.sampling import ClipSampling
     from eyewright.tasks.segments import Windowed
 
@@ -55,6 +60,8 @@ def predict_clips(o: argparse.Namespace, bundle: Any, sampling: "ClipSampling") 
             task_of(bundle.task_name).require(name)
     findings: list[dict[str, Any]] = []
     window = o.window
+    if o.review is not None and (window is not None or is_endless(o.source)):
+        raise UsageError("--review is for whole clips, found windows of time", fix="leave out --review or --window")
     if window is None and sampling.span_s is not None and is_endless(o.source):
         # A model of so many seconds needs no other window.
         window = sampling.span_s
@@ -68,6 +75,7 @@ def predict_clips(o: argparse.Namespace, bundle: Any, sampling: "ClipSampling") 
         "task": bundle.task_name,
         "out": output.paths,
         "predictions": output.rows,
+        **({} if output.review is None else {"review": output.review.to_json(), "text": [output.review.line()]}),
         **({} if segments is None else {"segments": segments}),
         "findings": findings,
         "exit": 1 if findings else 0,
@@ -85,6 +93,10 @@ class _Output:
         self.rows: list[dict[str, Any]] = []
         self.paths: dict[str, Path] = {}
         self.n = 0
+        self.review: ReviewFolder | None = None
+        if o.review is not None:
+            self.review = ReviewFolder(folder / "review", o.review, column="clip")
+            self.paths["review"] = self.review.folder
 
     def __enter__(self) -> "_Output":
         return self
@@ -92,6 +104,8 @@ class _Output:
     def __exit__(self, *_: object) -> None:
         self._lines.close()
         self._table.close()
+        if self.review is not None:
+            self.review.close()
         if self._lines.begun:
             self.paths["predictions"] = join_lines(self._lines.path)
 
@@ -226,4 +240,24 @@ def _each(
         output.add(p.to_json(**_shown_of(o)))
         if o.out is not None:
             p.save(Path(o.out) / f"{index:05d}-{plain_stem(path)}.png")
+        if output.review is not None:
+            play = partial(_play, frame.image, path, sampling)
+            output.review.take(p, f"{index:05d}-{plain_stem(path)}", ".webm", play)
         _say(o, f"{path}: {p.line()}")
+
+
+def _play(strip: "NDArray[np.uint8]", path: Path, sampling: "ClipSampling", to: Path) -> None:
+    """Write the frames that the model saw of a clip as a video that browsers play, as long as what they were chosen
+    from, and at least a second."""
+    from eyewright.imaging.clips import cut_strip, read_clip
+    from eyewright.imaging.sampling import even_times
+    from eyewright.imaging.webm import WebmWriter
+
+    seconds = sampling.span_s
+    if seconds is None:
+        # Decoded again, because only few clips are reviewed.
+        seconds = read_clip(path, sampling)[1].seconds or 0.0
+    with WebmWriter(to) as video:
+        times = even_times(0.0, max(seconds, 1.0), sampling.frames)
+        for picture, time_s in zip(cut_strip(strip, sampling.frames), times.tolist(), strict=True):
+            video.add(picture, time_s)

@@ -128,10 +128,9 @@ def predict(o: argparse.Namespace) -> Result:
     findings: list[dict[str, Any]] = []
     clip = bundle.preparation.clip
     if clip is not None:
-        for asked in ("save", "review"):
-            if getattr(o, asked) is not None:
-                noun = task_of(bundle.task_name).words.noun
-                raise UsageError(f"--{asked} is not supported for {noun}", fix="leave it out; pass --out")
+        if o.save is not None:
+            noun = task_of(bundle.task_name).words.noun
+            raise UsageError(f"--save is not supported for {noun}", fix="leave it out; pass --out")
         one_source(given, "for a video model")
         return predict_clips(o, bundle, clip)
     if o.window is not None:

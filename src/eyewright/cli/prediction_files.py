@@ -4,8 +4,6 @@ __all__ = ["SAVED", "PredictionFiles", "add_saved", "saved_names"]
 
 import argparse
 import contextlib
-import csv
-import io
 import json
 import os
 from collections import Counter
@@ -17,8 +15,9 @@ from eyewright.cli.following_one import draws
 from eyewright.cli.json_lines import LinesFile, join_lines
 from eyewright.cli.numbers import Number
 from eyewright.cli.prediction_table import PredictionTable
+from eyewright.cli.reviewing import ReviewFolder, new_folder
 from eyewright.cli.terminal import plain_stem, stream_stem
-from eyewright.core.errors import OutputError, UsageError, spelling_hint
+from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.quoting import quoted
 
 if TYPE_CHECKING:
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
 SAVED = ("json", "csv", "images", "video", "coco", "yolo", "crops")
 """What --save takes."""
 
-_FOLDERS = {"coco": "coco", "yolo": "labels", "crops": "crops", "review": "review"}
-_REVIEWED = ("rank", "confidence", "label", "source", "index", "time_s", "image")
+_FOLDERS = {"coco": "coco", "yolo": "labels", "crops": "crops"}
 
 
 def add_saved(p: argparse.ArgumentParser) -> None:
@@ -97,26 +95,25 @@ class PredictionFiles:
         keep: bool,
     ) -> None:
         self._saved, self._keep, self._labels = saved, keep, labels
-        self._below: float | None = o.review
         self._folder = None if o.out is None else Path(o.out).resolve()
         self._stem, self._root = stream_stem(given[0]), _root_of(given)
         self._open: dict[str, LinesFile] = {}
         self._table, self._cells = PredictionTable(), ""
         self._video: Any = None
         self._named: set[str] = set()
-        self._reviewed: list[dict[str, Any]] = []
-        self._empty = 0
+        self._review: ReviewFolder | None = None
         self.lost: Counter[str] = Counter()
         self.paths: dict[str, Path] = {}
         self.rows: list[dict[str, Any]] = []
-        asked = (*(n for n in saved if n in _FOLDERS), *(("review",) if self._below is not None else ()))
-        for name in asked:
+        for name in (n for n in saved if n in _FOLDERS):
             task.require(name)
             assert self._folder is not None
-            place = self._folder / _FOLDERS[name]
-            if place.is_dir() and any(place.iterdir()):
-                raise OutputError(f"{quoted(place)} is not empty", fix="choose another --out")
-            self.paths[name] = place
+            self.paths[name] = new_folder(self._folder / _FOLDERS[name])
+        if o.review is not None:
+            task.require("review")
+            assert self._folder is not None
+            self._review = ReviewFolder(self._folder / "review", o.review)
+            self.paths["review"] = self._review.folder
         if "crops" in saved:
             from eyewright.data.writers.class_folders import folder_names
 
@@ -125,18 +122,15 @@ class PredictionFiles:
     @property
     def review(self) -> dict[str, Any] | None:
         """How many predictions are in the folder for review, and how many have no confidence; None without one."""
-        if self._below is None:
-            return None
-        return {"below": self._below, "n": len(self._reviewed), "nothing_found": self._empty}
+        return None if self._review is None else self._review.to_json()
 
     def said(self) -> list[str]:
         """Return lines for a person: where everything was written, and what could not be."""
         from eyewright.cli.terminal import shown_path
 
         lines = [f"wrote    {shown_path(path)}" for path in self.paths.values()]
-        if self._below is not None:
-            empty = f"; {self._empty:,} in which nothing was found are not among them" if self._empty else ""
-            lines.append(f"review   {len(self._reviewed):,} below a confidence of {self._below:g}{empty}")
+        if self._review is not None:
+            lines.append(self._review.line())
         return [*lines, *(f"lost     {reason} ({n:,})" for reason, n in self.lost.items())]
 
     def __enter__(self) -> "PredictionFiles":
@@ -151,8 +145,8 @@ class PredictionFiles:
             return
         if self._cells:
             self._write(self.paths.setdefault("table", self._folder / "predictions.csv"), self._cells)
-        if self._below is not None:
-            self._write(self.paths["review"] / "review.csv", _review_table(self._reviewed))
+        if self._review is not None:
+            self._review.close()
         if "predictions.jsonl" in self._open:
             self.paths["predictions"] = join_lines(self._open["predictions.jsonl"].path)
         elif "json" in self._saved and self.rows and kind is None:
@@ -197,8 +191,8 @@ class PredictionFiles:
 
             self._video.add(video_frame(prediction), time_s or 0.0)
         self._annotate(prediction, item, stem)
-        if self._below is not None:
-            self._review(prediction, stem)
+        if self._review is not None:
+            self._review.take(prediction, stem, ".png", prediction.save)
 
     def _annotate(self, prediction: Any, item: Any, stem: str) -> None:
         """Write one image in the formats of other tools."""
@@ -216,21 +210,6 @@ class PredictionFiles:
 
             for k, (label, cut) in enumerate(crops(prediction, prediction.image)):
                 write_image(self.paths["crops"] / self._crop_folders[label] / f"{stem}_{k:03d}.png", cut)
-
-    def _review(self, prediction: "Prediction", stem: str) -> None:
-        confidence = prediction.confidence
-        if confidence is None:
-            self._empty += 1
-            return
-        assert self._below is not None
-        if confidence >= self._below:
-            return
-        # Names begin with the confidence: a file manager sorts them by it, also after a process was killed.
-        name = f"{confidence:.4f}-{stem}.png"
-        prediction.save(self.paths["review"] / name)
-        about = {"confidence": round(confidence, 6), "label": prediction.headline()[0], "source": prediction.source}
-        time_s = {} if prediction.time_s is None else {"time_s": prediction.time_s}
-        self._reviewed.append({**about, "index": prediction.index, **time_s, "image": name})
 
     def _name(self, item: Any) -> str:
         """Return how an image is called from the folder that was given, or a frame from its video."""
@@ -296,15 +275,3 @@ def _root_of(given: Sequence[str]) -> Path:
         return place
     parts = [p for p in (place, *place.parents) if not any(c in str(p) for c in "*?[")]
     return parts[0].parent if parts[0] == place else parts[0]
-
-
-def _review_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the CSV of the folder for review, the lowest confidence first."""
-    from eyewright.core.spreadsheets import to_cell
-
-    out = io.StringIO()
-    writer = csv.DictWriter(out, _REVIEWED, restval="", lineterminator="\n")
-    writer.writeheader()
-    for rank, row in enumerate(sorted(rows, key=lambda r: (r["confidence"], r["index"])), 1):
-        writer.writerow({k: to_cell(v) for k, v in {"rank": rank, **row}.items()})
-    return out.getvalue()

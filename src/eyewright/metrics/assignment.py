@@ -1,6 +1,6 @@
 """One-to-one assignment of largest total score, exact and in numpy (docs/decisions/0013)."""
 
-__all__ = ["assign", "assign_pairs", "greedy_pairs"]
+__all__ = ["assign", "assign_lists", "assign_pairs", "greedy_pairs"]
 
 import math
 from collections.abc import Sequence
@@ -39,7 +39,28 @@ def assign_pairs(rows: NDArray[np.int64], columns: NDArray[np.int64], scores: ND
     row_list, column_list = rows.tolist(), columns.tolist()
     if len(set(row_list)) == len(row_list) == len(set(column_list)):
         return rows, columns
-    pairs, left = _dominant(row_list, column_list, (scores[rows, columns] if scores.ndim == 2 else scores).tolist())
+    found = assign_lists(row_list, column_list, (scores[rows, columns] if scores.ndim == 2 else scores).tolist())
+    return np.array(found[0], np.int64), np.array(found[1], np.int64)
+
+
+def assign_lists(rows: list[int], columns: list[int], scores: list[float]) -> tuple[list[int], list[int]]:
+    """Return what `assign_pairs` returns, of lists and as lists: rows, columns and scores of the pairs, each (k,).
+
+    >>> assign_lists([0, 0, 1], [0, 1, 0], [0.9, 0.8, 0.7])
+    ([0, 1], [1, 0])
+    """
+    if len(set(rows)) == len(rows) == len(set(columns)):
+        return rows, columns
+    shared_rows, shared_columns = _repeated(rows), _repeated(columns)
+    pairs, rivals = [], []
+    for pair in zip(rows, columns, scores, strict=True):
+        # Most pairs have no rival.
+        if pair[0] in shared_rows or pair[1] in shared_columns:
+            rivals.append(pair)
+        else:
+            pairs.append(pair[:2])
+    sure, left = _dominant(rivals)
+    pairs += sure
     if left:
         left_rows, left_columns = sorted({i for i, _, _ in left}), sorted({j for _, j, _ in left})
         at_row, at_column = ({k: n for n, k in enumerate(x)} for x in (left_rows, left_columns))
@@ -54,20 +75,27 @@ def assign_pairs(rows: NDArray[np.int64], columns: NDArray[np.int64], scores: ND
             if part[a][b] > 0:
                 pairs.append((left_rows[b], left_columns[a]) if turned else (left_rows[a], left_columns[b]))
     pairs.sort()
-    found = np.array(pairs, np.int64).reshape(-1, 2)
-    return found[:, 0], found[:, 1]
+    return [i for i, _ in pairs], [j for _, j in pairs]
+
+
+def _repeated(values: list[int]) -> set[int]:
+    """Return the values that are there more than once."""
+    seen: set[int] = set()
+    again: set[int] = set()
+    for value in values:
+        (again if value in seen else seen).add(value)
+    return again
 
 
 _Weighted = list[tuple[int, int, float]]
 
 
-def _dominant(rows: list[int], columns: list[int], scores: list[float]) -> tuple[list[tuple[int, int]], _Weighted]:
+def _dominant(left: _Weighted) -> tuple[list[tuple[int, int]], _Weighted]:
     """Return pairs that some best assignment holds, and the pairs among which the others are still to be chosen.
 
     A pair whose score is at least that of the best other pair of its row and of its column together belongs to a best
     assignment: whatever is in their place can be exchanged for it.
     """
-    left: _Weighted = list(zip(rows, columns, scores, strict=True))
     pairs: list[tuple[int, int]] = []
     while left:
         row_best: dict[int, float] = {}

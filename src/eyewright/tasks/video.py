@@ -22,7 +22,7 @@ TASK = replace(
         score="a probability",
         wins="right alone",
     ),
-    options=frozenset({"conf", "top", "coverage", "ensemble", "frames", "sets"}),
+    options=frozenset({"conf", "top", "coverage", "ensemble", "frames", "review", "sets"}),
     foreign=MappingProxyType({"hub": "video-classification", "label-studio": "Choices"}),
     contracts=(),
     net="vector over time",

@@ -1,11 +1,13 @@
 """Which detection belongs to which track."""
 
-__all__ = ["associate", "overlaps"]
+__all__ = ["FEW_PAIRS", "associate", "associate_few", "overlaps"]
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.metrics.assignment import assign_pairs, greedy_pairs
+from eyewright.metrics.assignment import assign_lists, assign_pairs, greedy_pairs
 
 # With more pairs than this, boxes lie on each other by the hundred, and pairs are taken greedily.
 _MOST_PAIRS = 5_000
@@ -13,8 +15,11 @@ _MOST_PAIRS = 5_000
 _RIVALS = 8
 _CELLS = 1_000_000
 _AT_ONCE = 4_096
+# Up to so many pairs, plain Python is quicker than numpy, whose calls take half a microsecond each.
+FEW_PAIRS = 100
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
+Boxes = Sequence[Sequence[float]]
 
 
 def overlaps(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -70,6 +75,9 @@ def associate(
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     if n * m > _CELLS:
         return _sparse(tracks, boxes, threshold, weights, allowed)
+    if n * m <= FEW_PAIRS and allowed is None and threshold > 0:
+        few = associate_few(tracks.tolist(), boxes.tolist(), threshold, None if weights is None else weights.tolist())
+        return np.array(few[0], np.int64), np.array(few[1], np.int64)
     similar = overlaps(tracks, boxes)
     if weights is not None:
         similar *= weights
@@ -80,6 +88,40 @@ def associate(
     if len(rows) > _MOST_PAIRS:
         return greedy_pairs(rows, columns, similar[rows, columns])
     return assign_pairs(rows, columns, similar)
+
+
+def associate_few(
+    tracks: Boxes, boxes: Boxes, threshold: float, weights: Sequence[float] | None = None
+) -> tuple[list[int], list[int]]:
+    """Return what `associate` returns, to the last bit, of lists and as lists; `threshold` is above 0.
+
+    The arithmetic is that of `overlaps`; up to about a hundred pairs it takes less time than numpy's calls.
+
+    >>> associate_few([[0.0, 0, 2, 2]], [[5.0, 0, 6, 1], [0.0, 0, 2, 1]], 0.4)
+    ([0], [1])
+    """
+    factors = [1.0] * len(boxes) if weights is None else weights
+    columns = [
+        (j, x0, y0, x1, y1, (x1 - x0) * (y1 - y0), w)
+        for j, ((x0, y0, x1, y1), w) in enumerate(zip(boxes, factors, strict=True))
+    ]
+    row_list, column_list, scores = [], [], []
+    for i, (ax0, ay0, ax1, ay1) in enumerate(tracks):
+        # An expected box may have shrunk to less than nothing.
+        if not (ax0 < ax1 and ay0 < ay1):
+            continue
+        size = (ax1 - ax0) * (ay1 - ay0)
+        for j, bx0, by0, bx1, by1, other, weight in columns:
+            if bx0 < ax1 and ax0 < bx1 and by0 < ay1 and ay0 < by1:
+                shared = ((ax1 if ax1 < bx1 else bx1) - (ax0 if ax0 > bx0 else bx0)) * (
+                    (ay1 if ay1 < by1 else by1) - (ay0 if ay0 > by0 else by0)
+                )
+                similar = shared / (size + other - shared) * weight
+                if similar >= threshold:
+                    row_list.append(i)
+                    column_list.append(j)
+                    scores.append(similar)
+    return assign_lists(row_list, column_list, scores)
 
 
 def _sparse(

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 _FRAMES, _BATCHES = 64, 8
 _CERTAIN = 0.9
+# Up to so many scores, plain Python is quicker than numpy.
+_SMALL = 16
 # Where scores are no probabilities, the weight of the lowest one; the highest has 1.
 _LEAST_WEIGHT = 0.5
 
@@ -32,6 +34,9 @@ class ScoreScale:
         self._open: list[NDArray[np.float64]] = []
         self._frames, self._next, self._value = 0, 1, 1.0
         self._sorted: NDArray[np.float64] | None = None
+        self._only: float | None = None
+        self.flat = True
+        """Whether all scores so far are the same, so that they say nothing."""
         self.ranked = False
         """Whether scores are no probabilities, so that their order alone is used."""
 
@@ -41,7 +46,10 @@ class ScoreScale:
             return scores, self._value
         self._open.append(scores)
         self._frames += 1
-        turned = not self.ranked and not (np.minimum.reduce(scores) >= 0 and np.maximum.reduce(scores) <= 1)
+        if self.flat:
+            self._only = float(scores[0]) if self._only is None else self._only
+            self.flat = not np.count_nonzero(scores != self._only)
+        turned = not self.ranked and not _probable(scores)
         if turned:
             self.ranked = True
         if self._frames >= self._next or turned:
@@ -66,3 +74,10 @@ class ScoreScale:
         value = float(np.quantile(last, _CERTAIN))
         # Scores that are all 0 say nothing.
         self._value = value if value > 0 else 1.0
+
+
+def _probable(scores: NDArray[np.float64]) -> bool:
+    """Return whether all scores are from 0 to 1."""
+    if len(scores) <= _SMALL:
+        return all(0 <= score <= 1 for score in scores.tolist())
+    return bool(np.minimum.reduce(scores) >= 0 and np.maximum.reduce(scores) <= 1)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+# Up to so many tracks, plain Python is quicker than numpy.
+_SMALL = 8
+
 # Corners (x0, y0, x1, y1) to centre and size, and back.
 _TO_STATE = np.array([[0.5, 0, -1, 0], [0, 0.5, 0, -1], [0.5, 0, 1, 0], [0, 0.5, 0, 1]])
 _TO_CORNERS = np.array([[1.0, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]])
@@ -103,8 +106,20 @@ class BoxFilter:
         added[8:] = [v * t**3 / 3 + self._noise.drift**2 * t, v * t**2 / 2, v * t]
         return moved, added
 
-    def correct(self, rows: NDArray[np.int64], measured: NDArray[np.float64]) -> None:
-        """Correct the tracks `rows` by their detections, states float64 (k, 4)."""
+    def corners(self) -> NDArray[np.float64]:
+        """Return where the tracks are expected, boxes float64 (n, 4)."""
+        return corners_of(self._table[:, :4])
+
+    def corners_list(self) -> list[tuple[float, float, float, float]]:
+        """Return what `corners` returns, to the last bit, as a list: of few tracks the quicker way."""
+        return [(x - 0.5 * w, y - 0.5 * h, x + 0.5 * w, y + 0.5 * h) for x, y, w, h in self._table[:, :4].tolist()]
+
+    def correct(self, rows: NDArray[np.int64], boxes_xyxy: NDArray[np.float64]) -> None:
+        """Correct the tracks `rows` by their detections, boxes float64 (k, 4)."""
+        if len(rows) <= _SMALL:
+            self._correct_few(rows, boxes_xyxy)
+            return
+        measured = states_of(boxes_xyxy)
         # One number of all tracks after another: numpy is quickest along what lies together.
         table = self._table[rows].T
         uncertain = table[8:10]
@@ -115,10 +130,28 @@ class BoxFilter:
         uncertain *= 1.0 - gains[0]
         self._table[rows] = table.T
 
-    def add(self, measured: NDArray[np.float64]) -> None:
-        """Append tracks that begin at detections, states float64 (k, 4)."""
-        new = np.zeros((len(measured), 11))
-        new[:, :4] = measured
+    def _correct_few(self, rows: NDArray[np.int64], boxes_xyxy: NDArray[np.float64]) -> None:
+        """Do what `correct` does, to the last bit, with the same arithmetic in plain Python."""
+        noise = self._noise.measured**2
+        table: list[float] = []
+        for (x, y, w, h, vx, vy, vw, vh, place, both, speed), (x0, y0, x1, y1) in zip(
+            self._table[rows].tolist(), boxes_xyxy.tolist(), strict=True
+        ):
+            whole = place + noise
+            gain, speed_gain = place / whole, both / whole
+            rest = 1.0 - gain
+            dx, dy, dw, dh = 0.5 * x0 + 0.5 * x1 - x, 0.5 * y0 + 0.5 * y1 - y, x1 - x0 - w, y1 - y0 - h
+            table += (
+                x + gain * dx, y + gain * dy, w + gain * dw, h + gain * dh,
+                vx + speed_gain * dx, vy + speed_gain * dy, vw + speed_gain * dw, vh + speed_gain * dh,
+                place * rest, both * rest, speed - speed_gain * both,
+            )  # fmt: skip
+        self._table[rows] = np.array(table).reshape(-1, 11)
+
+    def add(self, boxes_xyxy: NDArray[np.float64]) -> None:
+        """Append tracks that begin at detections, boxes float64 (k, 4)."""
+        new = np.zeros((len(boxes_xyxy), 11))
+        new[:, :4] = states_of(boxes_xyxy)
         new[:, 8], new[:, 10] = self._noise.measured**2, self._noise.first**2
         self._table = np.concatenate([self._table, new])
 

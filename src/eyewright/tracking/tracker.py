@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError
-from eyewright.tracking.association import associate, overlaps
+from eyewright.tracking.association import FEW_PAIRS, associate, associate_few, overlaps
+from eyewright.tracking.checking import checked
 from eyewright.tracking.confidence import ScoreScale
-from eyewright.tracking.filters import BoxFilter, FilterNoise, corners_of, states_of
+from eyewright.tracking.filters import BoxFilter, FilterNoise
 
-_LARGEST = 1e7
 _MOMENT_S = 1e-9
 _MOST_MARGIN = 0.6
 _STEPS, _LEAST_EASE = 16, 0.5
@@ -31,6 +31,8 @@ _HIGH, _DOUBTED_HIGH = 0.1, 0.55
 _RANKED_HIGH, _DOUBTED_RANKED_HIGH = 0.5, 0.65
 # Where tracks are not trusted, a detection must overlap more to continue one.
 _DOUBTED_OVERLAP = 0.25
+# Where all scores are the same, false detections continue tracks as well as true ones do; overlap alone must tell.
+_FLAT_OVERLAP, _FLAT_SEEN = 0.25, 0.4
 _HALF = 0.5
 _MOST_COMPARED = 4_000_000
 
@@ -102,9 +104,10 @@ class TrackerSettings:
         low: detections below this score are left out; where `high` is None, it is multiplied likewise.
         overlap: IoU, times the score, at which a detection belongs where a track is expected; after a step that is
             longer than usual, as where frames are dropped, down to half of it; up to 0.25 where most tracks begin at
-            false detections.
+            false detections, and at least 0.25 where `high` is None and all scores so far are the same.
         low_overlap: IoU at which a detection with a low score belongs to a track of the last frame; likewise.
-        seen_overlap: IoU at which a detection belongs where a track was last seen, both boxes grown by `seen_margin`.
+        seen_overlap: IoU at which a detection belongs where a track was last seen, both boxes grown by `seen_margin`;
+            at least 0.4 where `high` is None and all scores so far are the same.
         seen_margin: part of its size by which a box is grown on every side.
         seen_growth: how much larger this part is a second after a track was seen, up to 0.6 in all.
         duplicate: a detection that overlaps the detection of a track by more than this (IoU) is another box of the
@@ -191,7 +194,7 @@ class Tracker:
     def lost(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the confirmed tracks that the last frame did not show, and the boxes (n, 4) that are expected."""
         rows = np.flatnonzero((self._ids > 0) & (self._last_s != self._time_s))
-        return self._ids[rows], corners_of(self._filter.state[rows])
+        return self._ids[rows], self._filter.corners()[rows]
 
     def move(self, affine: NDArray[np.float64]) -> None:
         """Move all tracks as the camera moved since the last frame, by a map of pixels, float64 (2, 3)."""
@@ -217,7 +220,7 @@ class Tracker:
         Raises:
             UsageError: arrays that do not belong together, or a time before that of the last frame.
         """
-        boxes, scores, labels, given, states, least = _checked(boxes_xyxy, scores, label_ids)
+        boxes, scores, labels, given, least = checked(boxes_xyxy, scores, label_ids)
         first = self._time_s is None
         before = self._advance(time_s)
         weights, high, low, unit = self._marks(scores, least)
@@ -225,21 +228,22 @@ class Tracker:
         taken = (owner >= 0).nonzero()[0]
         if len(taken):
             rows, whole = owner[taken], len(taken) == len(boxes)
-            self._filter.correct(rows, states if whole else states[taken])
+            own = boxes if whole else boxes[taken]
+            self._filter.correct(rows, own)
             self._weigh(rows)
             if len(rows) == len(self._keys):
                 self._last_s.fill(time_s)
                 self._last_frame.fill(self._frame)
             else:
                 self._last_s[rows], self._last_frame[rows] = time_s, self._frame
-            self._seen[rows] = boxes if whole else boxes[taken]
+            self._seen[rows] = own
         if len(taken) < len(boxes):
             new = ((owner < 0) & (weights >= high) & spare).nonzero()[0]
             if len(new) > 1:
                 new = self._without_duplicates(new, boxes, weights, labels)
             if len(new):
                 owner[new] = np.arange(len(self._keys), len(self._keys) + len(new))
-                self._begin(boxes[new], states[new], time_s)
+                self._begin(boxes[new], time_s)
                 taken = (owner >= 0).nonzero()[0]
         rows = owner[taken]
         if labels is not None:
@@ -282,9 +286,10 @@ class Tracker:
         last = self._last_s
         if not len(last):
             return before
-        self._waiting = bool(np.minimum.reduce(last) < before)
+        waiting = (last < before).nonzero()[0]
+        self._waiting = len(waiting) > 0
         if self._waiting:
-            self._drop((last < before).nonzero()[0], time_s)
+            self._drop(waiting, time_s)
         self._filter.predict(min(time_s - before, max(self.settings.lost_s, 10.0)))
         return before
 
@@ -374,33 +379,28 @@ class Tracker:
         same = None
         if o.per_class and labels is not None:
             same = self._winners(np.arange(n))[:, None] == labels
-        expected = corners_of(self._filter.state)
-        strong = (weights >= high).nonzero()[0]
-        whole = len(strong) == len(boxes)
         doubt = self._doubt
         overlap = o.overlap if not doubt else o.overlap + doubt * max(_DOUBTED_OVERLAP - o.overlap, 0.0)
-        certain = weights if whole else weights[strong]
-        if unit != 1.0:
-            certain = np.minimum(certain / unit, 1.0)
-        rows, columns = associate(
-            expected, boxes if whole else boxes[strong], overlap * self._ease, weights=certain,
-            allowed=None if same is None else same[:, strong],
-        )  # fmt: skip
-        owner[strong[columns]] = rows
+        flat = o.high is None and self._scale.flat
+        if flat:
+            overlap = max(overlap, _FLAT_OVERLAP)
+        rows, found = self._first_stage(boxes, weights, high, unit, overlap * self._ease, same)
+        owner[found] = rows
         if len(rows) == len(boxes):
             return owner, True
         left = (owner < 0).nonzero()[0]
         spare = np.ones(len(boxes), bool)
-        spare[left] = self._distinct(left, strong[columns], boxes, labels)
+        spare[left] = self._distinct(left, found, boxes, labels)
         if len(rows) == n:
             return owner, spare
         free = np.ones(n, bool)
         free[rows] = False
-        if not whole and o.stages > 1:
+        if o.stages > 1 and np.minimum.reduce(weights) < high:
             weak = ((weights >= low) & (weights < high) & spare).nonzero()[0]
             waiting = (free & (self._last_s >= before)).nonzero()[0]
             allowed = None if same is None else same[waiting[:, None], weak]
-            rows, columns = associate(expected[waiting], boxes[weak], o.low_overlap * self._ease, allowed=allowed)
+            expected = self._filter.corners()[waiting]
+            rows, columns = associate(expected, boxes[weak], o.low_overlap * self._ease, allowed=allowed)
             owner[weak[columns]] = waiting[rows]
             free[waiting[rows]] = False
         new = ((weights >= high) & (owner < 0) & spare).nonzero()[0]
@@ -408,11 +408,42 @@ class Tracker:
             waiting = free.nonzero()[0]
             age = (self._time_s or 0.0) - self._last_s[waiting]
             margin = np.minimum(o.seen_margin + o.seen_growth * age, _MOST_MARGIN)[:, None]
-            seen, found = _grown(self._seen[waiting], margin), _grown(boxes[new], o.seen_margin)
+            seen, shown = _grown(self._seen[waiting], margin), _grown(boxes[new], o.seen_margin)
             allowed = None if same is None else same[waiting[:, None], new]
-            rows, columns = associate(seen, found, o.seen_overlap, allowed=allowed)
+            seen_overlap = max(o.seen_overlap, _FLAT_SEEN) if flat else o.seen_overlap
+            rows, columns = associate(seen, shown, seen_overlap, allowed=allowed)
             owner[new[columns]] = waiting[rows]
         return owner, spare
+
+    def _first_stage(
+        self,
+        boxes: NDArray[np.float64],
+        weights: NDArray[np.float64],
+        high: float,
+        unit: float,
+        overlap: float,
+        same: NDArray[np.bool_] | None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return which tracks and which detections, of those with high scores, belong together where tracks are
+        expected; `same`, bool (n, m), allows pairs."""
+        if len(self._keys) * len(boxes) <= FEW_PAIRS and same is None and overlap > 0:
+            given, values = boxes.tolist(), weights.tolist()
+            chosen = [k for k, value in enumerate(values) if value >= high]
+            if len(chosen) < len(given):
+                given, values = [given[k] for k in chosen], [values[k] for k in chosen]
+            certain = [value / unit if value < unit else 1.0 for value in values]
+            few = associate_few(self._filter.corners_list(), given, overlap, certain)
+            return np.array(few[0], np.int64), np.array([chosen[k] for k in few[1]], np.int64)
+        strong = (weights >= high).nonzero()[0]
+        whole = len(strong) == len(boxes)
+        own: NDArray[np.float64] = weights if whole else weights[strong]
+        if unit != 1.0:
+            own = np.minimum(own / unit, 1.0)
+        rows, columns = associate(
+            self._filter.corners(), boxes if whole else boxes[strong], overlap, weights=own,
+            allowed=None if same is None else same[:, strong],
+        )  # fmt: skip
+        return rows, strong[columns]
 
     def _distinct(
         self,
@@ -462,9 +493,9 @@ class Tracker:
                 kept[k] = True
         return new[kept]
 
-    def _begin(self, boxes: NDArray[np.float64], states: NDArray[np.float64], time_s: float) -> None:
+    def _begin(self, boxes: NDArray[np.float64], time_s: float) -> None:
         k = len(boxes)
-        self._filter.add(states)
+        self._filter.add(boxes)
         self._keys = np.concatenate([self._keys, np.arange(self._next_key, self._next_key + k)])
         self._next_key += k
         self._ids = np.concatenate([self._ids, np.zeros(k, np.int64)])
@@ -486,7 +517,7 @@ class Tracker:
                 now = np.maximum(before - unseen, 0.0) + 1.0
         self._evidence[rows] = now
         if np.minimum.reduce(before) < _SETTLED:
-            self._stayed += np.count_nonzero((before < _SETTLED) & (now >= _SETTLED))
+            self._stayed += int(np.count_nonzero((before < _SETTLED) & (now >= _SETTLED)))
 
     def _confirm(self, new: NDArray[np.int64], time_s: float, *, first: bool) -> None:
         """Return an identity to those of the unconfirmed tracks `new` that have been seen for long enough."""
@@ -513,52 +544,6 @@ class Tracker:
             return np.zeros(len(rows), np.int64)
         winners: NDArray[np.int64] = self._votes[rows].argmax(1)
         return winners
-
-
-_Arrays = tuple[
-    NDArray[np.float64],
-    NDArray[np.float64],
-    NDArray[np.int64] | None,
-    NDArray[np.int64] | None,
-    NDArray[np.float64],
-    float,
-]
-
-
-def _checked(
-    boxes_xyxy: NDArray[np.float64], scores: NDArray[np.float64] | None, label_ids: NDArray[np.int64] | None
-) -> _Arrays:
-    """Return boxes, scores and labels of detections that can be followed, their places if some cannot, their states,
-    and the lowest score."""
-    boxes = np.asarray(boxes_xyxy, np.float64)
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        if boxes.size:
-            raise UsageError(f"expected boxes of shape (n, 4), found {boxes.shape}")
-        boxes = boxes.reshape(0, 4)
-    n = len(boxes)
-    scores = np.ones(n) if scores is None else np.asarray(scores, np.float64)
-    labels = None if label_ids is None else np.asarray(label_ids)
-    if scores.shape != (n,) or (labels is not None and labels.shape != (n,)):
-        raise UsageError(f"expected {n} scores and labels, one a box, found other numbers of them")
-    if labels is not None and n and (labels.dtype.kind not in "iu" or labels.min() < 0):
-        raise UsageError("expected labels as numbers of classes, from 0, found others")
-    if not n:
-        return boxes, scores, labels, None, states_of(boxes), 1.0
-    least = np.minimum.reduce(scores)
-    if not least >= 0:
-        # NaN fails every comparison.
-        scores = np.where(np.isnan(scores), np.fmax(np.fmax.reduce(scores), 1.0), scores)
-        least = np.minimum.reduce(scores)
-    if np.minimum.reduce(boxes, axis=None) > -_LARGEST and np.maximum.reduce(boxes, axis=None) < _LARGEST:
-        states = states_of(boxes)
-        if np.minimum.reduce(states[:, 2:], axis=None) > 0:
-            return boxes, scores, labels, None, states, least
-    with np.errstate(invalid="ignore"):
-        size = boxes[:, 2:] - boxes[:, :2]
-        given = np.flatnonzero((size > 0).all(1) & (abs(boxes) < _LARGEST).all(1))
-    kept, own = boxes[given], scores[given]
-    least = own.min() if len(own) else 1.0
-    return kept, own, None if labels is None else labels[given], given, states_of(kept), least
 
 
 def _outer(rows: NDArray[np.int64], given: NDArray[np.int64] | None) -> NDArray[np.int64]:
