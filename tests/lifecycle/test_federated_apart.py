@@ -10,13 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
-from eyewright.core.errors import EyewrightError
+from eyewright.core.errors import DatasetError, EyewrightError, RefusedError, UsageError
 from eyewright.imaging import write_image
 from eyewright.lifecycle import join_federation, load_run, serve_federation
 from eyewright.lifecycle.federating import federate
+from eyewright.privacy.coordinator import Coordinator
+from eyewright.privacy.federated_messages import Description
 from eyewright.privacy.local_training import vector_of
 
 NAMES = ("north", "south", "west")
@@ -124,6 +127,99 @@ def test_rounds_between_processes_are_those_of_the_simulation(
     from safetensors.numpy import load_file
 
     assert np.array_equal(load_file(north.weights)["body.0.weight"], again.state_dict()["body.0.weight"].numpy())
+
+
+def test_each_client_counts_epsilon_for_its_own_groups(places: Path, tmp_path: Path) -> None:
+    from eyewright.privacy import Steps, epsilon_of
+
+    for k, name in enumerate(("a", "b")):
+        write_sides(tmp_path / name, a_class=72 + 4 * k, seed=k)
+    # Two images of a class are of one person.
+    ids = [f"{side}/{i}" for side in ("left", "right", "top") for i in range(76)]
+    pairs = [f"{i}.png,{i.split('/')[0]}-{int(i.split('/')[1]) // 2}" for i in ids]
+    rule = {"a": "", "b": ""}
+    for name in rule:
+        rule[name] = str(tmp_path / f"{name}.csv")
+        here = [row for row in pairs if (tmp_path / name / row.split(",")[0]).exists()]
+        Path(rule[name]).write_text("path,group\n" + "\n".join(here) + "\n")
+    both = Together()
+    private = "epsilon=8 unit=group"
+    both.serve(places / "server", clients=["a", "b"], rounds=2, private=private, batch=64, out=tmp_path / "served")
+    both.join(tmp_path / "a", "a", group_by=rule["a"], out=tmp_path / "ca", max_epsilon=8.0)
+    both.join(tmp_path / "b", "b", group_by=rule["b"], out=tmp_path / "cb")
+    with pytest.raises(RefusedError, match="epsilon of at most 3, found epsilon 8"):
+        join_federation(both.address, tmp_path / "a", name="c", max_epsilon=3.0, out=tmp_path / "cc")
+    served, a = both.ended("server", "a")
+    assert served.about["unit"] == "group"
+    assert [c["images"] for c in served.about["clients"]] == [216, 228]
+    for c in served.about["clients"]:
+        assert c["groups"] == c["images"] // 2
+        # By hand: 64 groups are expected in each of round(groups / 64) updates of the two rounds.
+        steps = Steps(c["noise"], 64 / c["groups"], 2 * round(c["groups"] / 64))
+        assert c["epsilon"] == pytest.approx(epsilon_of([steps], c["delta"]))
+        # The loss of private images is theirs.
+        assert c["losses"] == [None, None]
+    assert a.epsilon == served.about["clients"][0]["epsilon"]
+
+
+def test_a_client_refuses_what_would_run_or_read_something_here(places: Path, tmp_path: Path) -> None:
+    told: list[Description] = []
+
+    class Told(Coordinator):
+        def description(self) -> Description:
+            return told[0]
+
+    both = Together()
+    both.serve(places / "server", clients=2, rounds=2, out=tmp_path / "served", wait_s=1.0)
+    good = Coordinator(both.address).description()
+    both.ended("server")
+    assert "clients within 1 s" in str(both.found["server"])
+    hostile: list[tuple[dict[str, Any], str]] = [
+        ({"recipe": {**good.recipe, "model": "os:system"}}, "not of the catalogue"),
+        ({"recipe": {**good.recipe, "model": "hf:/etc"}}, "not of the catalogue"),
+        ({"recipe": {**good.recipe, "edits": "/etc/passwd"}}, "names a file"),
+        ({"recipe": {**good.recipe, "run": "rm"}}, "unknown recipe option"),
+        ({"recipe": {**good.recipe, "federated": ""}}, "of no federation"),
+        ({"recipe": {**good.recipe, "federated": "clients=2 epsilon=1 noise-from=seed"}}, "protects nothing"),
+        ({"recipe": {**good.recipe, "federated": "clients=2 secure=yes"}}, "secure aggregation"),
+        ({"preparation": {**good.preparation, "size_hw": [9000, 9000]}}, "9000x9000"),
+        ({"preparation": {}}, "not valid"),
+        ({"labels": ["a", "a"]}, "not valid"),
+        ({"scaling": {}}, "scaling"),
+        ({"parameters": 2**40}, "weights"),
+        ({"protocol": 2}, "speaks protocol 2"),
+    ]
+    for change, why in hostile:
+        told[:] = [msgspec.structs.replace(good, **change)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("eyewright.lifecycle.federated_client.Coordinator", Told)
+            with pytest.raises(RefusedError, match=why):
+                join_federation("127.0.0.1:1", places / "north", name="n", out=tmp_path / "n")
+    told[:] = [msgspec.structs.replace(good, labels=["left", "right"])]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("eyewright.lifecycle.federated_client.Coordinator", Told)
+        with pytest.raises(DatasetError, match="no class 'top'"):
+            join_federation("127.0.0.1:1", places / "north", name="n", out=tmp_path / "n")
+    assert not (tmp_path / "n").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"secure": True}, "secure aggregation is not supported between processes"),
+        ({"private": "epsilon=3 noise-from=seed"}, "could subtract"),
+        ({"model": "mine.nets:net"}, "catalogue"),
+        ({"clients": ["a", "a"]}, "once"),
+        ({"clients": ["a", "b c"]}, "letters"),
+        ({"host": "0.0.0.0"}, "token"),
+        ({"resume": True}, "--out"),
+        ({"strategy": "bulyan", "faulty": 2}, "at most 0 faulty"),
+        ({"tls_cert": "c.pem"}, "--tls-key"),
+    ],
+)
+def test_a_coordinator_that_cannot_be_meant_is_refused(places: Path, options: dict[str, Any], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        serve_federation(places / "server", **{"clients": 3, "port": 0, **options})
 
 
 PROGRAM = """

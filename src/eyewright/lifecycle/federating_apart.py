@@ -148,6 +148,7 @@ def serve_federation(
     )  # fmt: skip
     with server.listening():
         say(f"the coordinator listens on {server.address} for {n} clients; {rounds} rounds, {strategy}")
+        say(f"each client runs: eyewright federate join {server.address} DATA --name NAME")
         if server.open_to_eavesdroppers:
             say("warning: without --tls-cert others on the network can read the token and the updates")
         if ready is not None:

@@ -210,6 +210,8 @@ class Coordinator:
             self._wait_at_most(connection, min(_ANSWER_S, until - time.monotonic()))
             response = connection.getresponse()
             parts, size = [], 0
+            # A refusal is longer than the weights of a small net.
+            most = most if response.status == 200 else _LARGEST_ANSWER
             # One byte more than may come tells whether there is more.
             while part := response.read1(min(_PIECE, most + 1 - size)):
                 size += len(part)
