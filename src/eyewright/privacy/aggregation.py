@@ -119,7 +119,7 @@ class Aggregator:
     second: Vector | None = None
 
     def state(self) -> dict[str, Any]:
-        """Return what is kept between rounds as plain JSON types; numbers in base64, to the bit."""
+        """Return what is kept between rounds as plain JSON types; numbers in base64, without rounding."""
         moments = {"first": self.first, "second": self.second}
         packed = {
             k: None if v is None else base64.b64encode(v.astype("<f8").tobytes()).decode() for k, v in moments.items()

@@ -57,7 +57,7 @@ class Coordinator:
         plain = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username or parts.password)
         if parts.scheme not in ("http", "https") or not parts.hostname or port == -1 or not plain:
             raise UsageError(
-                f"expected an address such as http://127.0.0.1:8470, found {address!r}",
+                f"expected an address such as http://127.0.0.1:8470, found {quoted(address)}",
                 fix="pass the one that eyewright federate serve printed",
             )
         if ca is not None and parts.scheme != "https":

@@ -57,7 +57,7 @@ class Description(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Join(msgspec.Struct, forbid_unknown_fields=True):
-    """A client that wants to take part; `key` is what it was given the first time."""
+    """A client that wants to take part; `key` is the one of the first time."""
 
     protocol: int
     federation: str

@@ -62,7 +62,7 @@ class Clients(Protocol):
     """Whether a checkpoint is written before every round."""
 
     def begin(self, net: PixelNet, data: FitData, device: torch.device) -> None:
-        """Prepare for the first round, or for going on after one."""
+        """Prepare for the first round, or to continue after one."""
         ...
 
     def collect(self, state: TrainState, before: NDArray[np.float32]) -> Sequence[Answer]:

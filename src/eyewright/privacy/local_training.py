@@ -1,6 +1,6 @@
 """What a client of a federation does in a round: learn from the server's weights on its own images.
 
-A simulation calls it for each of its clients, and `federate join` for the one it is: the same updates, to the bit.
+A simulation calls it for each of its clients, and `federate join` for the one it is: updates are bit-identical.
 """
 
 __all__ = [

@@ -39,8 +39,8 @@ class Participation(msgspec.Struct):
     Args:
         images: digest of the images that it learns from.
         secret: in hexadecimal, what private samples and noise follow from; whoever knows it can subtract the noise.
-        steps: how many private updates were begun.
-        round, asked, first: of the last of them: its round, the digest of what it began with, and its number.
+        steps: how many private updates were started.
+        round, asked, first: of the last of them: its round, the digest of what it started from, and its number.
     """
 
     federation: str
@@ -68,7 +68,7 @@ class Participation(msgspec.Struct):
         if self.steps + steps > most:
             raise BudgetError(
                 f"this client's images have spent their epsilon: {self.steps} private updates of {most} are done",
-                fix="it takes no further part; the federation goes on without it",
+                fix="it takes no further part; the federation continues without it",
             )
         self.first, self.steps, self.round, self.asked = self.steps, self.steps + steps, number, asked
         return self.first

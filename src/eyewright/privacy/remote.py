@@ -94,7 +94,7 @@ class RemoteClients:
         }
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on with the members of a checkpoint; clients come back by themselves."""
+        """Continue with the members of a checkpoint; clients come back by themselves."""
         rounds = [[ClientRound(**r) for r in of_client] for of_client in state["rounds"]]
         seen = [r.digest for of_client in rounds for r in of_client if r.digest and not r.refused]
         members = [Member(**m) for m in state["members"]]

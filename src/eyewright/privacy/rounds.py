@@ -131,7 +131,7 @@ class Rounds:
             self._check = UpdateCheck(description.parameters)
 
     def restore(self, members: Sequence[Mapping[str, Any]], seen: Sequence[str]) -> None:
-        """Go on with the members of a checkpoint, in the order of their numbers; `seen` are digests of updates."""
+        """Continue with the members of a checkpoint, in the order of their numbers; `seen` are digests of updates."""
         with self._changed:
             self.members = {m["name"]: Member(**m) for m in members}
             self._begun, self._ready = bool(self.members), True
@@ -196,7 +196,7 @@ class Rounds:
         progress: float,
         stop: Callable[[], None],
     ) -> dict[str, Received]:
-        """Offer a round to all members; return what came until all that are there have answered, or the deadline.
+        """Offer a round to all members; return all answers until all that are there have answered, or the deadline.
 
         Members that are there and do not answer in time are no longer waited for, until they ask again.
         """

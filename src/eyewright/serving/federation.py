@@ -137,7 +137,7 @@ def _as_http(error: EyewrightError) -> EyewrightError:
 
 
 class FederationServer:
-    """A coordinator that listens while training goes on.
+    """A coordinator that listens during training.
 
     Args:
         settings: where, and with which token; anything but a loopback address needs one.

@@ -46,7 +46,7 @@ class TrainState:
     """What an update reads and changes. `low_precision` asks for bfloat16 in forward and loss; `progress` is how far
     the run is, in [0, 1], and `step` how many updates were done.
 
-    `augmentation` is what was done to the images of a batch, for a step that takes images of its own; `signals` are
+    `augmentation` is what is applied to the images of a batch, for a step that takes images of its own; `signals` are
     those that came and wait for the end of the update, for a step that waits for others.
     """
 
