@@ -100,3 +100,22 @@ def test_shares_hold_every_image_once_and_small_alpha_makes_them_unequal() -> No
         dirichlet_shares(labels, 500, alpha=1.0, least=10, rng=np.random.default_rng(0))
     with pytest.raises(DatasetError, match="'a'"):
         grouped_shares(["a", "b", "b"], least=2)
+
+
+def test_groups_are_divided_whole() -> None:
+    groups = [f"g{i // 3}" for i in range(90)]
+    rows = dirichlet_shares(np.arange(90) // 3 % 2, 3, alpha=1.0, least=4, rng=np.random.default_rng(0), groups=groups)
+    assert sorted(np.concatenate(rows).tolist()) == list(range(90))
+    owned = [{groups[r] for r in own} for own in rows]
+    assert sum(map(len, owned)) == len(set(groups)) == 30
+    assert min(map(len, owned)) >= 4
+
+
+def test_moments_of_adam_are_restored_to_the_bit() -> None:
+    rng = np.random.default_rng(0)
+    first, second = Aggregator("fedadam"), Aggregator("fedadam")
+    updates = [rng.normal(size=(2, 7)) for _ in range(3)]
+    first(updates[0], np.ones(2))
+    first(updates[1], np.ones(2))
+    second.restore(json.loads(json.dumps(first.state())))
+    assert np.array_equal(first(updates[2], np.ones(2)), second(updates[2], np.ones(2)))

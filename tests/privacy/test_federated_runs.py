@@ -13,7 +13,7 @@ from eyewright.core.errors import DatasetError, RefusedError, UsageError
 from eyewright.imaging import write_image
 from eyewright.lifecycle.federating import Federated, federate
 from eyewright.nets.pixels import PixelNet
-from eyewright.privacy.federating import load_vector, vector_of
+from eyewright.privacy.local_training import load_vector, vector_of
 from eyewright.training.federated_options import FederatedOptions, parse_federated
 
 FAST = {"model": "private_net", "rounds": 2, "clients": 4, "alpha": 5.0, "batch": 8, "workers": 1, "augment": "none"}
@@ -127,6 +127,29 @@ def test_each_client_pays_epsilon_by_its_own_number_of_images(tmp_path: Path) ->
         federate(data, **{**FAST, "clients": 6}, private=private, out=tmp_path / "few")
     with pytest.raises(UsageError, match="average"):
         federate(data, **FAST, private=private, norm="average", out=tmp_path / "norm")
+
+
+def test_epsilon_of_a_client_is_for_its_groups(tmp_path: Path) -> None:
+    from eyewright.privacy import Steps, epsilon_of
+
+    data = write_sides(tmp_path / "data", a_class=240)
+    rows = sorted(p.relative_to(data).as_posix() for p in data.rglob("*.png"))
+    # Two images of a class are of one person.
+    groups = {r: f"{r.split('/')[0]}-{int(Path(r).stem) // 2}" for r in rows}
+    (tmp_path / "groups.csv").write_text("path,group\n" + "".join(f"{r},{g}\n" for r, g in groups.items()))
+    given = {**FAST, "clients": 2, "batch": 50, "group_by": str(tmp_path / "groups.csv")}
+    done = federate(data, **given, private="epsilon=8 noise-from=seed unit=group", out=tmp_path / "run")
+    assert done.about["unit"] == "group"
+    for c in done.about["clients"]:
+        assert c["images"] == 2 * c["groups"]
+        # By hand: 50 groups are expected in each of round(groups / 50) updates of the two rounds.
+        steps = Steps(c["noise"], 50 / c["groups"], 2 * round(c["groups"] / 50))
+        assert c["epsilon"] == pytest.approx(epsilon_of([steps], c["delta"]))
+        assert 7.8 < c["epsilon"] <= 8
+    train = {r["id"] for r in done.run.split_rows() if r["split"] == "train"}
+    assert sum(c["groups"] for c in done.about["clients"]) == len({groups[i] for i in train})
+    with pytest.raises(UsageError, match="groups that the data or --group-by states"):
+        federate(data, **{**FAST, "clients": 2}, private="epsilon=8 unit=group", out=tmp_path / "none")
 
 
 def test_folders_and_groups_are_clients(sides: Path, tmp_path: Path) -> None:

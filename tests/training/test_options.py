@@ -21,6 +21,7 @@ FUNCTIONS = {
     ew.tune: groups.StudyOptions,
     ew.harden: groups.HardenOptions,
     ew.federate: groups.FederateOptions,
+    ew.serve_federation: groups.FederateOptions,
     retrain: groups.RetrainOptions,
 }
 # `budget` is read from text, and `federate` alone writes `federated`.

@@ -73,6 +73,10 @@ def _verbs(parser: argparse.ArgumentParser, above: str = "", about: str = "") ->
             own.below = tuple(map(str, action.choices))
         else:
             own.takes_files |= _means_file(action)
+    # A command whose first word may choose other options (`federate serve`).
+    forms: dict[str, argparse.ArgumentParser] = getattr(parser, "forms", {})
+    own.below += tuple(forms)
+    below += [(name, p, p.description or "") for name, p in forms.items()]
     yield above, own
     for name, p, words in below:
         yield from _verbs(p, f"{above} {name}".strip(), words)

@@ -53,9 +53,21 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(*args, **{"allow_abbrev": False, **options})
         # Points of a zone or a box may lie outside of the picture; argparse knows single negative numbers only.
         self._negative_number_matcher = re.compile(r"-[.\d][\d.,eE+ -]*")
+        self.forms: dict[str, _Parser] = {}
+
+    def add_form(self, word: str, about: str) -> "_Parser":
+        """Return the options of their own that this command has where `word` comes first: `federate serve`."""
+        form = _Parser(prog=f"{self.prog} {word}", description=about[0].upper() + about[1:] + ".")
+        _add_common(form)
+        self.forms[word] = form
+        also = ", ".join(f"{p.prog} --help" for p in self.forms.values())
+        self.epilog = f"{(self.epilog or '').partition('; see also ')[0]}; see also {also}"
+        return form
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self._given = [str(a) for a in args or ()]
+        if self._given and self._given[0] in self.forms:
+            return self.forms[self._given[0]].parse_known_args(args[1:], namespace)
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
@@ -122,6 +134,13 @@ class _Top(_Parser):
         return formatter.format_help()
 
 
+def _add_common(p: argparse.ArgumentParser) -> None:
+    """Add what every command takes."""
+    p.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else")
+    p.add_argument("--quiet", action="store_true", help="no progress output, errors and results only")
+    p.add_argument("--seed", type=SEED, help="seed of every random choice (default 0)")
+
+
 def _shortened(message: str) -> str:
     """Return a message about arguments with the first three of them: a glob may stand for thousands.
 
@@ -147,6 +166,8 @@ def _verbs(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             yield from action.choices.values()
+    if isinstance(parser, _Parser):
+        yield from parser.forms.values()
 
 
 _NAMED = 3
@@ -188,9 +209,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
         # A description and an epilog are shown as they are; only options' help is formatted.
         p = verbs.add_parser(name, help=about, description=sentence, epilog=f"example: eyewright {example}")
         p.set_defaults(call=call)
-        p.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else")
-        p.add_argument("--quiet", action="store_true", help="no progress output, errors and results only")
-        p.add_argument("--seed", type=SEED, help="seed of every random choice (default 0)")
+        _add_common(p)
         return p
 
     p = verb("quickstart")
@@ -342,7 +361,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     add_attacking(verb, _add_measured)
     add_auditing(verb)
     add_anonymizing(verb)
-    add_federating(verb)
+    add_federating(verb, lambda p: cast(_Parser, p).add_form)
     add_forgetting(verb)
     add_attend(verb)
     add_search(verb)

@@ -449,7 +449,7 @@ VERBS: Mapping[str, tuple[Callable[[argparse.Namespace], Result], str, str]] = {
     ),
     "federate": (
         federating.federate,
-        "train by federated learning, simulated on one machine",
+        "train by federated learning, simulated or between machines (serve, join)",
         "federate photos/ --clients 10 --alpha 0.5 --rounds 20 --strategy median",
     ),
     "forget": (

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from eyewright.lifecycle.duplicates import find_duplicates
     from eyewright.lifecycle.exchange import convert, import_onnx
     from eyewright.lifecycle.explaining import explain, explain_each
+    from eyewright.lifecycle.federated_client import Joining, join_federation
     from eyewright.lifecycle.federating import Federated, federate
+    from eyewright.lifecycle.federating_apart import serve_federation
     from eyewright.lifecycle.field import (
         challenge,
         drift,
@@ -64,7 +66,9 @@ _HOMES = {
     "duplicates": ("find_duplicates",),
     "exchange": ("convert", "import_onnx"),
     "explaining": ("explain", "explain_each"),
+    "federated_client": ("Joining", "join_federation"),
     "federating": ("Federated", "federate"),
+    "federating_apart": ("serve_federation",),
     "field": (
         "challenge", "drift", "feedback_add", "feedback_export", "feedback_import", "feedback_list", "history",
         "monitor_status", "promote", "rollback", "select", "serve",
@@ -90,6 +94,7 @@ __all__ = [
     "CompressResult",
     "Delivered",
     "Federated",
+    "Joining",
     "FoldsResult",
     "Forgotten",
     "GeneratedFile",
@@ -142,6 +147,7 @@ __all__ = [
     "index_folder",
     "info",
     "inpaint",
+    "join_federation",
     "label_images",
     "load_dataset",
     "load_model",
@@ -160,6 +166,7 @@ __all__ = [
     "search",
     "select",
     "serve",
+    "serve_federation",
     "sign",
     "sign_copy",
     "train",

@@ -1,6 +1,6 @@
 """Federated learning, simulated on this machine: clients, rounds, a report, and a run as every other."""
 
-__all__ = ["Federated", "federate"]
+__all__ = ["Federated", "allowed_faulty", "federate", "private_words", "reported"]
 
 import json
 import shutil
@@ -22,6 +22,7 @@ from eyewright.lifecycle.datasets import PathLike, Say, dataset_of, scan_of, sil
 from eyewright.lifecycle.loading import need_torch
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_run, recipe_of
 from eyewright.lifecycle.stages import train_on
+from eyewright.privacy.aggregation import ROBUST, most_faulty
 from eyewright.training.federated_options import FederatedOptions, parse_faults
 from eyewright.training.options import FederateOptions, named_options
 from eyewright.training.plan import RunPlan
@@ -85,7 +86,7 @@ def federate(
         norm: "group": batch normalisation becomes group normalisation; "average": its statistics are averaged.
         secure: the server sees the sum of masked updates only; values outside `secure_range` end training.
         least: the fraction of the clients that a round needs; with fewer it changes nothing.
-        private: differential privacy of each client's images, such as "epsilon=3 delta=1e-5 clip=1".
+        private: differential privacy of each client's images, such as "epsilon=3 delta=1e-5 clip=1 unit=group".
         faults: clients that do something wrong, such as "lie:3,die:1" (`training.federated_options.FAULTS`).
         options: fields of `Recipe`, such as model, lr, batch (of a client), imgsz, seed.
 
@@ -95,9 +96,8 @@ def federate(
         RefusedError: an update outside the public range with `secure`.
     """
     need_torch()
-    from eyewright.privacy.aggregation import ROBUST, most_faulty
-    from eyewright.privacy.federated_pages import write_federated
-    from eyewright.privacy.federating import Federation, federated_step, resolved_recipe
+    from eyewright.privacy.federating import Federation, SimulatedClients, federated_step, resolved_recipe
+    from eyewright.privacy.guarding import owners_of
 
     by_groups = clients == "groups"
     several = isinstance(data, Sequence) and not isinstance(data, str) and len(data) > 1
@@ -106,7 +106,7 @@ def federate(
     settings = FederatedOptions(
         clients=0 if several else count, alpha=alpha, strategy=strategy, local_epochs=local_epochs, mu=mu,
         server_lr=server_lr, norm=norm, secure=secure, secure_range=secure_range, least=least, faults=wrong,
-        **_private(private),
+        **private_words(private),
     )  # fmt: skip
     recipe = recipe_of(None, epochs=rounds, **options)
     if isinstance(data, Dataset):
@@ -121,19 +121,12 @@ def federate(
     task_of(dataset.task).require("federate")
     owners = _owners(dataset, several=several, by_groups=by_groups)
     n = len(set(owners.values())) if owners is not None else count
-    most = most_faulty(strategy, n) if strategy in ROBUST else 0
-    expected = sum(wrong.values()) if wrong else min(most, 3 * n // 10)
-    chosen = expected if faulty is None else faulty
-    if strategy in ROBUST and chosen > most:
-        raise UsageError(
-            f"expected at most {most} faulty of {n} clients with {strategy}, found {chosen}",
-            fix="lower --faulty, or use --strategy median",
-        )
-    settings = replace(settings, faulty=chosen if strategy in ROBUST else 0)
+    settings = replace(settings, faulty=allowed_faulty(strategy, n, faulty, sum(wrong.values())))
     resolved = resolved_recipe(recipe, settings)
     check_model(resolved.model, dataset.task)
     folder = Path(out) if out is not None else free_folder(Path("runs") / "federated", dataset.name)
-    federation = Federation(resolved, settings, owners)
+    groups = owners_of(dataset) if settings.unit == "group" else None
+    federation = Federation(resolved, settings, SimulatedClients(resolved, settings, owners, groups))
     plan = RunPlan(guard=federation, step=federated_step(federation), workers=workers, quiet=quiet, say=say)
     say(f"{n} clients, {rounds} rounds, {strategy}{', secure aggregation' if secure else ''}")
     fresh = not folder.exists()
@@ -144,24 +137,54 @@ def federate(
         if fresh:
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    about = federation.about()
-    stored = json.loads((run.folder / "run.json").read_text("utf-8"))
-    write_json(run.folder / "run.json", {**stored, "federated": about})
-    finished = load_run(run.folder)
+    return reported(run.folder, federation.about())
+
+
+def allowed_faulty(strategy: str, clients: int, asked: int | None, wrong: int = 0) -> int:
+    """Return how many faulty clients a strategy allows for: as asked, or as many as do `wrong`, or 3 of 10.
+
+    Raises:
+        UsageError: it cannot allow for so many.
+    """
+    if strategy not in ROBUST:
+        return 0
+    most = most_faulty(strategy, clients)
+    chosen = asked if asked is not None else wrong or min(most, 3 * clients // 10)
+    if chosen > most:
+        raise UsageError(
+            f"expected at most {most} faulty of {clients} clients with {strategy}, found {chosen}",
+            fix="lower --faulty, or use --strategy median",
+        )
+    return chosen
+
+
+def reported(folder: Path, about: Mapping[str, Any]) -> Federated:
+    """Write what a federation did into its run folder: `run.json`, and the page."""
+    from eyewright.privacy.federated_pages import write_federated
+
+    stored = json.loads((folder / "run.json").read_text("utf-8"))
+    write_json(folder / "run.json", {**stored, "federated": about})
+    finished = load_run(folder)
     metric = str(finished.about["training"]["metric"])
-    report = write_federated(run.folder, about, history=finished.history(), metric=metric, labels=finished.labels.names)
+    report = write_federated(folder, about, history=finished.history(), metric=metric, labels=finished.labels.names)
     return Federated(finished, about, tuple(_findings(about)), report)
 
 
-def _private(text: str) -> dict[str, Any]:
+def private_words(text: str) -> dict[str, Any]:
+    """Return the fields of `FederatedOptions` that `--private` gives.
+
+    Raises:
+        UsageError: a word that federated learning does not take.
+    """
     if not text:
         return {}
     asked = parse_private(text)
-    if asked.noise is not None or asked.physical_batch is not None or asked.unit != "image":
+    if asked.noise is not None or asked.physical_batch is not None:
         raise UsageError(
-            "expected epsilon, delta and clip in --private of federate, found others", fix="leave them out"
+            "expected epsilon, delta, clip and unit in --private of federate, found others", fix="leave them out"
         )
-    return {"epsilon": asked.epsilon, "delta": asked.delta, "clip": asked.clip, "noise_from": asked.noise_from}
+    names = ("epsilon", "delta", "clip", "noise_from", "unit")
+    return {name: getattr(asked, name) for name in names}
 
 
 def _joined(places: Sequence[PathLike], recipe: "Recipe", group_by: str | None) -> Dataset:
@@ -184,8 +207,6 @@ def _joined(places: Sequence[PathLike], recipe: "Recipe", group_by: str | None) 
             )  # fmt: skip
     tree = JoinedTree(first.tree, {p: d.tree for p, d in zip(prefixes[1:], parts[1:], strict=True)})
     whole = replace(first, tree=tree, samples=tuple(samples), labels=labels)
-    if any(s.split is not None for s in samples):
-        return whole
     return split_dataset(whole, scan=scan_of(whole), seed=recipe.seed, group_by=group_by)
 
 

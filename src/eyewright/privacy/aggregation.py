@@ -5,8 +5,10 @@ Numpy alone. The results are those of Flower's strategies (flwr 1.41.0, recorded
 
 __all__ = ["ROBUST", "STRATEGIES", "Aggregator", "Strategy", "aggregate", "most_faulty"]
 
+import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,6 +117,23 @@ class Aggregator:
     rounds: int = 0
     first: Vector | None = None
     second: Vector | None = None
+
+    def state(self) -> dict[str, Any]:
+        """Return what is kept between rounds as plain JSON types; numbers in base64, without rounding."""
+        moments = {"first": self.first, "second": self.second}
+        packed = {
+            k: None if v is None else base64.b64encode(v.astype("<f8").tobytes()).decode() for k, v in moments.items()
+        }
+        return {"rounds": self.rounds, **packed}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `state` gave."""
+
+        def unpacked(text: str | None) -> Vector | None:
+            return None if text is None else np.frombuffer(base64.b64decode(text), "<f8").astype(np.float64)
+
+        self.rounds = int(state["rounds"])
+        self.first, self.second = unpacked(state["first"]), unpacked(state["second"])
 
     def __call__(self, updates: NDArray[np.floating], weights: NDArray[np.floating]) -> Vector:
         """Return what is added to the weights in this round, (D,)."""

@@ -49,7 +49,7 @@ def render_federated(
     for c in clients[:_MOST_CLIENTS]:
         own = [(float(i + 1), v) for i, v in enumerate(c["losses"]) if v is not None]
         losses.append(Series(own, c["name"], "s1" if c["fault"] else "s2"))
-    most = max(1, *(n for c in clients for n in c["classes"]))
+    most = max((n for c in clients for n in c["classes"]), default=1) or 1
     page: str = template("federated.html.j2", Path(__file__).parent).render(
         style=style_sheet(),
         title=title,

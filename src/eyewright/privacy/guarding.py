@@ -1,6 +1,6 @@
 """What `--private` means for a run: what is chosen beforehand, counted in epsilon, and declared public."""
 
-__all__ = ["PrivateGuard", "guarded", "resolve_private"]
+__all__ = ["PrivateGuard", "guarded", "owners_of", "resolve_private"]
 
 import hashlib
 import math
@@ -148,6 +148,7 @@ class PrivateGuard:
         self.physical = asked.physical_batch or 512
         self.units: int | None = None if owners is None else n
         self.keeps_last = asked.validation == "private"
+        self.saves_every_step = False
         self.scaling: Mapping[str, Sequence[float]] = {"mean": [0.5] * 3, "std": [0.25] * 3}
         self.steps = (recipe.epochs or 0) * max(1, n // recipe.batch)
         self.released = released
@@ -304,7 +305,7 @@ def guarded(
         raise UsageError("expected no step of your own and no teacher with --private", fix="leave one out")
     task = dataset.task
     task_of(task).require("private")
-    owners = _owners_of(dataset) if parse_private(recipe.private).unit == "group" else None
+    owners = owners_of(dataset) if parse_private(recipe.private).unit == "group" else None
     n = len(dataset.train) if owners is None else len(set(owners.values()))
     recipe = replace(recipe, model=DEFAULT_MODEL) if recipe.model == "auto" else recipe
     own = plan.preparation or learner_of(task).preparation(dataset, scan, recipe, None)
@@ -327,7 +328,7 @@ def guarded(
     return resolved, replace(plan, guard=guard, step=private_step(guard.clipping), preparation=own, notes=notes)
 
 
-def _owners_of(dataset: Dataset) -> dict[str, str]:
+def owners_of(dataset: Dataset) -> dict[str, str]:
     """Return the group of each training image by its name; an image in no group is one by itself.
 
     Raises:

@@ -53,6 +53,8 @@ class _Lingering:
         self.closing = False
         # While requests wait that were sent ahead, nobody else resumes reading.
         self.held = False
+        # A TLS transport that is lost can no longer be asked what waits in it.
+        self.lost = False
         self._timer: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._written = 0
@@ -91,7 +93,7 @@ class _Lingering:
     @property
     def waiting(self) -> int:
         """How many bytes wait for the client to read."""
-        return int(self._transport.get_write_buffer_size())
+        return 0 if self.lost else int(self._transport.get_write_buffer_size())
 
     def watch(self) -> None:
         """End the connection if its client does not read what waits."""
@@ -397,6 +399,7 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
         def connection_lost(self, exc: Exception | None) -> None:
             table.discard(self)
             self.transport.unread = False
+            self.transport.lost = True
             self.transport.forget()
             if self._timer is not None:
                 self._timer.cancel()

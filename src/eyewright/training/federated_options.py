@@ -21,6 +21,7 @@ FAULTS: Mapping[str, str] = MappingProxyType(
 
 _STRATEGIES = ("fedavg", "fedprox", "fedadam", "median", "trimmed", "krum", "bulyan")
 _NORMS = ("group", "average")
+_UNITS = ("image", "group")
 _MASKABLE = ("fedavg", "fedprox", "fedadam")
 
 
@@ -41,6 +42,7 @@ class FederatedOptions:
         secure_range: the public range of an update's values then.
         least: the fraction of the clients whose updates a round needs.
         epsilon, delta, clip: differential privacy of each client's images; None for none.
+        unit: what epsilon holds for: one "image", or one "group" of images, such as all images of a person.
         noise_from: the operating "system", or the "seed", for experiments.
         faults: how many clients do what of `FAULTS`.
     """
@@ -60,6 +62,7 @@ class FederatedOptions:
     delta: float | None = None
     clip: float | None = None
     noise_from: str = "system"
+    unit: str = "image"
     faults: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
@@ -67,6 +70,8 @@ class FederatedOptions:
             raise UsageError(f"unknown strategy {self.strategy!r}", fix=spelling_hint(self.strategy, _STRATEGIES))
         if self.norm not in _NORMS:
             raise UsageError(f"unknown norm {self.norm!r}", fix=spelling_hint(self.norm, _NORMS))
+        if self.unit not in _UNITS:
+            raise UsageError(f"unknown unit {self.unit!r}", fix=spelling_hint(self.unit, _UNITS))
         self._check_ranges()
         for wrong, found, fix in (
             (
@@ -116,6 +121,9 @@ class FederatedOptions:
             name = f.name.replace("_", "-")
             if f.name == "faults":
                 words += [f"{name}={','.join(f'{k}:{n}' for k, n in value.items())}"] if value else []
+            elif f.name == "unit" and value == "image":
+                # Recipes of earlier versions do not name it.
+                continue
             elif value is not None and value is not False:
                 shown = "yes" if value is True else f"{value:.12g}" if isinstance(value, float) else value
                 words.append(f"{name}={shown}")
@@ -162,7 +170,7 @@ def parse_federated(text: str) -> FederatedOptions:
             found[own] = parse_faults(value)
         elif own == "secure":
             found[own] = value == "yes"
-        elif own in ("strategy", "norm", "noise_from"):
+        elif own in ("strategy", "norm", "noise_from", "unit"):
             found[own] = value
         else:
             try:

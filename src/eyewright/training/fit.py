@@ -128,6 +128,7 @@ def fit(
             track_progress("training", _BAR, quiet=quiet) as advance,
         ):
             clock = _Clock(now, started, span_s, advance)
+            loop.state.augmentation, loop.state.signals = augmentation, pending
             # A run that was stopped after its last epoch has nothing left to train.
             stopped = _why_ended(loop, clock) if loop.history else ""
             while not stopped:

@@ -191,7 +191,8 @@ class Loop:
             torch.manual_seed(seed + 1)
             pixels = torch.from_numpy(self.data.train_pixels[part]).to(self.device)
             targets = tensors_of(self.data.train_targets[part], self.device)
-            pixels, targets = augmentation.apply(pixels, targets, rng=rng, progress=progress)
+            if len(part):
+                pixels, targets = augmentation.apply(pixels, targets, rng=rng, progress=progress)
             others, kept = None, 1.0
             if self.recipe.mixup or self.recipe.cutmix:
                 pixels, partners, kept = mix_batch(
@@ -271,6 +272,8 @@ class Loop:
         return all(bool(torch.isfinite(p).all()) for p in self.net.parameters())
 
     def save_is_due(self) -> bool:
+        if self.guard is not None and self.guard.saves_every_step:
+            return True
         return time.monotonic() - self._saved_at >= _SAVE_EVERY_S
 
     def save(self, elapsed_s: float) -> None:
@@ -393,7 +396,7 @@ def _rows(targets: Any, own: Any) -> Any:
 def not_a_number(loop: Loop, chosen: NDArray[np.int64] | None) -> RefusedError:
     """Return the refusal of a loss or weight that is no longer a number, with the images of the batch it came from."""
     where = f"step {loop.step + 1}"
-    if chosen is not None:
+    if chosen is not None and len(chosen):
         ids = loop.data.train_ids
         shown = [ids[i] if i < len(ids) else str(i) for i in chosen[:4].tolist()]
         more = f" and {len(chosen) - len(shown)} more" if len(chosen) > len(shown) else ""

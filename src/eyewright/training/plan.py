@@ -65,6 +65,8 @@ class Guard(Protocol):
     """How many images pass through the net at once."""
     keeps_last: bool
     """Whether the last weights are taken, so that no validation image chooses among them."""
+    saves_every_step: bool
+    """Whether a checkpoint is written before every update, so that none is ever done twice."""
     scaling: Mapping[str, Sequence[float]]
     """Mean and std of pixels, which are known beforehand."""
 

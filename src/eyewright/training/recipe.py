@@ -76,7 +76,7 @@ class Recipe:
 
     `private` keeps training images private (`training.private_options`), such as "epsilon=3 delta=1e-5".
 
-    `federated` divides training among simulated clients (`training.federated_options`); `federate` writes it.
+    `federated` divides training among clients (`training.federated_options`); `federate` writes it.
 
     `frames` is how many frames of a clip a net sees, and `span` over how many seconds around the middle of the clip;
     without it over all of the clip.
@@ -265,6 +265,11 @@ class Recipe:
                 bool(self.federated)
                 and bool(self.accumulate > 1 or self.mixup or self.cutmix or self.private or self.budget_s is not None),
                 "no accumulate, mixup, cutmix, private or budget in a federated recipe",
+                "leave it out",
+            ),
+            (
+                bool(self.federated) and self.class_weights,
+                "no class_weights in a federated recipe: nobody knows how often a class occurs in all images",
                 "leave it out",
             ),
             (

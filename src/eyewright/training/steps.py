@@ -2,9 +2,9 @@
 
 __all__ = ["Batch", "Step", "TrainState", "alternating_step", "own_loss", "plain_step", "update"]
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from eyewright.training.distributed import World
 from eyewright.training.objectives import Objective
 from eyewright.training.optimisers import Joined, Optimiser
 from eyewright.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from eyewright.training.loop import Augmenter
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,11 @@ class Batch:
 @dataclass
 class TrainState:
     """What an update reads and changes. `low_precision` asks for bfloat16 in forward and loss; `progress` is how far
-    the run is, in [0, 1], and `step` how many updates were done."""
+    the run is, in [0, 1], and `step` how many updates were done.
+
+    `augmentation` is what is applied to the images of a batch, for a step that takes images of its own; `signals` are
+    those that came and wait for the end of the update, for a step that waits for others.
+    """
 
     net: PixelNet
     optimiser: Optimiser
@@ -51,6 +58,8 @@ class TrainState:
     low_precision: bool = False
     progress: float = 0.0
     step: int = 0
+    augmentation: "Augmenter | None" = None
+    signals: Sequence[int] = ()
 
 
 class Step(Protocol):
