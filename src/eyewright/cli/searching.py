@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eyewright.cli.numbers import Number
-from eyewright.cli.scaling import add_job, is_job
+from eyewright.cli.scaling import add_job, engine_of, is_job
 from eyewright.cli.terminal import Result, finding, finding_line, is_quiet, printable, shown_path, shown_program, talk
 from eyewright.core.errors import UsageError
 
@@ -104,7 +104,7 @@ def _index_job(o: argparse.Namespace) -> "Indexed":
         raise UsageError("--update is not supported with --on", fix="leave --on out: only new images are read")
     return index_as_job(
         o.folder, model=o.model, out=o.out, workers=o.workers, shard_size=o.shard_size, resume=o.resume,
-        graph=_GRAPH[o.graph], quiet=is_quiet(o), say=talk(o)["say"],
+        graph=_GRAPH[o.graph], quiet=is_quiet(o), say=talk(o)["say"], on=engine_of(o),
     )  # fmt: skip
 
 

@@ -46,10 +46,12 @@ def evaluate_as_job(
     label_depth: int | None = None,
     ignore: Sequence[str] = (),
     quiet: bool = True,
+    on: str = "local",
     **options: Any,
 ) -> "tuple[Report, Job]":
-    """Evaluate a bundle on the images of a folder as `evaluate` does, with its results gathered by a job in `out/job`;
-    `options` are those of `evaluate`. The job survives `kill -9` of any process: `resume` continues it.
+    """Evaluate a bundle on the images of a folder as `evaluate` does, with its results gathered by a job in `out/job`
+    (`on`: as `scaling.run_job`); `options` are those of `evaluate`. The job survives `kill -9` of any process:
+    `resume` continues it.
 
     What needs all images at once runs in this process: the audit of the data, groups, leaks, and the report. An image
     that ends its worker, or that changed meanwhile, is left out, which the report says.
@@ -82,7 +84,7 @@ def evaluate_as_job(
             folder, str(data), "evaluate", given, str(place.resolve()), digest, shard_size, resume=resume,
             items=_items_of(dataset),
         )  # fmt: skip
-        done.append(run_job(plan, workers=workers, quiet=quiet))
+        done.append(run_job(plan, workers=workers, quiet=quiet, on=on))
         return _read_results(open_job(folder), predictor, dataset)
 
     report = evaluate(

@@ -46,8 +46,10 @@ def index_as_job(
     graph: bool | None = None,
     quiet: bool = True,
     say: Say = silent,
+    on: str = "local",
 ) -> Indexed:
-    """Index all images below `folder` as `index_folder` does, with the vectors made by worker processes; `resume`
+    """Index all images below `folder` as `index_folder` does, with the vectors made by worker processes (`on`: as
+    `scaling.run_job`); `resume`
     continues after a kill. The job is in `.job` of the index, and is removed when every vector is in the index.
 
     Raises:
@@ -72,7 +74,7 @@ def index_as_job(
         place / JOB, str(root), "index", {}, embedder.name, embedder.digest, shard_size, resume=resume
     )  # fmt: skip
     del embedder
-    run_job(plan, workers=workers, quiet=quiet)
+    run_job(plan, workers=workers, quiet=quiet, on=on)
     say("adding vectors")
     index, findings = _added(place, root.resolve(), open_job(place / JOB))
     graph_if_large(index, graph, say)
