@@ -268,8 +268,8 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
         "--to",
         default="onnx",
         metavar="TARGET",
-        help="onnx (a bundle of a run), openvino, web, transformers.js, torch, executorch, docker, systemd; for a "
-        "planned job: slurm, kubernetes",
+        help="onnx (a bundle of a run), openvino, web, transformers.js, torch, executorch, docker, systemd, "
+        "kserve; for a planned job: slurm, kubernetes, kuberay",
     )
     p.add_argument(
         "--runtime", metavar="DIR", help="for web: the folder of onnxruntime-web (default: downloaded with npm)"

@@ -91,12 +91,14 @@ def main(arguments: list[str]) -> None:
 def serve(cluster: RemoteCluster, asked: Mapping[str, Any], requests: Iterable[bytes], say: Say) -> None:
     """Have the requests, one per line, done by workers of a cluster until there are no more. It says how many `workers`
     are to come, then of each when it is ready, and what became of each request, by its file `out`."""
-    cores = sum(cluster.nodes)
+    # A head that does no work is a node without cores.
+    nodes = [n for n in cluster.nodes if n]
+    cores = sum(nodes)
     n = max(1, min(asked["workers"] or cores, asked["shards"]))
     # No worker may ask for more cores than a node has: it would wait for ever.
-    threads = max(1, min(cores // n, *cluster.nodes)) if cluster.nodes else 1
+    threads = max(1, min(cores // n, *nodes)) if nodes else 1
     opening = json.dumps({**{k: asked[k] for k in ("folder", "model", "version")}, "threads": threads})
-    say({"workers": n, "nodes": len(cluster.nodes)})
+    say({"workers": n, "nodes": len(nodes)})
     todo: queue.SimpleQueue[str] = queue.SimpleQueue()
     for _ in range(n):
         one = threading.Thread(

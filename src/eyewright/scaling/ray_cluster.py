@@ -126,6 +126,8 @@ def join_cluster(address: str) -> Iterator[JoinedCluster]:
         LostError: there is no cluster.
     """
     os.environ.update(_SETTINGS)
+    if address.startswith("ray://"):
+        import_extra("grpc", extra="ray", what="--on ray://HOST:PORT")
     _require_token()
     # A cluster that takes anybody runs anybody's code on our images.
     probe = _start_probe(address)
@@ -149,8 +151,8 @@ def join_cluster(address: str) -> Iterator[JoinedCluster]:
 
 @contextlib.contextmanager
 def start_cluster(cpus: int) -> Iterator[JoinedCluster]:
-    """Start a cluster of one node on the loopback address of this machine, with a token of its own, and end it at the
-    end; it ends too when this process dies.
+    """Start a cluster of one node on this machine, which takes nobody without its new token, and end it at the end; it
+    ends too when this process dies.
 
     Raises:
         MissingExtraError: Ray is not installed.
