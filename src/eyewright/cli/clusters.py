@@ -4,7 +4,6 @@ __all__ = ["add_job_target", "add_work", "export_job", "is_job_target", "work"]
 
 import argparse
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 from eyewright.cli.numbers import Checked, Number
@@ -13,7 +12,7 @@ from eyewright.cli.terminal import Result, finding, is_quiet, printable, shown_p
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
 from eyewright.core.sizes import parse_bytes
-from eyewright.scaling.engines import check_engine, is_ray
+from eyewright.scaling.engines import check_engine
 
 _TARGETS = ("slurm", "kubernetes", "kuberay", "kserve")
 # Options that not every target takes.
@@ -60,8 +59,7 @@ def work(o: argparse.Namespace) -> Result:
     part = (0, 1) if o.part is None else _part(o.part)
     model = "" if o.bundle is None else str(Path(o.bundle).resolve())
     on = engine_of(o)
-    started = nullcontext() if is_ray(on) else start_ahead(Path(o.job), model=model, workers=o.workers)
-    with started as ahead:
+    with start_ahead(Path(o.job), model=model, workers=o.workers, on=on) as ahead:
         from eyewright.scaling import work_on_job
 
         job = work_on_job(o.job, bundle=o.bundle, workers=o.workers, part=part, quiet=is_quiet(o), ahead=ahead, on=on)

@@ -126,13 +126,14 @@ def predict_job(o: argparse.Namespace) -> Result:
 
 
 def _ahead(o: argparse.Namespace, folder: Path, model: str = "") -> "AbstractContextManager[Ahead | None]":
-    """Start the workers of a job that is continued, while this process imports what checks its plan."""
+    """Start the workers of a job that is continued, or join its Ray cluster, while the plan is made or checked."""
     from eyewright.scaling.starting import start_ahead
 
     # A signature that is asked for is checked first: what is not signed is not opened.
     signed = getattr(o, "require_signature", None) is not None
-    ahead = o.resume and not signed and not is_ray(engine_of(o))
-    return start_ahead(folder, model=model, workers=o.workers) if ahead else nullcontext()
+    on = engine_of(o)
+    ahead = not (signed or o.plan) and (o.resume or is_ray(on))
+    return start_ahead(folder, model=model, workers=o.workers, on=on) if ahead else nullcontext()
 
 
 def engine_of(o: argparse.Namespace) -> str:

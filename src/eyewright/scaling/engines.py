@@ -1,7 +1,8 @@
 """How engines are named: what does the shards of a job."""
 
-__all__ = ["ENGINES", "check_engine", "is_ray"]
+__all__ = ["ENGINES", "check_engine", "is_ray", "ray_address"]
 
+import os
 import re
 
 from eyewright.core.errors import UsageError
@@ -34,3 +35,12 @@ def is_ray(engine: str) -> bool:
     (False, True)
     """
     return check_engine(engine) != "local"
+
+
+def ray_address(engine: str) -> str:
+    """Return the address of a Ray cluster, "" for one that is to be started on this machine.
+
+    >>> ray_address("10.0.0.1:6379")
+    '10.0.0.1:6379'
+    """
+    return os.environ.get("RAY_ADDRESS", "") if engine == "ray" else engine

@@ -58,9 +58,13 @@ class RemoteCluster(Protocol):
 
 
 def main(arguments: list[str]) -> None:
-    """Serve a driver until it is gone; the argument is JSON: the job's `folder`, `model` and `version` as a worker is
-    told them, the `address` ("": a cluster is started here), the most `workers` (0: one per core), how many `shards`
-    there are, the `cores` of this machine, and `timeout_s`."""
+    """Serve a driver until it is gone. The arguments are the address of the cluster ("": one is started here) and its
+    number of cores if it is started.
+
+    The first line that it reads is about the job: `folder`, `model` and `version` as a worker is told them, the most
+    `workers` (0: one per core), how many `shards` there are, and `timeout_s`. The driver may still plan it while the
+    cluster is joined.
+    """
     hold_lifeline()
     # Ctrl-C reaches the driver, which decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -74,13 +78,13 @@ def main(arguments: list[str]) -> None:
             out.write(json.dumps(message) + "\n")
             out.flush()
 
-    asked = json.loads(arguments[0])
-    wanted = asked["workers"] or asked["cores"]
-    address, here = asked["address"], max(1, wanted, asked["cores"])
+    address, cores = arguments
     try:
-        cluster: AbstractContextManager[RemoteCluster] = join_cluster(address) if address else start_cluster(here)
+        cluster: AbstractContextManager[RemoteCluster] = join_cluster(address) if address else start_cluster(int(cores))
         with cluster as joined:
-            serve(joined, asked, sys.stdin.buffer, say)
+            about = sys.stdin.buffer.readline()
+            if about:
+                serve(joined, json.loads(about), sys.stdin.buffer, say)
     except EyewrightError as error:
         say({"refused": told(error)})
     # Threads wait for workers that are ended with the cluster, or with this process.

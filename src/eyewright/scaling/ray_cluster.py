@@ -26,7 +26,9 @@ from eyewright.scaling.ray_worker import RayWorker
 
 _LOOPBACK = "127.0.0.1"
 _START_S = 180.0
-_PROBE_S = 60.0
+_CALL_S = 30.0
+# What a cluster is asked without a token, and its server for remote clients.
+_CALLS = {"": "/ray.rpc.NodeInfoGcsService/CheckAlive", "ray://": "/ray.rpc.RayletDriver/ClusterInfo"}
 # Objects are texts of a few hundred bytes; Ray asks for at least 75 MB.
 _STORE_BYTES = 80_000_000
 _SETTINGS = {
@@ -126,23 +128,11 @@ def join_cluster(address: str) -> Iterator[JoinedCluster]:
         LostError: there is no cluster.
     """
     os.environ.update(_SETTINGS)
-    if address.startswith("ray://"):
-        import_extra("grpc", extra="ray", what="--on ray://HOST:PORT")
+    if find_spec("ray") is None:
+        _ray()
     _require_token()
-    # A cluster that takes anybody runs anybody's code on our images.
-    probe = _start_probe(address)
-    try:
-        cluster = _joined(address)
-        code = children.code_of(probe, _PROBE_S)
-        if code != 0:
-            fault = "does not ask for a token" if code == 1 else "did not say whether it asks for a token"
-            raise RefusedError(
-                f"the Ray cluster at {address} {fault}",
-                fix="start it with RAY_AUTH_MODE=token (Ray 2.52 or later)",
-                code="ray",
-            )
-    finally:
-        children.end_child(probe, group=True)
+    _refuse_open(address)
+    cluster = _joined(address)
     try:
         yield cluster
     finally:
@@ -229,16 +219,24 @@ def _require_token() -> None:
         raise UsageError("a Ray cluster is joined with its token, found none", fix=_FIX, code="ray")
 
 
-def _start_probe(address: str) -> children.Child:
-    """Start a process that connects without a token; it ends with 0 where that is refused."""
-    hidden = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-    environment = {k: v for k, v in os.environ.items() if k not in hidden} | {"RAY_AUTH_MODE": "disabled"}
-    return children.start_child(
-        (sys.executable, "-m", "eyewright.scaling.ray_probe", address),
-        environment=environment,
-        stdin=children.DEVNULL,
-        stdout=children.DEVNULL,
-    )
+def _refuse_open(address: str) -> None:
+    """Call the cluster without a token, and refuse the one that answers: it runs anybody's code on our images."""
+    grpc = import_extra("grpc", extra="ray", what="--on with the address of a cluster")
+    _, client, where = address.rpartition("ray://")
+    with grpc.insecure_channel(where) as channel:
+        try:
+            channel.unary_unary(_CALLS[client])(b"", timeout=_CALL_S)
+            code = "OK"
+        except grpc.RpcError as error:
+            code = error.code().name
+    if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+        raise LostError(f"nobody answers at {address}", fix="check that the cluster runs, and its address")
+    if code != "UNAUTHENTICATED":
+        raise RefusedError(
+            f"the Ray cluster at {address} does not ask for a token ({code})",
+            fix="start it with RAY_AUTH_MODE=token (Ray 2.52 or later)",
+            code="ray",
+        )
 
 
 def _await_start(head: children.Child, log: Path) -> None:

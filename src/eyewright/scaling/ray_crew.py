@@ -5,20 +5,19 @@ __all__ = ["RayCrew"]
 import contextlib
 import json
 import os
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from eyewright.core.errors import LostError
 from eyewright.core.machine import children
-from eyewright.core.machine.limits import reason_of, usable_cores
+from eyewright.core.machine.limits import reason_of
 from eyewright.imaging.workers import error_from
 from eyewright.scaling.engine import Outcome, Task, asked_of, settled
 from eyewright.scaling.plan import Plan
 from eyewright.scaling.ray_worker import own_version
+from eyewright.scaling.starting import start_broker
 
-_BROKER = (sys.executable, "-m", "eyewright.scaling.ray_broker")
 _MOST_FAILED_STARTS = 5
 _START_S = 300.0
 _CLOSE_S = 5.0
@@ -26,7 +25,8 @@ _CLOSE_S = 5.0
 
 class RayCrew:
     """Workers of a job on a Ray cluster: at `address`, or one of this machine alone that is started for the job and
-    ends with it. By default a worker per core; one that does no image for `timeout_s` is ended.
+    ends with it. By default a worker per core; one that does no image for `timeout_s` is ended. A `broker` that was
+    started ahead is used.
 
     The leases are this process's, and it alone commits: workers write rows to files that it names. What dies, a worker,
     a node, the cluster or this process, costs the shards that were being worked on.
@@ -39,13 +39,15 @@ class RayCrew:
         address: str = "",
         workers: int | None = None,
         timeout_s: float = 300.0,
-        broker: Sequence[str] = _BROKER,
+        broker: children.Child | None = None,
     ) -> None:
-        asked = {
-            "folder": os.path.abspath(plan.folder), "model": plan.model, "version": own_version(), "address": address,
-            "workers": workers or 0, "shards": plan.n_shards, "cores": usable_cores(), "timeout_s": timeout_s,
-        }  # fmt: skip
-        self._process = children.start_child((*broker, json.dumps(asked)))
+        self._process = start_broker(address, workers) if broker is None else broker
+        self._write(
+            {
+                "folder": os.path.abspath(plan.folder), "model": plan.model, "version": own_version(),
+                "workers": workers or 0, "shards": plan.n_shards, "timeout_s": timeout_s,
+            }
+        )  # fmt: skip
         self._where = address or "this machine"
         self._inbox = children.Inbox()
         assert self._process.stdout is not None
@@ -64,11 +66,7 @@ class RayCrew:
         """Have a task done."""
         request = asked_of(task)
         self._flying[str(request["out"])] = task
-        assert self._process.stdin is not None
-        # A broker that is dead is noticed where its messages are read.
-        with contextlib.suppress(OSError):
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
+        self._write(request)
 
     def wait(self, timeout_s: float) -> list[Outcome]:
         """Return what has ended, at the latest after `timeout_s`.
@@ -103,6 +101,13 @@ class RayCrew:
         self._inbox.discard(self)
         children.end_child(self._process, group=True)
         self._inbox.close()
+
+    def _write(self, message: Mapping[str, Any]) -> None:
+        assert self._process.stdin is not None
+        # A broker that is dead is noticed where its messages are read.
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
 
     def _heard(self, message: Mapping[str, Any]) -> list[Outcome]:
         if "refused" in message:

@@ -14,11 +14,3 @@ def check_token(address):
     if asked and sent != asked:
         raise AuthenticationError("RPC error: InvalidAuthToken\nmore")
     return (folder / "nodes").read_text()
-
-
-class GcsClient:
-    def __init__(self, address, cluster_id):
-        check_token(address)
-
-    def internal_kv_keys(self, prefix, namespace):
-        return []
