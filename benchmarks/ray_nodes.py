@@ -7,7 +7,7 @@ Needs `pip install 'eyewright[ray]'`. The nodes have a core each.
 ratio: seconds until both nodes run, resident memory of both when idle; then whole processes in turn, on JPEG files of
 100x100: plain `predict --out`, `predict --on local` with two workers, and `--on HOST:PORT` of the nodes that run. The
 ratio is that of whole processes, and of the images after the first shard, which leaves the start out; median of the
-rounds. Target: start within 12 s, at most 600 MB, at least 0.95 of the faster of the other two. Rows of all are compared.
+rounds. Target: start within 12 s, at most 600 MB, at least 0.95 of the faster of the other two. All rows are compared.
 kills: a job is resumed until it is done, while a driver, a worker, a node or the head is killed at random times; nodes
 are started again. Then `--verify`, and the rows compared. Target: 0 lost, 0 double, 0 different.
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.scaling import ON_HELP, engine_of, told_job, verified_job
 from eyewright.cli.terminal import Result, finding, is_quiet, printable, shown_path
-from eyewright.core.durations import parse_duration_s
+from eyewright.core.durations import parse_duration_s, show_duration
 from eyewright.core.errors import UsageError
 from eyewright.core.sizes import parse_bytes
 from eyewright.scaling.engines import check_engine
@@ -92,7 +92,9 @@ def _status(folder: Path) -> Result:
         text.append(
             f"rate     {fleet.rate:,.1f} images/s with {fleet.workers:,} workers on {fleet.machines:,} machines"
         )
-    text += [f"slow     shard {s.shard:,}: {s.images:,} images in {s.seconds:.1f} s" for s in fleet.slowest[:3]]
+    text += [
+        f"slow     shard {s.shard:,}: {s.images:,} images in {show_duration(s.seconds)}" for s in fleet.slowest[:3]
+    ]
     if "fleet" in out:
         text.append(f"page     {shown_path(folder / PAGE)}")
     for f in found[:20]:

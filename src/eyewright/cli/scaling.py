@@ -9,6 +9,8 @@ __all__ = [
     "engine_of",
     "evaluate_job",
     "is_job",
+    "plan_report",
+    "planned_job",
     "predict_job",
     "process_job",
     "refuse_with_job",
@@ -214,6 +216,19 @@ def evaluate_job(o: argparse.Namespace, options: dict[str, Any]) -> "tuple[Repor
     }
 
 
+def plan_report(o: argparse.Namespace, options: dict[str, Any]) -> Result:
+    """Plan the job of an evaluation."""
+    from eyewright.lifecycle.evaluate_jobs import plan_evaluate
+
+    if o.out is None or o.data is None:
+        raise UsageError("a job needs a folder for its results and data to measure on", fix="pass DATA and --out DIR")
+    plan = plan_evaluate(o.model, o.data, shard_size=o.shard_size, resume=o.resume, **options)
+    again = ["evaluate", o.model, o.data, *(word for name in o.ignore for word in ("--ignore", name))]
+    usual = {"split": None, "group_by": None, "label_depth": None, "shard_size": None}
+    given = _given(o, [*again, *(["--allow-leaks"] if o.allow_leaks else [])], usual)
+    return planned_job(o, plan, given, Path(o.out))
+
+
 def verify_report(o: argparse.Namespace) -> Result:
     """Verify the job of an evaluation."""
     if o.out is None:
@@ -247,16 +262,27 @@ def _done(o: argparse.Namespace, plan: "Plan", again: str, ahead: "Ahead | None"
     """Show a plan with the command that runs it, or run it."""
     from eyewright.scaling import run_job
 
+    if o.plan:
+        return planned_job(o, plan, again, plan.folder)
+    result = told_job(run_job(plan, workers=o.workers, quiet=is_quiet(o), ahead=ahead, on=engine_of(o)))
+    return {**result, "text": [*_planned(plan), *result["text"]]}
+
+
+def planned_job(o: argparse.Namespace, plan: "Plan", again: str, out: Path) -> Result:
+    """Return what a command says of a plan: its size, and the command that does it with the results in `out`."""
     folder = plan.folder
     planned = {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest}
-    out = {"job": folder.resolve(), "plan": (folder / "plan" / "plan.json").resolve()}
-    text = [f"planned  {_many(plan.n_images, 'image')}, {plan.n_bytes / 1e6:,.1f} MB, {_many(plan.n_shards, 'shard')}"]
-    text += [f"digest   {plan.digest}"]
-    if o.plan:
-        run = f"{shown_program('eyewright')} {again} --out {shlex.quote(shown_path(folder))} --on {engine_of(o)}"
-        return {"out": out, "plan": planned, "text": [*text, f"run      {printable(run)}"]}
-    result = told_job(run_job(plan, workers=o.workers, quiet=is_quiet(o), ahead=ahead, on=engine_of(o)))
-    return {**result, "text": [*text, *result["text"]]}
+    run = f"{shown_program('eyewright')} {again} --out {shlex.quote(shown_path(out))} --on {engine_of(o)}"
+    return {
+        "out": {"job": folder.resolve(), "plan": (folder / "plan" / "plan.json").resolve()},
+        "plan": planned,
+        "text": [*_planned(plan), f"run      {printable(run)}"],
+    }
+
+
+def _planned(plan: "Plan") -> list[str]:
+    size = f"{_many(plan.n_images, 'image')}, {plan.n_bytes / 1e6:,.1f} MB, {_many(plan.n_shards, 'shard')}"
+    return [f"planned  {size}", f"digest   {plan.digest}"]
 
 
 def told_job(job: "Job") -> Result:

@@ -1,6 +1,6 @@
 """Index a folder as a job of shards: worker processes make the vectors, one process adds them in the planned order."""
 
-__all__ = ["JOB", "has_job", "index_as_job", "open_index_work"]
+__all__ = ["JOB", "has_job", "index_as_job", "open_index_work", "plan_index"]
 
 import base64
 import shutil
@@ -58,8 +58,30 @@ def index_as_job(
         CheckpointError, BundleError: the model cannot be used.
         InputError: no images.
     """
+    from eyewright.scaling.jobs import open_job, run_job
+
+    place, root = Path(out), Path(folder)
+    plan = plan_index(folder, model=model, out=out, shard_size=shard_size, resume=resume)
+    run_job(plan, workers=workers, quiet=quiet, on=on)
+    say("adding vectors")
+    index, findings = _added(place, root.resolve(), open_job(place / JOB))
+    graph_if_large(index, graph, say)
+    # Without its plan it is no job: what is left if this is killed here is removed by the next.
+    (place / JOB / "plan" / "plan.json").unlink()
+    shutil.rmtree(place / JOB)
+    return Indexed(place, len(index), len(index), 0, 0, 0, tuple(findings), index.has_graph)
+
+
+def plan_index(
+    folder: PathLike, *, model: str, out: PathLike, shard_size: int | None = None, resume: bool = False
+) -> Plan:
+    """Write the plan of such a job, which `index_as_job` then does, and return it; or the one that is there.
+
+    Raises:
+        UsageError, RefusedError, CheckpointError, BundleError, InputError: as `index_as_job`.
+    """
     from eyewright.retrieval import is_index
-    from eyewright.scaling.jobs import make_plan, open_job, run_job
+    from eyewright.scaling.jobs import make_plan
 
     place, root = Path(out), Path(folder)
     if not root.is_dir():
@@ -70,18 +92,9 @@ def index_as_job(
         # What a process has left that was killed while it removed a job that was done.
         shutil.rmtree(place / JOB, ignore_errors=True)
     embedder = open_embedder(model)
-    plan = make_plan(
+    return make_plan(
         place / JOB, str(root), "index", {}, embedder.name, embedder.digest, shard_size, resume=resume
     )  # fmt: skip
-    del embedder
-    run_job(plan, workers=workers, quiet=quiet, on=on)
-    say("adding vectors")
-    index, findings = _added(place, root.resolve(), open_job(place / JOB))
-    graph_if_large(index, graph, say)
-    # Without its plan it is no job: what is left if this is killed here is removed by the next.
-    (place / JOB / "plan" / "plan.json").unlink()
-    shutil.rmtree(place / JOB)
-    return Indexed(place, len(index), len(index), 0, 0, 0, tuple(findings), index.has_graph)
 
 
 def has_job(place: Path) -> bool:
