@@ -108,12 +108,12 @@ class JoinedCluster:
         """The cores of all nodes, as they were told to Ray."""
         return sum(self.nodes)
 
-    def start(self, threads: int, timeout_s: float) -> JoinedWorker:
-        """Start a worker with so many cores; it waits in Ray until a node has them free."""
+    def start(self, threads: int, timeout_s: float, kind: type = RayWorker) -> JoinedWorker:
+        """Start a worker with so many cores, of a class of this room; it waits in Ray until a node has them free."""
         actor = self._ray.remote(
             num_cpus=threads, max_restarts=0, max_task_retries=0, concurrency_groups={"signs": 1},
             scheduling_strategy="SPREAD",
-        )(RayWorker).remote()  # fmt: skip
+        )(kind).remote()  # fmt: skip
         return JoinedWorker(self._ray, actor, timeout_s)
 
 
