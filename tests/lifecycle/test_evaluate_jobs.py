@@ -141,3 +141,20 @@ def test_wrong_combinations_are_one_line(data, tmp_path, monkeypatch, capsys, mo
     monkeypatch.chdir(tmp_path)
     assert main(["evaluate", str(BUNDLE), str(data), *more]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_plan_is_shown_with_the_command_that_does_it(data: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    out = tmp_path / "out"
+    words = ["evaluate", str(BUNDLE), str(data), "--out", str(out), "--shard-size", "9"]
+    assert main([*words, "--plan", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert (plan["images"], plan["shards"]) == (36, 4)
+    assert not (out / "report.html").exists()
+    assert not (out / "job" / "commits").exists()
+    assert main([*words, "--plan", "--on", "10.0.0.1:6379"]) == 0
+    said = capsys.readouterr().out
+    assert "planned  36 images" in said
+    assert f"evaluate {BUNDLE} {data} --shard-size 9 --out {out} --on 10.0.0.1:6379" in " ".join(said.split())
+    assert main([*words, "--on", "local", "--workers", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["plan"]["digest"] == plan["digest"]
+    assert (out / "report.html").is_file()

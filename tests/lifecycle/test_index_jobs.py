@@ -128,3 +128,16 @@ def test_an_index_that_is_there_is_not_indexed_again(photos: Path, tmp_path: Pat
     assert "there is an index at" in capsys.readouterr().err
     assert main([*words, "--update"]) == 2
     assert "--update is not supported with --on" in capsys.readouterr().err
+
+
+def test_a_plan_is_shown_with_the_command_that_does_it(photos: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    words = ["index", str(photos), "--model", str(BUNDLE), "--out", str(tmp_path / "index"), "--shard-size", "10"]
+    assert main([*words, "--plan"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "planned 25 images" in said
+    assert f"index {photos} --model {BUNDLE} --shard-size 10 --out {tmp_path / 'index'} --on local" in said
+    assert not (tmp_path / "index" / ".job" / "commits").exists()
+    assert main([*words, "--on", "local", "--workers", "1", "--quiet"]) == 1
+    assert len(open_index(tmp_path / "index")) == 24
+    assert main([*words, "--plan"]) == 2
+    assert "there is an index" in capsys.readouterr().err

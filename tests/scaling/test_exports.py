@@ -353,7 +353,7 @@ def test_a_part_says_where_a_worker_begins(job: Path, monkeypatch: pytest.Monkey
         (
             ["export", "none", "--out", "x", "--to", "docker", "--tasks", "3"],
             2,
-            "--tasks needs --to slurm or kubernetes",
+            "--tasks needs --to slurm, kubernetes, kuberay or kserve",
         ),
         (
             ["export", "job", "--out", "x", "--to", "lsf"],

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from eyewright.cli.json_lines import LinesFile, join_lines
-from eyewright.cli.numbers import Number
+from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.reviewing import ReviewFolder
+from eyewright.cli.scaling import ON_HELP
 from eyewright.cli.terminal import Result, noting, plain_stem, printable, warn
 from eyewright.core.errors import InputError, UnreadableImageError, UsageError
+from eyewright.scaling.engines import check_engine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,15 +41,26 @@ def add_windows(p: argparse.ArgumentParser) -> None:
         ("on", 0, 1, 0.6, "confidence at which a segment begins"),
         ("off", 0, 1, 0.4, "confidence below which a segment ends"),
     ):
-        metavar = {"hop": "S", "on": "P|local", "off": "P"}[name]
-        engine = "; local: run as a job of shards in --out that survives kill -9" if name == "on" else ""
+        # Jobs of shards have the same option, with the name of an engine.
+        engine = name == "on"
+        number = Number(least, most, whole=False)
         p.add_argument(
             f"--{name}",
-            type=Number(least, most, whole=False, word="local" if name == "on" else ""),
+            type=_NumberOrEngine(number) if engine else number,
             default=usual,
-            metavar=metavar,
-            help=f"with --window: {what} (default {usual}){engine}",
+            metavar={"hop": "S", "on": "P|ENGINE", "off": "P"}[name],
+            help=f"with --window: {what} (default {usual})" + (f"; or {ON_HELP}" if engine else ""),
         )
+
+
+class _NumberOrEngine:
+    """A number, or the name of an engine; something like neither is refused as a number."""
+
+    def __init__(self, number: Number) -> None:
+        self._number = number
+
+    def __call__(self, text: str) -> int | float | str:
+        return Checked(check_engine)(text) if text[:1].isalpha() or ":" in text else self._number(text)
 
 
 def predict_clips(o: argparse.Namespace, bundle: Any, sampling: "ClipSampling") -> Result:

@@ -1,4 +1,4 @@
-"""Jobs on a cluster: work, which every machine runs, and export --to slurm or kubernetes."""
+"""Jobs on a cluster: work, which every machine runs, and export --to slurm, kubernetes, kuberay or kserve."""
 
 __all__ = ["add_job_target", "add_work", "export_job", "is_job_target", "work"]
 
@@ -7,16 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from eyewright.cli.numbers import Checked, Number
-from eyewright.cli.scaling import told_job, verified_job
+from eyewright.cli.scaling import ON_HELP, engine_of, told_job, verified_job
 from eyewright.cli.terminal import Result, finding, is_quiet, printable, shown_path
-from eyewright.core.durations import parse_duration_s
+from eyewright.core.durations import parse_duration_s, show_duration
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.quoting import quoted
 from eyewright.core.sizes import parse_bytes
+from eyewright.scaling.engines import check_engine
 
-_TARGETS = ("slurm", "kubernetes")
-# Of these only one target takes each.
-_OWN = {"time": "slurm", "program": "slurm", "image": "kubernetes", "volume": "kubernetes"}
+_TARGETS = ("slurm", "kubernetes", "kuberay", "kserve")
+# Options that not every target takes.
+_OWN = {
+    "time": ("slurm",), "program": ("slurm",), "image": ("kubernetes", "kuberay", "kserve"),
+    "volume": ("kubernetes", "kuberay"),
+}  # fmt: skip
 _NOT_WITH = {"runtime": None, "data": None, "name": None, "with_attention": False, "policy": None, "sign": None}
 
 
@@ -29,6 +33,7 @@ def add_work(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument(
         "--part", type=Checked(_part), metavar="K/N", help="of N machines the K-th from 0: where to begin (0/1)"
     )
+    p.add_argument("--on", type=Checked(check_engine), metavar="ENGINE", help=f"{ON_HELP} (default local)")
     p.add_argument("--verify", action="store_true", help="check that each planned image has exactly one row")
     p.add_argument("--status", action="store_true", help="show what is done, who works and what is left; do no work")
 
@@ -54,10 +59,11 @@ def work(o: argparse.Namespace) -> Result:
 
     part = (0, 1) if o.part is None else _part(o.part)
     model = "" if o.bundle is None else str(Path(o.bundle).resolve())
-    with start_ahead(Path(o.job), model=model, workers=o.workers) as ahead:
+    on = engine_of(o)
+    with start_ahead(Path(o.job), model=model, workers=o.workers, on=on) as ahead:
         from eyewright.scaling import work_on_job
 
-        job = work_on_job(o.job, bundle=o.bundle, workers=o.workers, part=part, quiet=is_quiet(o), ahead=ahead)
+        job = work_on_job(o.job, bundle=o.bundle, workers=o.workers, part=part, quiet=is_quiet(o), ahead=ahead, on=on)
     # A scheduler would start a task again that ends with 1: errors of images are in the rows and in the counts.
     return {**told_job(job), "exit": 0}
 
@@ -87,7 +93,9 @@ def _status(folder: Path) -> Result:
         text.append(
             f"rate     {fleet.rate:,.1f} images/s with {fleet.workers:,} workers on {fleet.machines:,} machines"
         )
-    text += [f"slow     shard {s.shard:,}: {s.images:,} images in {s.seconds:.1f} s" for s in fleet.slowest[:3]]
+    text += [
+        f"slow     shard {s.shard:,}: {s.images:,} images in {show_duration(s.seconds)}" for s in fleet.slowest[:3]
+    ]
     if "fleet" in out:
         text.append(f"page     {shown_path(folder / PAGE)}")
     for f in found[:20]:
@@ -112,14 +120,22 @@ def _status(folder: Path) -> Result:
 
 def add_job_target(p: argparse.ArgumentParser) -> None:
     """Add the options of export that are for a planned job."""
-    p.add_argument("--tasks", type=Number(1, 100_000), metavar="N", help="jobs: array tasks or pods (default 4)")
+    p.add_argument(
+        "--tasks",
+        type=Number(1, 100_000),
+        metavar="N",
+        help="jobs: array tasks, pods or Ray nodes; of kserve: most pods (default 4)",
+    )
     p.add_argument("--cpus", type=Number(1, 1024), metavar="N", help="jobs: cores per task (default 2)")
     p.add_argument("--memory", type=Checked(parse_bytes), metavar="N", help="jobs: memory per task (default 4G)")
     p.add_argument("--time", type=Checked(parse_duration_s), metavar="TIME", help="of slurm: a task's limit (4h)")
     p.add_argument("--program", metavar="PATH", help="of slurm: eyewright as it is installed there (default: this one)")
-    p.add_argument("--image", metavar="IMAGE", help="of kubernetes: a container image with eyewright")
+    p.add_argument("--image", metavar="IMAGE", help="of kubernetes, kuberay, kserve: a container image with eyewright")
     p.add_argument(
-        "--volume", action="append", metavar="CLAIM:/PATH", help="of kubernetes: where a claim is mounted (repeatable)"
+        "--volume",
+        action="append",
+        metavar="CLAIM:/PATH",
+        help="of kubernetes, kuberay: where a claim is mounted (repeatable)",
     )
 
 
@@ -133,25 +149,26 @@ def is_job_target(o: argparse.Namespace) -> bool:
         return True
     if (Path(o.run) / "plan" / "plan.json").is_file():
         raise UsageError(
-            f"expected --to {' or '.join(_TARGETS)} for the job {quoted(o.run)}, found {o.to!r}",
+            f"expected --to {', '.join(_TARGETS[:-1])} or {_TARGETS[-1]} for the job {quoted(o.run)}, found {o.to!r}",
             fix=spelling_hint(o.to, _TARGETS),
         )
     for name in ("tasks", "cpus", "memory", *_OWN):
         if getattr(o, name) is not None:
-            raise UsageError(f"--{name} needs --to {' or '.join(_TARGETS)}", fix="leave it out")
+            raise UsageError(f"--{name} needs --to {', '.join(_TARGETS[:-1])} or {_TARGETS[-1]}", fix="leave it out")
     return False
 
 
 def export_job(o: argparse.Namespace) -> Result:
     """Write the files that run a planned job on a cluster."""
-    from eyewright.scaling import JobTarget
+    from eyewright.bundle.manifest import bundle_folder
+    from eyewright.scaling import JobTarget, export_service
     from eyewright.scaling import export_job as write_files
 
     for name, usual in _NOT_WITH.items():
         if getattr(o, name) != usual:
             raise UsageError(f"--{name.replace('_', '-')} is not supported with --to {o.to}", fix="leave it out")
-    for name, target in _OWN.items():
-        if target != o.to and getattr(o, name) is not None:
+    for name, targets in _OWN.items():
+        if o.to not in targets and getattr(o, name) is not None:
             raise UsageError(f"--{name} is not supported with --to {o.to}", fix="leave it out")
     default = JobTarget()
     chosen = JobTarget(
@@ -163,7 +180,10 @@ def export_job(o: argparse.Namespace) -> Result:
         image=o.image,
         volumes=dict(map(_volume, o.volume or ())),
     )
-    folder = write_files(o.run, o.out, to=o.to, target=chosen)
+    if o.to == "kserve":
+        folder = export_service(bundle_folder(Path(o.run)), o.out, target=chosen)
+    else:
+        folder = write_files(o.run, o.out, to=o.to, target=chosen)
     files = sorted(p.name for p in folder.iterdir())
     text = [f"{o.to:8} {shown_path(folder)}: {', '.join(files)}", f"next     {shown_path(folder / 'README.md')}"]
     return {"out": {o.to: folder.resolve()}, "files": files, "text": text}

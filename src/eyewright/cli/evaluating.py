@@ -8,7 +8,7 @@ from typing import Any
 
 from eyewright.cli import following
 from eyewright.cli.numbers import Fraction
-from eyewright.cli.scaling import add_job, evaluate_job, is_job, refuse_with_job, verify_report
+from eyewright.cli.scaling import add_job, evaluate_job, is_job, plan_report, refuse_with_job, verify_report
 from eyewright.cli.terminal import Result, finding, is_quiet, metrics, per_label, shown_path
 
 
@@ -43,7 +43,7 @@ def add_trust(p: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="of a bundle: measure how well these images, which it was not made for, are recognised as unfamiliar",
     )
-    add_job(p, plan=False, format=False)
+    add_job(p, format=False)
 
 
 def evaluate(o: argparse.Namespace) -> Result:
@@ -63,6 +63,8 @@ def evaluate(o: argparse.Namespace) -> Result:
         "miss_rate": o.miss_rate, "unfamiliar": o.unfamiliar,
     }  # fmt: skip
     job: dict[str, Any] = {}
+    if o.plan:
+        return plan_report(o, options)
     if as_job:
         report, job = evaluate_job(o, options)
     else:

@@ -36,6 +36,7 @@ from eyewright.cli.scaling import add_cost
 from eyewright.cli.scenes import CONTRACT_OPTIONS
 from eyewright.cli.searching import add_search
 from eyewright.cli.signing import add_sign
+from eyewright.cli.training import add_train_on
 from eyewright.cli.verbs import NUMBERS, VERBS, WORDS
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
@@ -249,6 +250,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
 
     p = verb("train")
     _add_train(p)
+    add_train_on(p)
     add_generated_options(p)
     p = verb("harden")
     _add_train(p)
@@ -291,8 +293,8 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
         "--to",
         default="onnx",
         metavar="TARGET",
-        help="onnx (a bundle of a run), openvino, web, transformers.js, torch, executorch, docker, systemd; for a "
-        "planned job: slurm, kubernetes",
+        help="onnx (a bundle of a run), openvino, web, transformers.js, torch, executorch, docker, systemd, "
+        "kserve; for a planned job: slurm, kubernetes, kuberay",
     )
     p.add_argument(
         "--runtime", metavar="DIR", help="for web: the folder of onnxruntime-web (default: downloaded with npm)"

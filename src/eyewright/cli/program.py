@@ -54,6 +54,8 @@ def _main(argv: Sequence[str] | None) -> int:
             if "resume" in options:
                 again = "run it again, or continue with --resume"
             check_texts(options)
+            # For what starts the same command elsewhere.
+            options.words = args
             # SIGTERM outside the training loop, which handles its own, still ends with the documented code.
             signal.signal(signal.SIGTERM, _terminate)
             if argv is None:

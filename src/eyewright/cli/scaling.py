@@ -1,12 +1,16 @@
-"""Jobs of shards on the command line: predict --on local, --plan, --verify, --resume; and what they cost."""
+"""Jobs of shards on the command line: predict --on ENGINE, --plan, --verify, --resume; and what they cost."""
 
 __all__ = [
+    "ON_HELP",
     "add_cost",
     "add_job",
     "cost",
     "encode_job",
+    "engine_of",
     "evaluate_job",
     "is_job",
+    "plan_report",
+    "planned_job",
     "predict_job",
     "process_job",
     "refuse_with_job",
@@ -26,6 +30,7 @@ from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.terminal import Result, finding, finding_line, is_quiet, printable, shown_path, shown_program
 from eyewright.core.durations import parse_duration_s, show_duration
 from eyewright.core.errors import UsageError
+from eyewright.scaling.engines import check_engine, is_ray
 
 if TYPE_CHECKING:
     from eyewright.core.report import Report
@@ -33,7 +38,11 @@ if TYPE_CHECKING:
     from eyewright.scaling import Job, Plan
     from eyewright.scaling.starting import Ahead
 
-_ENGINES = ("local",)
+ON_HELP = (
+    "run as a job of shards in --out that survives kill -9: local (worker processes on this machine), or on a Ray "
+    "cluster: ray (that of RAY_ADDRESS, else one that is started here), HOST:PORT, ray://HOST:PORT"
+)
+"""What `--on ENGINE` does."""
 # What a job does not do, with the value of each where it is not given.
 _NOT_WITH = {
     "save": None, "review": None, "labels": None, "classes": None, "tile": None, "test_time_flip": False,
@@ -62,7 +71,7 @@ def add_job(
     """Add the options of a job to a verb that reads a source and writes to `--out`; those that are the verb's own, as
     they mean something without a job too, and those that mean nothing to it are left out."""
     if on:
-        p.add_argument("--on", choices=_ENGINES, help="local: a job of shards with worker processes on this machine")
+        p.add_argument("--on", type=Checked(check_engine), metavar="ENGINE", help=ON_HELP)
     if plan:
         p.add_argument("--plan", action="store_true", help="jobs: write the plan to --out, show it and stop")
     if verify:
@@ -71,7 +80,10 @@ def add_job(
         p.add_argument("--resume", action="store_true", help="continue the job in --out")
     if workers:
         p.add_argument(
-            "--workers", type=Number(1, 1024), metavar="N", help="jobs: number of processes (default: one per core)"
+            "--workers",
+            type=Number(1, 1024),
+            metavar="N",
+            help="jobs: number of worker processes (default: one per core)",
         )
     p.add_argument("--shard-size", type=Number(1, 1_000_000), metavar="N", help="jobs: images per shard (default 512)")
     if format:
@@ -84,7 +96,7 @@ def is_job(o: argparse.Namespace) -> bool:
     Raises:
         UsageError: it has options of a job, and is not.
     """
-    if getattr(o, "on", None) in _ENGINES or getattr(o, "plan", False) or getattr(o, "verify", False):
+    if isinstance(getattr(o, "on", None), str) or getattr(o, "plan", False) or getattr(o, "verify", False):
         return True
     if o.verb not in _JOB_ONLY:
         return False
@@ -116,12 +128,19 @@ def predict_job(o: argparse.Namespace) -> Result:
 
 
 def _ahead(o: argparse.Namespace, folder: Path, model: str = "") -> "AbstractContextManager[Ahead | None]":
-    """Start the workers of a job that is continued, while this process imports what checks its plan."""
+    """Start the workers of a job that is continued, or join its Ray cluster, while the plan is made or checked."""
     from eyewright.scaling.starting import start_ahead
 
     # A signature that is asked for is checked first: what is not signed is not opened.
     signed = getattr(o, "require_signature", None) is not None
-    return start_ahead(folder, model=model, workers=o.workers) if o.resume and not signed else nullcontext()
+    on = engine_of(o)
+    ahead = not (signed or o.plan) and (o.resume or is_ray(on))
+    return start_ahead(folder, model=model, workers=o.workers, on=on) if ahead else nullcontext()
+
+
+def engine_of(o: argparse.Namespace) -> str:
+    """Return the engine of a job: the one that was asked for, or worker processes of this machine."""
+    return o.on if isinstance(o.on, str) else "local"
 
 
 def process_job(o: argparse.Namespace) -> Result:
@@ -198,7 +217,7 @@ def evaluate_job(o: argparse.Namespace, options: dict[str, Any]) -> "tuple[Repor
     if o.out is None or o.data is None:
         raise UsageError("a job needs a folder for its results and data to measure on", fix="pass DATA and --out DIR")
     report, job = evaluate_as_job(
-        o.model, o.data, workers=o.workers, shard_size=o.shard_size, resume=o.resume, **options
+        o.model, o.data, workers=o.workers, shard_size=o.shard_size, resume=o.resume, on=engine_of(o), **options
     )  # fmt: skip
     plan, counts = job.plan, dict(job.counts)
     return report, {
@@ -212,6 +231,19 @@ def evaluate_job(o: argparse.Namespace, options: dict[str, Any]) -> "tuple[Repor
         "rate": _rate(job),
         "findings": [finding(f) for f in job.findings],
     }
+
+
+def plan_report(o: argparse.Namespace, options: dict[str, Any]) -> Result:
+    """Plan the job of an evaluation."""
+    from eyewright.lifecycle.evaluate_jobs import plan_evaluate
+
+    if o.out is None or o.data is None:
+        raise UsageError("a job needs a folder for its results and data to measure on", fix="pass DATA and --out DIR")
+    plan = plan_evaluate(o.model, o.data, shard_size=o.shard_size, resume=o.resume, **options)
+    again = ["evaluate", o.model, o.data, *(word for name in o.ignore for word in ("--ignore", name))]
+    usual = {"split": None, "group_by": None, "label_depth": None, "shard_size": None}
+    given = _given(o, [*again, *(["--allow-leaks"] if o.allow_leaks else [])], usual)
+    return planned_job(o, plan, given, Path(o.out))
 
 
 def verify_report(o: argparse.Namespace) -> Result:
@@ -247,16 +279,27 @@ def _done(o: argparse.Namespace, plan: "Plan", again: str, ahead: "Ahead | None"
     """Show a plan with the command that runs it, or run it."""
     from eyewright.scaling import run_job
 
+    if o.plan:
+        return planned_job(o, plan, again, plan.folder)
+    result = told_job(run_job(plan, workers=o.workers, quiet=is_quiet(o), ahead=ahead, on=engine_of(o)))
+    return {**result, "text": [*_planned(plan), *result["text"]]}
+
+
+def planned_job(o: argparse.Namespace, plan: "Plan", again: str, out: Path) -> Result:
+    """Return what a command says of a plan: its size, and the command that does it with the results in `out`."""
     folder = plan.folder
     planned = {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest}
-    out = {"job": folder.resolve(), "plan": (folder / "plan" / "plan.json").resolve()}
-    text = [f"planned  {_many(plan.n_images, 'image')}, {plan.n_bytes / 1e6:,.1f} MB, {_many(plan.n_shards, 'shard')}"]
-    text += [f"digest   {plan.digest}"]
-    if o.plan:
-        run = f"{shown_program('eyewright')} {again} --out {shlex.quote(shown_path(folder))} --on local"
-        return {"out": out, "plan": planned, "text": [*text, f"run      {printable(run)}"]}
-    result = told_job(run_job(plan, workers=o.workers, quiet=is_quiet(o), ahead=ahead))
-    return {**result, "text": [*text, *result["text"]]}
+    run = f"{shown_program('eyewright')} {again} --out {shlex.quote(shown_path(out))} --on {engine_of(o)}"
+    return {
+        "out": {"job": folder.resolve(), "plan": (folder / "plan" / "plan.json").resolve()},
+        "plan": planned,
+        "text": [*_planned(plan), f"run      {printable(run)}"],
+    }
+
+
+def _planned(plan: "Plan") -> list[str]:
+    size = f"{_many(plan.n_images, 'image')}, {plan.n_bytes / 1e6:,.1f} MB, {_many(plan.n_shards, 'shard')}"
+    return [f"planned  {size}", f"digest   {plan.digest}"]
 
 
 def told_job(job: "Job") -> Result:

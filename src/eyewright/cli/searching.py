@@ -3,12 +3,13 @@
 __all__ = ["add_search", "index", "search"]
 
 import argparse
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eyewright.cli.numbers import Number
-from eyewright.cli.scaling import add_job, is_job
+from eyewright.cli.scaling import add_job, engine_of, is_job, planned_job
 from eyewright.cli.terminal import Result, finding, finding_line, is_quiet, printable, shown_path, shown_program, talk
 from eyewright.core.errors import UsageError
 
@@ -34,7 +35,7 @@ def add_search(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         default="auto",
         help="approximate search for large indexes, rescored exactly (auto: for 200,000 images or more; needs usearch)",
     )
-    add_job(p, resume=False, plan=False, verify=False, format=False)
+    add_job(p, resume=False, verify=False, format=False)
 
     p = verb("search")
     p.add_argument("index", metavar="INDEX", help="index written by eyewright index")
@@ -70,6 +71,8 @@ def add_search(verb: Callable[[str], argparse.ArgumentParser]) -> None:
 
 def index(o: argparse.Namespace) -> Result:
     """Index the images of a folder."""
+    if o.plan:
+        return _plan_index(o)
     done = _index_job(o) if is_job(o) else _index_folder(o)
     counts = {"images": done.n, "added": done.added, "removed": done.removed, "moved": done.moved}
     counts |= {"unchanged": done.unchanged, "unreadable": len(done.findings)}
@@ -98,14 +101,30 @@ def _index_folder(o: argparse.Namespace) -> "Indexed":
     )  # fmt: skip
 
 
+def _plan_index(o: argparse.Namespace) -> Result:
+    from eyewright.lifecycle.index_jobs import plan_index
+
+    _refuse_update(o)
+    plan = plan_index(o.folder, model=o.model, out=o.out, shard_size=o.shard_size, resume=o.resume)
+    again = ["index", o.folder, "--model", o.model]
+    for name, usual in (("shard_size", None), ("graph", "auto")):
+        if getattr(o, name) != usual:
+            again += [f"--{name.replace('_', '-')}", str(getattr(o, name))]
+    return planned_job(o, plan, shlex.join(again), Path(o.out))
+
+
+def _refuse_update(o: argparse.Namespace) -> None:
+    if o.update:
+        raise UsageError("--update is not supported with --on", fix="leave --on out: only new images are read")
+
+
 def _index_job(o: argparse.Namespace) -> "Indexed":
     from eyewright.lifecycle.index_jobs import index_as_job
 
-    if o.update:
-        raise UsageError("--update is not supported with --on", fix="leave --on out: only new images are read")
+    _refuse_update(o)
     return index_as_job(
         o.folder, model=o.model, out=o.out, workers=o.workers, shard_size=o.shard_size, resume=o.resume,
-        graph=_GRAPH[o.graph], quiet=is_quiet(o), say=talk(o)["say"],
+        graph=_GRAPH[o.graph], quiet=is_quiet(o), say=talk(o)["say"], on=engine_of(o),
     )  # fmt: skip
 
 

@@ -47,6 +47,7 @@ from eyewright.cli.terminal import (
     talk,
     warn,
 )
+from eyewright.cli.training import train_elsewhere
 from eyewright.core.errors import UsageError
 from eyewright.core.quoting import quoted
 
@@ -147,6 +148,8 @@ def _train(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
     from eyewright.evaluation.validation import say_validated, validation_facts
 
+    if o.on is not None or o.processes is not None:
+        return train_elsewhere(o)
     if o.shards is not None and (o.folds is not None or o.tune is not None):
         raise UsageError("expected --shards without --folds and --tune, found them", fix="leave one out")
     if o.folds is not None or o.repeats is not None or o.ensemble:

@@ -42,7 +42,12 @@ def show_duration(seconds: float) -> str:
 
     >>> show_duration(4.25), show_duration(75), show_duration(3700)
     ('4.2 s', '1 min 15 s', '1 h 1 min')
+    >>> show_duration(0.0421), show_duration(0.0002), show_duration(0)
+    ('42 ms', '1 ms', '0.0 s')
     """
+    if 0 < seconds < 0.0995:
+        # What took time is not shown as if it took none.
+        return f"{max(1, round(1000 * seconds))} ms"
     if seconds < 60:
         return f"{seconds:.1f} s"
     if seconds < 3600:

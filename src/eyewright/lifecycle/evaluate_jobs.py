@@ -1,10 +1,10 @@
 """Evaluate a bundle as a job of shards: worker processes gather the results, one report is made of all of them."""
 
-__all__ = ["evaluate_as_job", "open_evaluate_work"]
+__all__ = ["evaluate_as_job", "open_evaluate_work", "plan_evaluate"]
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,10 +46,12 @@ def evaluate_as_job(
     label_depth: int | None = None,
     ignore: Sequence[str] = (),
     quiet: bool = True,
+    on: str = "local",
     **options: Any,
 ) -> "tuple[Report, Job]":
-    """Evaluate a bundle on the images of a folder as `evaluate` does, with its results gathered by a job in `out/job`;
-    `options` are those of `evaluate`. The job survives `kill -9` of any process: `resume` continues it.
+    """Evaluate a bundle on the images of a folder as `evaluate` does, with its results gathered by a job in `out/job`
+    (`on`: as `scaling.run_job`); `options` are those of `evaluate`. The job survives `kill -9` of any process:
+    `resume` continues it.
 
     What needs all images at once runs in this process: the audit of the data, groups, leaks, and the report. An image
     that ends its worker, or that changed meanwhile, is left out, which the report says.
@@ -59,17 +61,69 @@ def evaluate_as_job(
             stored.
         RefusedError: the job in `out` is of another bundle or other data.
     """
+    from eyewright.scaling.jobs import open_job, run_job
+
+    done: list[Job] = []
+
+    def gather(plan: Plan, predictor: "Bundle", dataset: Dataset) -> tuple[Results, Dataset, tuple[str, ...]]:
+        done.append(run_job(plan, workers=workers, quiet=quiet, on=on))
+        return _read_results(open_job(plan.folder), predictor, dataset)
+
+    report = _evaluate(
+        bundle, data, gather, out=out, shard_size=shard_size, resume=resume, label_depth=label_depth, ignore=ignore,
+        quiet=quiet, **options,
+    )  # fmt: skip
+    return report, done[0]
+
+
+def plan_evaluate(bundle: PathLike, data: PathLike, *, out: PathLike, **options: Any) -> Plan:
+    """Write the plan of such a job, with the audit of the data and without measuring; `options` are those of
+    `evaluate_as_job`, which then does the planned job.
+
+    Raises:
+        UsageError, RefusedError: as `evaluate_as_job`.
+    """
+
+    def stop(plan: Plan, predictor: "Bundle", dataset: Dataset) -> tuple[Results, Dataset, tuple[str, ...]]:
+        raise _PlannedError(plan)
+
+    try:
+        _evaluate(bundle, data, stop, out=out, **options)
+    except _PlannedError as planned:
+        return planned.plan
+    raise AssertionError("an evaluation gathers results")
+
+
+class _PlannedError(Exception):
+    """The plan is written: what follows is not asked for."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.plan = plan
+
+
+def _evaluate(
+    bundle: PathLike,
+    data: PathLike,
+    gather: "Callable[[Plan, Bundle, Dataset], tuple[Results, Dataset, tuple[str, ...]]]",
+    *,
+    out: PathLike,
+    shard_size: int | None = None,
+    resume: bool = False,
+    label_depth: int | None = None,
+    ignore: Sequence[str] = (),
+    **options: Any,
+) -> Report:
     from eyewright.bundle.verify import read_sealed
     from eyewright.lifecycle.stages import evaluate
-    from eyewright.scaling.jobs import make_plan, open_job, run_job
+    from eyewright.scaling.jobs import make_plan
 
     folder, place = Path(out) / JOB, bundle_folder(Path(bundle))
     if not (place / "bundle.json").exists():
         raise UsageError(f"expected a bundle to evaluate with --on, found {quoted(bundle)}", fix="export it first")
     _, _, digest = read_sealed(place)
-    done: list[Job] = []
 
-    def gather(predictor: "Bundle", dataset: Dataset) -> tuple[Results, Dataset, tuple[str, ...]]:
+    def planned(predictor: "Bundle", dataset: Dataset) -> tuple[Results, Dataset, tuple[str, ...]]:
         if reporting_of(dataset.task).stored is None:
             raise UsageError(
                 f"--on is not supported for {task_of(dataset.task).words.noun}", fix="evaluate without --on"
@@ -82,13 +136,9 @@ def evaluate_as_job(
             folder, str(data), "evaluate", given, str(place.resolve()), digest, shard_size, resume=resume,
             items=_items_of(dataset),
         )  # fmt: skip
-        done.append(run_job(plan, workers=workers, quiet=quiet))
-        return _read_results(open_job(folder), predictor, dataset)
+        return gather(plan, predictor, dataset)
 
-    report = evaluate(
-        place, data, out=out, label_depth=label_depth, ignore=ignore, quiet=quiet, job=gather, **options
-    )  # fmt: skip
-    return report, done[0]
+    return evaluate(place, data, out=out, label_depth=label_depth, ignore=ignore, job=planned, **options)
 
 
 def open_evaluate_work(plan: Plan, threads: int) -> "_Evaluate":

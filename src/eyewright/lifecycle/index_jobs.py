@@ -1,6 +1,6 @@
 """Index a folder as a job of shards: worker processes make the vectors, one process adds them in the planned order."""
 
-__all__ = ["JOB", "has_job", "index_as_job", "open_index_work"]
+__all__ = ["JOB", "has_job", "index_as_job", "open_index_work", "plan_index"]
 
 import base64
 import shutil
@@ -46,9 +46,10 @@ def index_as_job(
     graph: bool | None = None,
     quiet: bool = True,
     say: Say = silent,
+    on: str = "local",
 ) -> Indexed:
-    """Index all images below `folder` as `index_folder` does, with the vectors made by worker processes; `resume`
-    continues after a kill. The job is in `.job` of the index, and is removed when every vector is in the index.
+    """Index all images below `folder` as `index_folder` does, with the vectors made by worker processes (`on`: as
+    `scaling.run_job`); `resume` continues after a kill. The job is in `.job` of the index, and is removed when every vector is in the index.
 
     Raises:
         UsageError: there is an index, or a job and no `resume`.
@@ -56,10 +57,36 @@ def index_as_job(
         CheckpointError, BundleError: the model cannot be used.
         InputError: no images.
     """
-    from eyewright.retrieval import is_index
-    from eyewright.scaling.jobs import make_plan, open_job, run_job
+    from eyewright.scaling.jobs import open_job, run_job
 
     place, root = Path(out), Path(folder)
+    plan, words = _planned(root, model, place, shard_size, resume=resume)
+    run_job(plan, workers=workers, quiet=quiet, on=on)
+    say("adding vectors")
+    index, findings = _added(place, root.resolve(), open_job(place / JOB))
+    graph_if_large(index, graph, say)
+    # Without its plan it is no job: what is left if this is killed here is removed by the next.
+    (place / JOB / "plan" / "plan.json").unlink()
+    shutil.rmtree(place / JOB)
+    return Indexed(place, len(index), len(index), 0, 0, 0, tuple(findings), index.has_graph, words)
+
+
+def plan_index(
+    folder: PathLike, *, model: str, out: PathLike, shard_size: int | None = None, resume: bool = False
+) -> Plan:
+    """Write the plan of such a job, which `index_as_job` then does, and return it; or the one that is there.
+
+    Raises:
+        UsageError, RefusedError, CheckpointError, BundleError, InputError: as `index_as_job`.
+    """
+    return _planned(Path(folder), model, Path(out), shard_size, resume=resume)[0]
+
+
+def _planned(root: Path, model: str, place: Path, shard_size: int | None, *, resume: bool) -> tuple[Plan, bool]:
+    """Return the plan, and whether the model reads words too."""
+    from eyewright.retrieval import is_index
+    from eyewright.scaling.jobs import make_plan
+
     if not root.is_dir():
         raise InputError(f"expected a folder of images, found none at {quoted(root)}", fix="check the path")
     if not has_job(place):
@@ -71,16 +98,7 @@ def index_as_job(
     plan = make_plan(
         place / JOB, str(root), "index", {}, embedder.name, embedder.digest, shard_size, resume=resume
     )  # fmt: skip
-    words = embedder.texts is not None
-    del embedder
-    run_job(plan, workers=workers, quiet=quiet)
-    say("adding vectors")
-    index, findings = _added(place, root.resolve(), open_job(place / JOB))
-    graph_if_large(index, graph, say)
-    # Without its plan it is no job: what is left if this is killed here is removed by the next.
-    (place / JOB / "plan" / "plan.json").unlink()
-    shutil.rmtree(place / JOB)
-    return Indexed(place, len(index), len(index), 0, 0, 0, tuple(findings), index.has_graph, words)
+    return plan, embedder.texts is not None
 
 
 def has_job(place: Path) -> bool:

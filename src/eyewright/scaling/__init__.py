@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from eyewright.scaling.cost import Cost, Measured, estimate_cost, measure_rate
     from eyewright.scaling.encode_plans import EncodedSums, plan_encode, sum_encoded
     from eyewright.scaling.engine import Crew, Outcome, Settings, Task, Totals, run_shards
-    from eyewright.scaling.exports import JobTarget, export_job
+    from eyewright.scaling.exports import JobTarget, export_job, export_service
     from eyewright.scaling.fleet import Fleet, read_fleet
     from eyewright.scaling.fleet_page import render_fleet
     from eyewright.scaling.jobs import Job, open_job, plan_predict, run_job, verify_folder, work_on_job
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from eyewright.scaling.lost import count_lost
     from eyewright.scaling.plan import Plan, Shard, open_plan, write_plan
     from eyewright.scaling.process_plans import plan_process
+    from eyewright.scaling.ray_crew import RayCrew
     from eyewright.scaling.verifying import verify_job
 
 _HOMES = {
     "cost": ("Cost", "Measured", "estimate_cost", "measure_rate"),
     "encode_plans": ("EncodedSums", "plan_encode", "sum_encoded"),
     "engine": ("Crew", "Outcome", "Settings", "Task", "Totals", "run_shards"),
-    "exports": ("JobTarget", "export_job"),
+    "exports": ("JobTarget", "export_job", "export_service"),
     "fleet": ("Fleet", "read_fleet"),
     "fleet_page": ("render_fleet",),
     "jobs": ("Job", "open_job", "plan_predict", "run_job", "verify_folder", "work_on_job"),
@@ -34,6 +35,7 @@ _HOMES = {
     "lost": ("count_lost",),
     "plan": ("Plan", "Shard", "open_plan", "write_plan"),
     "process_plans": ("plan_process",),
+    "ray_crew": ("RayCrew",),
     "verifying": ("verify_job",),
 }
 
@@ -43,6 +45,7 @@ __all__ = [
     "count_lost",
     "estimate_cost",
     "export_job",
+    "export_service",
     "measure_rate",
     "Crew",
     "EncodedSums",
@@ -54,6 +57,7 @@ __all__ = [
     "LocalCrew",
     "Outcome",
     "Plan",
+    "RayCrew",
     "Record",
     "Settings",
     "Shard",

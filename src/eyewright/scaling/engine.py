@@ -5,19 +5,20 @@ that fails is done again with more care, then in halves, until the one image is 
 becomes a row with the error `crashed`.
 """
 
-__all__ = ["Crew", "Outcome", "Progress", "Settings", "Task", "Totals", "run_shards"]
+__all__ = ["Crew", "Outcome", "Progress", "Settings", "Task", "Totals", "asked_of", "run_shards", "settled"]
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-from eyewright.core.errors import LostError
+from eyewright.core.errors import LostError, OutputError, UsageError
 from eyewright.core.once import sync_path
+from eyewright.imaging.workers import error_from
 from eyewright.scaling.leases import Leases
 from eyewright.scaling.ledger import Ledger
 from eyewright.scaling.plan import Shard
@@ -60,6 +61,28 @@ class Outcome:
     failure: str = ""
     code: str = "crashed"
     lost: bool = False
+
+
+def asked_of(task: Task) -> dict[str, Any]:
+    """Return a task as a worker is told it, in JSON types."""
+    return {
+        "shard": asdict(task.shard), "begin": task.begin, "end": task.end, "out": str(task.out),
+        "careful": task.careful,
+    }  # fmt: skip
+
+
+def settled(task: Task, message: Mapping[str, Any]) -> Outcome:
+    """Return what became of a task from the message of its worker, `done` or `failed`.
+
+    Raises:
+        EyewrightError: it failed for a reason that is no image's: the worker cannot write, or refuses the job.
+    """
+    if "done" in message:
+        return Outcome(task, Part(**message["done"]))
+    error = error_from(message["failed"])
+    if isinstance(error, OutputError | UsageError) or error.code == "job":
+        raise error
+    return Outcome(task, failure=error.message, code="crashed" if error.code == "fault" else error.code)
 
 
 class Crew(Protocol):
@@ -176,7 +199,8 @@ class _Run:
                 self._crew.give(task)
             if not (self._flying or self._again or self._elsewhere) and exhausted:
                 return self.totals
-            if self._flying:
+            # A crew without work and without a free worker waits for one, such as a machine that starts.
+            if self._flying or not self._crew.idle:
                 for outcome in self._crew.wait(_WAIT_S):
                     self._settle(outcome)
             else:

@@ -1,10 +1,11 @@
-"""Files that run a planned job on a cluster: a job array for Slurm, an indexed Job for Kubernetes.
+"""Files that run a planned job on a cluster: a job array for Slurm, an indexed Job for Kubernetes, a RayJob for
+KubeRay; and an InferenceService that serves a bundle.
 
 Every task runs `eyewright work JOB`, which takes shards by leases in the folder of the job: no task depends on another,
 and one that is killed, preempted or requeued loses at most the shards that it was working on.
 """
 
-__all__ = ["JOB_TARGETS", "JobTarget", "export_job"]
+__all__ = ["JOB_TARGETS", "JobTarget", "export_job", "export_service"]
 
 import re
 import shlex
@@ -16,9 +17,11 @@ from typing import Any
 
 import yaml
 
+from eyewright.bundle.verify import read_sealed
 from eyewright.core.errors import OutputError, UsageError, spelling_hint
 from eyewright.core.files import checked_output, staged_folder, write_text
 from eyewright.core.quoting import quoted
+from eyewright.scaling.custom_resources import inference_service, ray_job
 from eyewright.scaling.plan import Plan, open_plan
 
 _IMAGE = re.compile(r"[a-z0-9][a-zA-Z0-9._/:@-]{0,254}")
@@ -50,8 +53,8 @@ class JobTarget:
 
 
 def export_job(folder: str | Path, out: str | Path, *, to: str, target: JobTarget | None = None) -> Path:
-    """Write the files that run a planned job on a cluster into the folder `out`: "slurm" or "kubernetes". The job, its
-    images and its bundle have to be at the same paths there, on storage that all tasks share.
+    """Write the files that run a planned job on a cluster into the folder `out`: "slurm", "kubernetes" or "kuberay".
+    The job, its images and its bundle have to be at the same paths there, on storage that all tasks share.
 
     Raises:
         InputError: there is no job.
@@ -62,9 +65,17 @@ def export_job(folder: str | Path, out: str | Path, *, to: str, target: JobTarge
     if to not in JOB_TARGETS:
         raise UsageError(f"unknown target {to!r} of a job", fix=spelling_hint(to, JOB_TARGETS))
     plan, place, chosen = open_plan(Path(folder)), Path(out), target or JobTarget()
+    _refuse_used(place)
+    return _written(place, JOB_TARGETS[to](plan, Path(folder).resolve(), chosen))
+
+
+def _refuse_used(place: Path) -> None:
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise OutputError(f"{quoted(place)} exists and is not empty", fix="choose another --out")
-    files = JOB_TARGETS[to](plan, Path(folder).resolve(), chosen)
+
+
+def _written(place: Path, files: Mapping[str, str]) -> Path:
+    _refuse_used(place)
     with staged_folder(place) as stage, checked_output(place):
         for name, text in files.items():
             write_text(stage / name, text)
@@ -87,12 +98,35 @@ def _slurm(plan: Plan, job: Path, target: JobTarget) -> dict[str, str]:
     return {"job.sbatch": script, "README.md": about}
 
 
-def _kubernetes(plan: Plan, job: Path, target: JobTarget) -> dict[str, str]:
+def export_service(bundle: str | Path, out: str | Path, *, target: JobTarget) -> Path:
+    """Write an InferenceService for KServe into the folder `out`, of the `image` that serves a bundle (`export --to
+    docker`), with one to `tasks` pods of so many `cpus` and so much memory.
+
+    Raises:
+        BundleError: there is no bundle, or it is damaged.
+        UsageError: there is no image.
+        OutputError: `out` has files of something else.
+    """
+    manifest, _, digest = read_sealed(Path(bundle))
+    image, place = _checked_image(target, "KServe"), Path(out)
+    name = f"eyewright-{digest[:10]}"
+    service = inference_service(
+        name, image=image, most=target.tasks, cpus=target.cpus, memory_mb=target.memory_mb
+    )  # fmt: skip
+    about = _KSERVE_README.format(name=name, model=manifest.name, image=image)
+    return _written(place, {"service.yaml": _yaml(service), "README.md": about})
+
+
+def _checked_image(target: JobTarget, where: str) -> str:
     if target.image is None or not _IMAGE.fullmatch(target.image):
         raise UsageError(
-            f"expected a container image for Kubernetes, found {target.image or 'none'!r}",
+            f"expected a container image for {where}, found {target.image or 'none'!r}",
             fix="pass --image REGISTRY/NAME:TAG, as export --to docker and docker build make it",
         )
+    return target.image
+
+
+def _checked_volumes(target: JobTarget, job: Path) -> dict[str, str]:
     volumes = dict(target.volumes or {})
     for claim, path in volumes.items():
         if not _CLAIM.fullmatch(claim) or not path.startswith("/"):
@@ -102,11 +136,39 @@ def _kubernetes(plan: Plan, job: Path, target: JobTarget) -> dict[str, str]:
             f"expected a volume that holds the job {quoted(job)}, found {', '.join(volumes.values()) or 'none'}",
             fix="pass --volume CLAIM:/PATH, with the path that it has here",
         )
+    return volumes
+
+
+def _kuberay(plan: Plan, job: Path, target: JobTarget) -> dict[str, str]:
+    image, volumes = _checked_image(target, "KubeRay"), _checked_volumes(target, job)
+    # Ray gives the entrypoint to a shell.
+    entrypoint = shlex.join(["eyewright", "work", str(job), "--on", "ray"])
+    tasks = min(target.tasks, plan.n_shards)
+    manifest = ray_job(
+        _name_of(plan), entrypoint, image=image, tasks=tasks, cpus=target.cpus, memory_mb=target.memory_mb,
+        volumes=volumes,
+    )  # fmt: skip
+    about = _KUBERAY_README.format(name=_name_of(plan), **_told(plan, job, tasks))
+    return {"rayjob.yaml": _yaml(manifest), "README.md": about}
+
+
+def _yaml(manifest: dict[str, Any]) -> str:
+    class NoAliases(yaml.SafeDumper):
+        """A value that occurs twice is written twice: `kubectl` reads anchors, people do not."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    return str(yaml.dump(manifest, Dumper=NoAliases, sort_keys=False, allow_unicode=False, width=120))
+
+
+def _kubernetes(plan: Plan, job: Path, target: JobTarget) -> dict[str, str]:
+    _checked_image(target, "Kubernetes")
+    volumes = _checked_volumes(target, job)
     tasks = min(target.tasks, plan.n_shards)
     manifest = _manifest(plan, job, target, tasks, volumes)
-    text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=False, width=120)
     about = _KUBERNETES_README.format(name=_name_of(plan), **_told(plan, job, tasks))
-    return {"job.yaml": text, "README.md": about}
+    return {"job.yaml": _yaml(manifest), "README.md": about}
 
 
 def _manifest(plan: Plan, job: Path, target: JobTarget, tasks: int, volumes: Mapping[str, str]) -> dict[str, Any]:
@@ -164,6 +226,7 @@ def _manifest(plan: Plan, job: Path, target: JobTarget, tasks: int, volumes: Map
 JOB_TARGETS: Mapping[str, Callable[[Plan, Path, JobTarget], dict[str, str]]] = {
     "slurm": _slurm,
     "kubernetes": _kubernetes,
+    "kuberay": _kuberay,
 }
 """What a job is exported to, by name: a function that returns the text of each file."""
 
@@ -212,7 +275,7 @@ Each task takes shards by leases in the job's folder, and may be killed at any t
 it was working on, 60 s after its last renewal. Check the results with `eyewright work {job} --verify`.
 
 Files like these are run by stand-ins of the scheduler on one machine, with tasks killed at random, and those for
-Kubernetes are checked against its schema. They were never run on a real cluster.
+Kubernetes and KubeRay are checked against their fields. They were never run on a real cluster.
 """
 
 _SLURM_README = _README.replace(
@@ -230,3 +293,33 @@ _KUBERNETES_README = _README.replace(
 The job's folder must be writable for user 10001. Needs Kubernetes 1.31 or later (`podFailurePolicy`). Pods tolerate the
 taints of spot nodes on GKE and AKS; a pod that is taken away is replaced and does not count as a failure.""",
 )
+
+_KUBERAY_README = _README.replace(
+    "{{run}}",
+    """    kubectl apply -f rayjob.yaml
+    kubectl wait --for=jsonpath={{.status.jobStatus}}=SUCCEEDED --timeout=-1s rayjob/{name}
+
+Needs KubeRay 1.5.1 or later, which makes the token that all nodes ask for. Jobs are submitted through Ray's HTTP API:
+the image needs `ray[default]`, and Eyewright of the version that planned the job, such as
+
+    FROM rayproject/ray:2.60.0-py311
+    RUN pip install 'eyewright[ray]'
+
+Another image needs the user 1000, to whom the job's folder must be writable. Ray does not encrypt what nodes send each
+other, nor the token: run it in a network of your own. When the command fails, as when the head is lost, KubeRay starts
+another cluster, which continues the job.""",
+)
+
+_KSERVE_README = """# {model} on KServe
+
+    kubectl create secret generic {name} --from-literal=token="$(openssl rand -hex 24)"
+    kubectl apply -f service.yaml
+    kubectl wait --for=condition=Ready inferenceservice/{name}
+
+The image `{image}` is the one that `eyewright export BUNDLE --to docker` and `docker build` make. It speaks KServe's
+protocol V2; every request sends the token: `Authorization: Bearer TOKEN`. A pod is ready when the bundle has passed its
+self-test.
+
+The file is checked against the fields of KServe 0.15, and the container's command and probes are run on one machine. It
+was never run on a real cluster.
+"""

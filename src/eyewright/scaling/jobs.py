@@ -11,17 +11,16 @@ from pathlib import Path
 from eyewright.bundle.signature import PublicKey, read_public_key
 from eyewright.bundle.verify import read_sealed
 from eyewright.core.errors import EyewrightError, RefusedError, UsageError
-from eyewright.core.machine.limits import usable_cores
 from eyewright.core.progress import track_progress
 from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
+from eyewright.scaling.crews import open_crew
 from eyewright.scaling.engine import Settings, Totals, run_shards
 from eyewright.scaling.fleet import FleetReader
 from eyewright.scaling.fleet_page import FleetPage
 from eyewright.scaling.leases import Leases
 from eyewright.scaling.ledger import Ledger
 from eyewright.scaling.listing import Item
-from eyewright.scaling.local import LocalCrew
 from eyewright.scaling.plan import OUTPUTS, Plan, Value, absolute_source, has_plan, open_plan, write_plan
 from eyewright.scaling.predict_options import check_model
 from eyewright.scaling.rows import check_format
@@ -105,8 +104,10 @@ def run_job(
     part: tuple[int, int] = (0, 1),
     quiet: bool = True,
     ahead: Ahead | None = None,
+    on: str = "local",
 ) -> Job:
-    """Do what is left of a job with worker processes on this machine, by default one per core that may be used, and
+    """Do what is left of a job with worker processes on this machine, by default one per core that may be used, or `on`
+    a Ray cluster ("ray", "HOST:PORT", "ray://HOST:PORT"; with "ray" that of RAY_ADDRESS, else one that is started), and
     write its manifest and its page (`fleet.html`, which shows the state while it runs). A process that is killed leaves
     a job that can be run again.
 
@@ -124,8 +125,7 @@ def run_job(
     leases = Leases(plan.folder / "leases", ttl_s=lease_s)
     redone = ledger.recover(leases.is_held)
     leases.sweep(ledger.is_done)
-    n = min(workers or usable_cores(), plan.n_shards)
-    crew = LocalCrew(plan, workers=n, threads=max(1, usable_cores() // n), timeout_s=timeout_s, ahead=ahead)
+    crew = open_crew(plan, on, workers=workers, timeout_s=timeout_s, ahead=ahead)
     page = FleetPage(FleetReader(ledger, leases))
     try:
         with track_progress(_DOING[plan.verb], plan.n_images, quiet=quiet) as advance:
@@ -155,6 +155,7 @@ def work_on_job(
     lease_s: float = 60.0,
     quiet: bool = True,
     ahead: Ahead | None = None,
+    on: str = "local",
 ) -> Job:
     """Do what is left of a planned job, without what it was planned from: what a machine of a cluster runs; see
     `run_job`. `bundle` says where the planned bundle lies on this machine.
@@ -170,7 +171,7 @@ def work_on_job(
     plan = open_plan(Path(folder))
     if bundle is not None:
         plan = replace(plan, model=str(Path(bundle).resolve()))
-    return run_job(plan, workers=workers, part=part, lease_s=lease_s, quiet=quiet, ahead=ahead)
+    return run_job(plan, workers=workers, part=part, lease_s=lease_s, quiet=quiet, ahead=ahead, on=on)
 
 
 def verify_folder(folder: str | Path) -> tuple[Plan, list[Finding]]:

@@ -6,16 +6,14 @@ import contextlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
-from eyewright.core.errors import LostError, OutputError, UsageError
+from eyewright.core.errors import LostError
 from eyewright.core.machine import children
 from eyewright.core.machine.limits import reason_of
 from eyewright.imaging.workers import error_from
-from eyewright.scaling.engine import Outcome, Task
+from eyewright.scaling.engine import Outcome, Task, asked_of, settled
 from eyewright.scaling.plan import Plan
-from eyewright.scaling.rows import Part
 from eyewright.scaling.starting import Ahead, start_worker
 
 # Processes that end before they are ready, one after another, until that is no accident.
@@ -34,15 +32,11 @@ class _Member:
         self._text = b""
 
     def give(self, task: Task) -> None:
-        request = {
-            "shard": asdict(task.shard), "begin": task.begin, "end": task.end, "out": str(task.out),
-            "careful": task.careful,
-        }  # fmt: skip
         self.task, self.alive_s = task, time.monotonic()
         assert self.process.stdin is not None
         # One that is dead is noticed where its messages are read.
         with contextlib.suppress(OSError):
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.write(json.dumps(asked_of(task)).encode() + b"\n")
             self.process.stdin.flush()
 
     def messages(self, part: bytes) -> list[dict[str, Any]]:
@@ -132,13 +126,7 @@ class LocalCrew:
         if task is None or not ({"done", "failed"} & set(message)):
             return []
         member.task = None
-        if "done" in message:
-            return [Outcome(task, Part(**message["done"]))]
-        error = error_from(message["failed"])
-        if isinstance(error, OutputError | UsageError) or error.code == "job":
-            # No image is the reason.
-            raise error
-        return [Outcome(task, failure=error.message, code="crashed" if error.code == "fault" else error.code)]
+        return [settled(task, message)]
 
     def _died(self, member: _Member, why: str = "") -> list[Outcome]:
         code = self._drop(member)

@@ -1,6 +1,6 @@
 """Start worker processes before their driver has read its plan: both take most of their start to import modules."""
 
-__all__ = ["Ahead", "start_ahead", "start_worker"]
+__all__ = ["Ahead", "start_ahead", "start_broker", "start_worker"]
 
 import contextlib
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from eyewright.core.machine import children
 from eyewright.core.machine.limits import usable_cores
+from eyewright.scaling.engines import is_ray, ray_address
 
 
 def start_worker(folder: Path, model: str, threads: int) -> children.Child:
@@ -21,11 +22,22 @@ def start_worker(folder: Path, model: str, threads: int) -> children.Child:
     )
 
 
-class Ahead:
-    """Worker processes that were started ahead of their crew, which takes them."""
+def start_broker(address: str, workers: int | None) -> children.Child:
+    """Start the process that joins the cluster at an address, or starts one here for so many workers."""
+    cores = max(usable_cores(), workers or 0)
+    return children.start_child((sys.executable, "-m", "eyewright.scaling.ray_broker", address, str(cores)))
 
-    def __init__(self, processes: list[children.Child], threads: int) -> None:
-        self._processes, self.threads = processes, threads
+
+class Ahead:
+    """Worker processes that were started ahead of their crew, which takes them; or the broker of a Ray cluster."""
+
+    def __init__(self, processes: list[children.Child], threads: int, broker: children.Child | None = None) -> None:
+        self._processes, self.threads, self._broker = processes, threads, broker
+
+    def take_broker(self) -> children.Child | None:
+        """Return the broker, if one was started; it is the caller's now."""
+        broker, self._broker = self._broker, None
+        return broker
 
     def take(self, most: int, threads: int) -> list[children.Child]:
         """Return at most so many processes, for a crew whose workers have so many threads; they are its own now."""
@@ -36,14 +48,25 @@ class Ahead:
 
     def close(self) -> None:
         """End the processes that no crew has taken."""
-        for process in self._processes:
+        left = self._processes if self._broker is None else [*self._processes, self._broker]
+        for process in left:
             children.end_child(process, group=True)
-        self._processes = []
+        self._processes, self._broker = [], None
 
 
 @contextlib.contextmanager
-def start_ahead(folder: Path, *, model: str = "", workers: int | None = None) -> Iterator[Ahead | None]:
-    """Start the workers of a job that is continued, if there is one; those that nobody takes are ended at the end."""
+def start_ahead(
+    folder: Path, *, model: str = "", workers: int | None = None, on: str = "local"
+) -> Iterator[Ahead | None]:
+    """Start the workers of a job that is continued, if there is one, or join the Ray cluster that it is done `on`; what
+    nobody takes is ended at the end."""
+    if is_ray(on):
+        ahead = Ahead([], 0, start_broker(ray_address(on), workers))
+        try:
+            yield ahead
+        finally:
+            ahead.close()
+        return
     if not (folder / "plan" / "plan.json").is_file():
         yield None
         return

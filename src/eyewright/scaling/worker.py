@@ -3,14 +3,14 @@
 Messages are lines of JSON: a range in, signs of life and the result out. It ends with its driver.
 """
 
-__all__ = ["main"]
+__all__ = ["do_range", "main"]
 
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -50,10 +50,12 @@ def main(arguments: list[str]) -> None:
         return
     _say(out, {"ready": True})
     for line in sys.stdin.buffer:
-        _say(out, _done(plan, work, json.loads(line), out))
+        _say(out, do_range(plan, work, json.loads(line), partial(_sign, out, [time.monotonic()])))
 
 
-def _done(plan: Plan, work: Work, request: Mapping[str, Any], out: TextIO) -> dict[str, Any]:
+def do_range(plan: Plan, work: Work, request: Mapping[str, Any], sign: Callable[[int], None]) -> dict[str, Any]:
+    """Do a range of images and return the message that says what became of it; `sign` is called after each image with
+    its place in the range."""
     shard, begin, end = Shard(**request["shard"]), int(request["begin"]), int(request["end"])
     # Quicker in this process; after a crash each image is decoded in one of its own, where it costs no second one.
     if request["careful"]:
@@ -63,7 +65,7 @@ def _done(plan: Plan, work: Work, request: Mapping[str, Any], out: TextIO) -> di
     try:
         items = plan.items(shard)[begin:end]
         do = partial(fetched_rows, work) if any(is_reference(item.path) for item in items) else work.rows
-        part = write_rows(Path(request["out"]), _showing(do(items, shard.first + begin, shard.shard), out))
+        part = write_rows(Path(request["out"]), _showing(do(items, shard.first + begin, shard.shard), sign))
     except EyewrightError as error:
         return {"failed": told(error)}
     except Exception as fault:  # noqa: BLE001 - whatever an image causes is said with its name
@@ -75,14 +77,17 @@ def _done(plan: Plan, work: Work, request: Mapping[str, Any], out: TextIO) -> di
     return {"done": {"rows": part.rows, "failed": part.failed, "bytes": part.bytes, "sha256": part.sha256}}
 
 
-def _showing(rows: Iterable[Row], out: TextIO) -> Iterator[Row]:
-    """Pass rows on with a sign of life every second: a worker that gives none is ended."""
-    last = time.monotonic()
+def _showing(rows: Iterable[Row], sign: Callable[[int], None]) -> Iterator[Row]:
     for n, row in enumerate(rows):
         yield row
-        if time.monotonic() - last > _SIGN_S:
-            last = time.monotonic()
-            _say(out, {"at": n})
+        sign(n)
+
+
+def _sign(out: TextIO, last: list[float], n: int) -> None:
+    """Send a sign of life every second: a worker without one is ended."""
+    if time.monotonic() - last[0] > _SIGN_S:
+        last[0] = time.monotonic()
+        _say(out, {"at": n})
 
 
 def _say(out: TextIO, message: Mapping[str, Any]) -> None:

@@ -1,0 +1,222 @@
+"""Jobs on two local nodes of Ray against plain `predict` and worker processes; memory, start, and kill -9 of anything.
+
+    python benchmarks/ray_nodes.py [ratio kills] [--images 20000] [--rounds 3] [--kills 20] [--kill-images 2000]
+
+Needs `pip install 'eyewright[ray]'`. The nodes have a core each.
+
+ratio: seconds until both nodes run, resident memory of both when idle; then whole processes in turn, on JPEG files of
+100x100: plain `predict --out`, `predict --on local` with two workers, and `--on HOST:PORT` of the nodes that run. The
+ratio is that of whole processes, and of the images after the first shard, which leaves the start out; median of the
+rounds. Target: start within 12 s, at most 600 MB, at least 0.95 of the faster of the other two. All rows are compared.
+kills: a job is resumed until it is done, while a driver, a worker, a node or the head is killed at random times; nodes
+are started again. Then `--verify`, and the rows compared. Target: 0 lost, 0 double, 0 different.
+"""
+
+import argparse
+import hashlib
+import os
+import random
+import secrets
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from eyewright.scaling.ray_cluster import head_command
+from scaling import BUNDLE, PROGRAM, write_images
+
+NODE = "import sys; sys.modules['grpc'] = None; from ray.scripts.scripts import main; main()"
+
+
+class Nodes:
+    """A head and another node, each a process group."""
+
+    def __init__(self) -> None:
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32), RAY_USAGE_STATS_ENABLED="0")
+        os.environ.update(RAY_raylet_start_wait_time_s="150", RAY_enable_metrics_collection="0")
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.start("head")
+        self.start("other")
+
+    def start(self, name: str) -> None:
+        if name == "head":
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                self.address = f"127.0.0.1:{free.getsockname()[1]}"
+            self.place = Path(tempfile.mkdtemp(prefix="ey-nodes-"))
+            self.arguments = head_command(*self.address.split(":"), "1", str(self.place))
+            words = self.arguments
+        else:
+            kept = ("--num", "--obj", "--node-ip", "--include-log", "--disable")
+            words = ["start", "--block", f"--address={self.address}"]
+            words += [a for a in self.arguments if a.startswith(kept)]
+        log = self.place / f"{name}.log"
+        with open(log, "wb") as said:
+            self.running[name] = subprocess.Popen(
+                [sys.executable, "-c", NODE, *words], stdout=said, stderr=said, start_new_session=True
+            )
+        while b"Ray runtime started" not in log.read_bytes():
+            if self.running[name].poll() is not None:
+                raise SystemExit(log.read_text())
+            time.sleep(0.05)
+
+    def kill(self, name: str) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.running[name].pid, signal.SIGKILL)
+        self.running.pop(name).wait()
+
+    def pids(self) -> list[int]:
+        """The processes of both nodes, workers included."""
+        groups = {one.pid for one in self.running.values()}
+        parents, found = {}, set()
+        for place in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                words = (place / "stat").read_text().rpartition(")")[2].split()
+                parents[int(place.name)] = int(words[1])
+                if int(words[2]) in groups:
+                    found.add(int(place.name))
+        return sorted(found | {pid for pid, parent in parents.items() if parent in found})
+
+    def workers(self) -> list[int]:
+        found = []
+        for pid in self.pids():
+            with suppress(OSError):
+                if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::RayWorker"):
+                    found.append(pid)
+        return found
+
+    def close(self) -> None:
+        for name in list(self.running):
+            self.kill(name)
+
+
+def resident_mb(pids: list[int]) -> float:
+    total = 0
+    for pid in pids:
+        with suppress(OSError):
+            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return total / 2**20
+
+
+def digest_of(job: Path) -> str:
+    whole = hashlib.sha256()
+    for part in sorted((job / "results").glob("*.jsonl")):
+        whole.update(part.read_bytes())
+    return whole.hexdigest()
+
+
+def after_start(job: Path) -> float:
+    """Images per second from the first to the last commit."""
+    times = sorted(p.stat().st_mtime for p in (job / "commits").iterdir())
+    return 512 * (len(times) - 1) / (times[-1] - times[0])
+
+
+def measure_ratio(work: Path, bundle: Path, n: int, rounds: int) -> None:
+    begin = time.perf_counter()
+    nodes = Nodes()
+    started = time.perf_counter() - begin
+    time.sleep(10)
+    print(f"two nodes: {started:.1f} s to start, {resident_mb(nodes.pids()):.0f} MB idle", flush=True)
+    images = write_images(work / "images", n)
+    words = (*PROGRAM, "predict", str(bundle), "--source", str(images), "--quiet", "--out")
+    ways = {
+        "plain": ("--save", "json"),
+        "local": ("--on", "local", "--workers", "2"),
+        "ray": ("--on", nodes.address),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    digests = set()
+    for k in range(rounds):
+        for name, more in ways.items():
+            out = work / f"{name}-{k}"
+            begin = time.perf_counter()
+            subprocess.run((*words, str(out), *more), check=True, stdout=subprocess.DEVNULL)
+            times[name].append(time.perf_counter() - begin)
+            if name != "plain":
+                rates[name].append(after_start(out))
+                digests.add(digest_of(out))
+            print(f"round {k} {name:<6} {times[name][-1]:.2f} s", flush=True)
+    nodes.close()
+    print(f"{n} JPEG files of 100x100, median of {rounds} whole processes; {len(digests)} different set(s) of rows")
+    for name, values in times.items():
+        rate = f", {statistics.median(rates[name]):.0f} images/s after the first shard" if rates[name] else ""
+        print(f"{name:<6} {statistics.median(values):6.2f} s, {n / statistics.median(values):7.1f} images/s{rate}")
+    whole = [min(a, b) / c for a, b, c in zip(times["plain"], times["local"], times["ray"], strict=True)]
+    later = [b / a for a, b in zip(rates["local"], rates["ray"], strict=True)]
+    print(f"whole process: {statistics.median(whole):.2f} of the faster other ({min(whole):.2f}-{max(whole):.2f})")
+    print(f"after the start: {statistics.median(later):.2f} of local ({min(later):.2f}-{max(later):.2f})")
+
+
+def measure_kills(work: Path, bundle: Path, kills: int, n: int) -> None:
+    images, rng = write_images(work / "kills", n), random.Random(0)
+    (images / "000007.jpg").write_bytes(b"no image")
+    words = (*PROGRAM, "predict", str(bundle), "--source", str(images), "--quiet", "--shard-size", "8", "--out")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run((*words, str(work / "whole"), "--on", "local"), **quiet)
+    expected = digest_of(work / "whole")
+    nodes, killed = Nodes(), {"driver": 0, "worker": 0, "other": 0, "head": 0}
+    jobs = different = refused = 0
+    while sum(killed.values()) < kills:
+        folder, jobs = work / f"killed-{jobs}", jobs + 1
+        while True:
+            for name in ("head", "other"):
+                if name not in nodes.running:
+                    nodes.start(name)
+            more = ("--resume",) if (folder / "commits").exists() else ()
+            driver = subprocess.Popen((*words, str(folder), "--on", nodes.address, *more), **quiet)
+            time.sleep(rng.uniform(3, 12))
+            while sum(killed.values()) < kills and driver.poll() is None:
+                who = rng.choices(list(killed), (4, 4, 2, 1))[0]
+                if who == "driver":
+                    driver.kill()
+                elif who == "worker":
+                    pids = nodes.workers()
+                    if not pids:
+                        time.sleep(0.2)
+                        continue
+                    os.kill(rng.choice(pids), signal.SIGKILL)
+                elif who in nodes.running:
+                    nodes.kill(who)
+                    if who == "head" and "other" in nodes.running:
+                        nodes.kill("other")
+                else:
+                    continue
+                killed[who] += 1
+                print(f"killed {who}", flush=True)
+                if who in ("driver", "head"):
+                    break
+                time.sleep(rng.uniform(1, 6))
+            if driver.wait() in (0, 1):
+                break
+        refused += subprocess.run((*words, str(folder), "--verify"), **quiet).returncode != 0
+        different += digest_of(folder) != expected
+    nodes.close()
+    said = ", ".join(f"{count} {name}" for name, count in killed.items())
+    print(f"{kills} kills ({said}) over {jobs} jobs of {n} images: {different} jobs with other rows, {refused} refused")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", default=["ratio", "kills"])
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kill-images", type=int, default=2000)
+    parser.add_argument("--bundle", type=Path, default=BUNDLE)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        if "ratio" in args.what:
+            measure_ratio(work, args.bundle, args.images, args.rounds)
+        if "kills" in args.what:
+            measure_kills(work, args.bundle, args.kills, args.kill_images)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""The one process of a job that talks to Ray: between the driver, whose messages are lines of JSON, and workers.
+
+Ray may end a process that loses its cluster. Then only this process ends: the driver says so, and the job can be
+resumed.
+"""
+
+__all__ = ["RemoteCluster", "RemoteWorker", "main", "serve"]
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from eyewright.core.errors import EyewrightError
+from eyewright.core.machine.lifeline import hold_lifeline
+from eyewright.imaging.workers import told
+from eyewright.scaling.ray_cluster import GoneError, join_cluster, start_cluster
+
+Say = Callable[[Mapping[str, Any]], None]
+
+_AGAIN_S = 1.0
+
+
+class RemoteWorker(Protocol):
+    """A worker on a node; both calls raise `GoneError` when it has died."""
+
+    def open(self, request: str) -> str:
+        """Prepare it, and return its answer."""
+        ...
+
+    def do(self, request: str) -> str:
+        """Have a range of images done, and return its answer."""
+        ...
+
+    def end(self) -> None:
+        """End it at once."""
+        ...
+
+
+class RemoteCluster(Protocol):
+    """Where workers are started."""
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """The number of cores of each node."""
+        ...
+
+    def start(self, threads: int, timeout_s: float) -> RemoteWorker:
+        """Start a worker with so many threads, which is gone when it makes no progress for `timeout_s`."""
+        ...
+
+
+def main(arguments: list[str]) -> None:
+    """Serve a driver until it is gone. The arguments are the address of the cluster ("": one is started here) and its
+    number of cores if it is started.
+
+    The first line that it reads is about the job: `folder`, `model` and `version` as a worker is told them, the most
+    `workers` (0: one per core), how many `shards` there are, and `timeout_s`. The driver may still plan it while the
+    cluster is joined.
+    """
+    hold_lifeline()
+    # Ctrl-C reaches the driver, which decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What Ray and libraries print must not land between messages.
+    out = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    lock = threading.Lock()
+
+    def say(message: Mapping[str, Any]) -> None:
+        with lock, contextlib.suppress(OSError, ValueError):
+            out.write(json.dumps(message) + "\n")
+            out.flush()
+
+    address, cores = arguments
+    try:
+        cluster: AbstractContextManager[RemoteCluster] = join_cluster(address) if address else start_cluster(int(cores))
+        with cluster as joined:
+            about = sys.stdin.buffer.readline()
+            if about:
+                serve(joined, json.loads(about), sys.stdin.buffer, say)
+    except EyewrightError as error:
+        say({"refused": told(error)})
+    # Threads wait for workers that are ended with the cluster, or with this process.
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def serve(cluster: RemoteCluster, asked: Mapping[str, Any], requests: Iterable[bytes], say: Say) -> None:
+    """Have the requests, one per line, done by workers of a cluster until there are no more. It says how many `workers`
+    are to come, then of each when it is ready, and what became of each request, by its file `out`."""
+    # A head that does no work is a node without cores.
+    nodes = [n for n in cluster.nodes if n]
+    cores = sum(nodes)
+    n = max(1, min(asked["workers"] or cores, asked["shards"]))
+    # No worker may ask for more cores than a node has: it would wait for ever.
+    threads = max(1, min(cores // n, *nodes)) if nodes else 1
+    opening = json.dumps({**{k: asked[k] for k in ("folder", "model", "version")}, "threads": threads})
+    say({"workers": n, "nodes": len(nodes)})
+    todo: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for _ in range(n):
+        one = threading.Thread(
+            target=_employ, args=(cluster, threads, float(asked["timeout_s"]), opening, todo, say), daemon=True
+        )
+        one.start()
+    for line in requests:
+        todo.put(line.decode("ascii"))
+
+
+def _employ(
+    cluster: RemoteCluster, threads: int, timeout_s: float, opening: str, todo: "queue.SimpleQueue[str]", say: Say
+) -> None:
+    """Have one worker at a time, replaced when it dies."""
+    while True:
+        try:
+            worker = cluster.start(threads, timeout_s)
+            answer = json.loads(worker.open(opening))
+        except Exception as error:  # noqa: BLE001 - whatever Ray raises is a worker that did not start
+            say({"unready": str(error)})
+            time.sleep(_AGAIN_S)
+            continue
+        if "refused" in answer:
+            say(answer)
+            return
+        say(answer)
+        while True:
+            text = todo.get()
+            out = json.loads(text)["out"]
+            try:
+                say({**json.loads(worker.do(text)), "out": out})
+            except GoneError as error:
+                worker.end()
+                say({"gone": str(error), "out": out})
+                break
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
