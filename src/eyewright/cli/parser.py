@@ -230,7 +230,6 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
 
     p = verb("train")
     _add_train(p)
-    add_generated_options(p)
     p = verb("harden")
     _add_train(p)
     p.set_defaults(step="adversarial")
@@ -358,6 +357,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
 def _add_train(p: argparse.ArgumentParser) -> None:
     _add_data(p)
     p.add_argument("--out", metavar="DIR", help="run folder (default runs/TASK/NAME)")
+    add_generated_options(p)
     p.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
     p.add_argument("--weights", metavar="RUN|BUNDLE", help="start from the weights of this run or bundle")
     p.add_argument(
