@@ -77,7 +77,9 @@ class _Parser(argparse.ArgumentParser):
             elif near:
                 fix = f"did you mean {near[0]!r}? {fix}"
         elif option is not None:
-            known = {o[2:] for p in _options(self) for o in p.option_strings if o.startswith("--")}
+            # Of a verb with verbs of its own (monitor) it may be an option of another one.
+            asked = self._asked()
+            known = {o[2:] for p in _options(asked) for o in p.option_strings if o.startswith("--")}
             typed = option[1][2:].lower()
             begun = sorted(o for o in known if o.startswith(typed))
             near = begun if len(begun) == 1 else difflib.get_close_matches(typed, sorted(known), n=1)
@@ -95,8 +97,17 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, fix=fix)
 
     def _advice(self) -> str:
-        asked = next((p.prog for p in _verbs(self)), self.prog)
-        return f"see {asked} --help"
+        return f"see {self._asked().prog} --help"
+
+    def _asked(self) -> argparse.ArgumentParser:
+        """Return the parser of the verb that was asked for, and of its own verb where it has some."""
+        asked: argparse.ArgumentParser = self
+        for action in (a for a in self._actions if isinstance(a, argparse._SubParsersAction)):
+            named = next((w for w in self._given if w in action.choices), None)
+            inner = action.choices[named] if named else next(iter(action.choices.values()), None)
+            if inner is not None and (named or len(action.choices) == 1):
+                asked = inner._asked() if isinstance(inner, _Parser) else inner
+        return asked
 
 
 class _Top(_Parser):
