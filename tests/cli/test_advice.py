@@ -96,6 +96,15 @@ def test_negative_coordinates_are_values() -> None:
             "unrecognized arguments: --n 4; did you mean '--norm'? see eyewright attack",
         ),
         (["evaluate", "b", "--jsom"], "unrecognized arguments: --jsom; did you mean '--json'?"),
+        # Not an option of another of its verbs, such as the very one that was typed.
+        (
+            ["monitor", "retrain", "d", "--data", "x", "--out", "y"],
+            "unrecognized arguments: --data x; see eyewright monitor retrain --help",
+        ),
+        (
+            ["monitor", "retrain", "d", "--epoch", "3", "--out", "y"],
+            "did you mean '--epochs'? see eyewright monitor retrain --help",
+        ),
         (["evaluate", "b", "--xyz"], "unrecognized arguments: --xyz; see eyewright evaluate --help"),
     ],
 )

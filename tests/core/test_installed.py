@@ -1,7 +1,9 @@
 """A small package, installed for these tests, adds a task, a net, a step, a reader and a target."""
 
+import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import eyewright as ew
 import eyewright.lifecycle as lifecycle
 from eyewright.core import installed as door
 from eyewright.core import task as tasks
-from eyewright.core.errors import UsageError
+from eyewright.core.errors import DatasetError, UsageError
 from eyewright.core.task import task_names, task_of
 from eyewright.testing import check_task
 
@@ -26,6 +28,7 @@ import numpy as np
 from eyewright.core.task import task_of
 from eyewright.data.targets.objects import no_objects
 from eyewright.data.readers import Found, Marked, Reader
+from eyewright.data.targets.numbers import NUMBERS, Numbers, Quantity
 from eyewright.delivery.target import Target
 from eyewright.imaging.steps import Kind
 
@@ -73,6 +76,19 @@ def _session(files):
     return onnxruntime.InferenceSession(bytes(files["net.bin"])[::-1], providers=["CPUExecutionProvider"])
 
 
+def _reads_gauges(tree, names):
+    return "gauges.txt" in names
+
+
+def _read_gauges(tree, names, images):
+    found = []
+    for line in tree.content("gauges.txt").decode().splitlines():
+        name, value = line.split()
+        found.append(Marked(name, None, Numbers((float(value),), (Quantity("pressure", "bar"),))))
+    return Found("gauges", found, ("pressure [bar]",), kind=NUMBERS, files={"gauges.txt"})
+
+
+GAUGES = Reader("gauges.txt: a name and a number a line", _reads_gauges, _read_gauges)
 BACKWARDS = Target(_write, _session)
 NONSENSE = "no target"
 '''
@@ -87,6 +103,7 @@ turn-over = eyewright_addon:TURN_OVER
 odd-step = eyewright_addon:NONSENSE
 [eyewright.readers]
 addon = eyewright_addon:READER
+gauges = eyewright_addon:GAUGES
 [eyewright.targets]
 backwards = eyewright_addon:BACKWARDS
 """
@@ -146,6 +163,50 @@ def test_a_reader_of_a_package_reads_its_own_format(tmp_path: Path) -> None:
     assert (found.format, found.task, len(found)) == ("addon", "detect", 12)
     assert found.objects(0, (20, 30)).boxes_xyxy[0, :3].tolist() == [1.0, 2.0, 9.0]
     assert "addon" in lifecycle.formats()["datasets"]
+
+
+def _gauges(folder: Path, text: str) -> Path:
+    folder.mkdir()
+    for i in range(20):
+        image = np.random.default_rng(i).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+        ew.write_image(folder / f"{i}.png", image)
+    (folder / "gauges.txt").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("task", [None, "regress"])
+def test_a_reader_of_a_package_is_asked_before_all_formats_whatever_the_task(tmp_path: Path, task: str | None) -> None:
+    data = _gauges(tmp_path / "data", "".join(f"{i}.png {i / 2}\n" for i in range(20)))
+    # A table that a built-in format would read.
+    (data / "labels.csv").write_text("path,label\n" + "".join(f"{i}.png,a\n" for i in range(20)))
+    found = ew.load_dataset(data, task=task)
+    assert (found.format, found.task, found.labels.names) == ("gauges", "regress", ("pressure [bar]",))
+    with pytest.raises(DatasetError, match=r"expected objects for 'detect', found numbers \(gauges\)"):
+        ew.load_dataset(data, task="detect")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("0.png much\n", "the installed reader 'gauges' failed: ValueError: could not convert string to float: 'much'"),
+        ("0.png 1\n0.png 2\n", "the installed reader 'gauges' returned the image '0.png' twice"),
+    ],
+)
+def test_what_a_reader_of_a_package_does_wrong_is_said_in_a_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(DatasetError, match=re.escape(said)):
+        ew.load_dataset(_gauges(tmp_path / "data", text), task="regress")
+
+
+def test_class_ids_of_a_reader_must_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    ew.write_image(data / "0.png", np.zeros((20, 30, 3), np.uint8))
+    (data / "addon.txt").write_text("0.png 1 2 9 8\n")
+    reader = door.open_installed("eyewright.readers", "addon")
+    nameless = replace(reader, read=lambda *given: replace(reader.read(*given), names=()))
+    monkeypatch.setattr("eyewright.data.readers.annotated.installed_readers", lambda: {"addon": nameless})
+    with pytest.raises(DatasetError, match=r"returned the class id 0 for '0\.png', and 0 class names"):
+        ew.load_dataset(data)
 
 
 def test_a_target_of_a_package_passes_the_parity_gate(finished, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

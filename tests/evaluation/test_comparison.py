@@ -226,6 +226,17 @@ def test_numbers_are_compared_in_pairs_and_a_lead_is_what_is_better(task: str, s
     assert (same.lead, same.p_value, same.better) == (0.0, 1.0, "neither")
 
 
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_last_digits_of_another_runtime_are_no_difference(grouped: bool) -> None:
+    n = 60
+    samples = tuple(Sample(f"{i}", 0, group=f"g{i // 10}" if grouped else None) for i in range(n))
+    data = Dataset(ArrayTree(Path("."), {}), samples, LabelSpace(("nut", "bolt")), "made", "regress")
+    one = np.random.default_rng(1).random(n)
+    other = one * (1 + 1e-6)
+    found = compare_numbers(Means(data, one), Means(data, other), one, other, seed=0)  # type: ignore[arg-type]
+    assert (found.lead, found.only_a, found.only_b, found.p_value, found.better) == (0.0, 0, 0, 1.0, "neither")
+
+
 def test_few_groups_are_compared_by_students_t() -> None:
     n = 60
     samples = tuple(Sample(f"{i}", 0, group=f"g{i // 10}") for i in range(n))

@@ -1,5 +1,7 @@
 """Corrected numbers and tags count: errors by quantity, exact match and each tag; histograms against the reference."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,8 @@ import pytest
 from tests.monitoring.test_monitoring import row
 
 from eyewright.cli import main
-from eyewright.monitoring import open_store
+from eyewright.imaging.appearance import LOOK
+from eyewright.monitoring import image_path, open_store
 from eyewright.monitoring.judged import has_tag, number_spread
 from eyewright.monitoring.store import Row, feedback_id
 from eyewright.monitoring.summary import quality, summarise_model
@@ -87,6 +90,26 @@ def test_what_is_watched_of_numbers_and_tags_are_no_classes(tmp_path: Path, caps
     assert "error     weight [g]: MAE of corrected values 1 g [" in said
     assert "values    weight [g]: median 20" in said
     assert "labels    cat 2, dog 1, (nothing) 1" in said
+
+
+def test_numbers_to_label_next_are_shown_without_a_confidence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = open_store(tmp_path / "monitor.db")
+    store.add_model("scale", *SCALE)
+    rows = [replace(weighed(k, 100.0 * k), image=f"{k:064x}", look=np.full(LOOK, k, np.float32)) for k in range(4)]
+    for one in rows:
+        place = image_path(tmp_path, one.image)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"image")
+    store.add(rows)
+    store.close()
+    assert main(["monitor", "select", "--home", str(tmp_path), "-n", "3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["selected"]
+    assert len({f["prediction_id"] for f in found}) == 3
+    assert {f["score"] for f in found} == {None}
+    assert main(["monitor", "select", "--home", str(tmp_path), "-n", "3"]) == 0
+    assert "%" not in capsys.readouterr().out
 
 
 def test_a_value_far_off_does_not_hide_the_others() -> None:

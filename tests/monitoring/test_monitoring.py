@@ -530,6 +530,16 @@ def test_what_to_label_next_is_unsure_and_not_the_same_twice() -> None:
     assert choose_next([], 3) == []
 
 
+def test_what_to_label_next_of_numbers_are_images_unlike_each_other() -> None:
+    """The score of numbers is a value, of any size: it is no confidence."""
+    rng = np.random.default_rng(8)
+    rows = [row(k, score=float(10**k), look=rng.normal(size=LOOK), answer=np.array([10.0**k])) for k in range(8)]
+    alike = [row(100 + k, score=0.5, look=rows[0].look, answer=np.array([0.5])) for k in range(8)]
+    chosen = [r.id for r in choose_next([*rows, *alike], 8, numeric=lambda r: True)]
+    assert len(set(chosen)) == 8
+    assert len(set(chosen) & {r.id for r in alike}) <= 1
+
+
 def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
     import re
 

@@ -34,10 +34,12 @@ def test_values_are_told_by_name_with_unit_and_interval() -> None:
     assert shown["count"] == {"value": 3.0, "unit": "", "interval": [2.0, 4.0]}
 
 
-def test_values_and_intervals_are_rounded_to_a_millionth() -> None:
-    third = TASK.decode({"values": np.array([[1 / 3, 0]], np.float32)}, PLACES[:1], NAMES)[0]
-    shown = TASK.settle(third, np.array([1 / 7, 1.0])).to_json()["values"]["weight"]
-    assert shown == {"value": 0.333333, "unit": "g", "interval": [0.190476, 0.47619]}
+def test_small_units_keep_their_digits() -> None:
+    found = TASK.decode({"values": np.array([[1.2345678e-9, 123456792.0]], np.float32)}, PLACES[:1], NAMES)[0]
+    shown = TASK.settle(found, np.array([1e-10, 1.0])).to_json()["values"]
+    assert shown["weight"]["value"] == pytest.approx(1.2345678e-9, rel=1e-7)
+    assert shown["weight"]["interval"] == pytest.approx([1.1345678e-9, 1.3345678e-9], rel=1e-7)
+    assert shown["count"]["value"] == 123456792.0
 
 
 def test_other_arrays_are_refused() -> None:

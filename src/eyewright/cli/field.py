@@ -366,8 +366,8 @@ def _select(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
 
     rows = lifecycle.select(o.n, home=o.home, log=o.log, model=o.model, out=o.out)
-    found = [{"prediction_id": r.id, "label": r.label, "score": r.score, "image": r.image} for r in rows]
-    text = [f"{r.id}  {r.label}  {r.score:.1%}" for r in rows]
+    found = [{"prediction_id": r.prediction_id, "label": r.label, "score": r.score, "image": r.image} for r in rows]
+    text = [f"{r.prediction_id}  {r.label}" + ("" if r.score is None else f"  {r.score:.1%}") for r in rows]
     out = {} if o.out is None else {"images": Path(o.out).resolve()}
     return {"selected": found, "out": out, "text": text}
 

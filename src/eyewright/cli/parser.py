@@ -90,7 +90,9 @@ class _Parser(argparse.ArgumentParser):
             elif near:
                 fix = f"did you mean {near[0]!r}? {fix}"
         elif option is not None:
-            known = {o[2:] for p in _options(self) for o in p.option_strings if o.startswith("--")}
+            # Of a verb with verbs of its own (monitor) it may be an option of another one.
+            asked = self._asked()
+            known = {o[2:] for p in _options(asked) for o in p.option_strings if o.startswith("--")}
             typed = option[1][2:].lower()
             begun = sorted(o for o in known if o.startswith(typed))
             near = begun if len(begun) == 1 else difflib.get_close_matches(typed, sorted(known), n=1)
@@ -108,8 +110,17 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, fix=fix)
 
     def _advice(self) -> str:
-        asked = next((p.prog for p in _verbs(self)), self.prog)
-        return f"see {asked} --help"
+        return f"see {self._asked().prog} --help"
+
+    def _asked(self) -> argparse.ArgumentParser:
+        """Return the parser of the verb that was asked for, and of its own verb where it has some."""
+        asked: argparse.ArgumentParser = self
+        for action in (a for a in self._actions if isinstance(a, argparse._SubParsersAction)):
+            named = next((w for w in self._given if w in action.choices), None)
+            inner = action.choices[named] if named else next(iter(action.choices.values()), None)
+            if inner is not None and (named or len(action.choices) == 1):
+                asked = inner._asked() if isinstance(inner, _Parser) else inner
+        return asked
 
 
 class _Top(_Parser):
@@ -250,8 +261,6 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
 
     p = verb("train")
     _add_train(p)
-    add_train_on(p)
-    add_generated_options(p)
     p = verb("harden")
     _add_train(p)
     p.set_defaults(step="adversarial")
@@ -383,6 +392,8 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
 def _add_train(p: argparse.ArgumentParser) -> None:
     _add_data(p)
     p.add_argument("--out", metavar="DIR", help="run folder (default runs/TASK/NAME)")
+    add_generated_options(p)
+    add_train_on(p)
     p.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
     p.add_argument("--weights", metavar="RUN|BUNDLE", help="start from the weights of this run or bundle")
     p.add_argument(

@@ -110,7 +110,7 @@ def claimed_by(options: argparse.Namespace) -> Iterator[None]:
     out = getattr(options, "out", None)
     follows = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
     # Processes elsewhere train into it; the first of them holds it.
-    follows = follows or (options.verb == "train" and options.on is not None)
+    follows = follows or (options.verb in ("train", "harden") and options.on is not None)
     # The verb itself says what is wrong with a file, and the first of several processes holds for all of them.
     if out is None or follows or (os.path.lexists(out) and not os.path.isdir(out)):
         yield

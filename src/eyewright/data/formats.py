@@ -22,7 +22,13 @@ from eyewright.data.clip_tree import CLIP_EXTENSIONS
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.edits import apply_edits
 from eyewright.data.ignoring import ignore_classes
-from eyewright.data.readers.annotated import ANNOTATED_FORMATS, ANNOTATED_KINDS, has_boxes, read_annotated
+from eyewright.data.readers.annotated import (
+    ANNOTATED_FORMATS,
+    ANNOTATED_KINDS,
+    has_boxes,
+    read_annotated,
+    read_installed,
+)
 from eyewright.data.readers.captions import (
     CAPTION_FORMATS,
     has_captions,
@@ -245,6 +251,9 @@ def _open_tree(
     kind = None if task is None else kind_of(task)
     if task is not None and task_of(task).reads == "clip":
         return read_clips(tree, names, task, table=table)
+    theirs = read_installed(tree, names)
+    if theirs is not None:
+        return _of_found(tree, names, theirs, task)
     if task is None and holds_clips(names):
         return read_clips(tree, names, _usual(LABEL, reads="clip"), table=table)
     if not names:

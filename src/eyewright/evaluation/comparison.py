@@ -24,6 +24,8 @@ from eyewright.metrics.groups import Kind, t_p_value
 
 _REPLICATES = 400
 _LEVEL = 0.05
+_ROUNDING = 1e-5
+"""Differences below this fraction of the values are those of two runtimes of one model, and no difference of models."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ def compare_numbers(
 
     `each_a` and `each_b`, (N,), say how well each image went. The p-value is twice the smaller share of replicates on
     one side of no difference, of the main metric; with up to 200 groups it is that of Student's t over groups.
+    Differences that are rounding count as none.
     """
     numbers_a, numbers_b, n = a.numbers(), b.numbers(), len(a.dataset)
     plan = resample(n, replicates=_REPLICATES, rng=generator(seed, "paired"), groups=group_names(a.dataset))
@@ -144,21 +147,30 @@ def compare_numbers(
 
     main = next(iter(point[0]))
     better = 1 if task.metric(main).higher_is_better else -1
-    lead = better * float(point[1][main][0] - point[0][main][0])
+    lead = better * float(_apart(point[0][main], point[1][main])[0])
+    ahead = _apart(each_b, each_a)
     return Comparison(
         a={k: metric(k, v, samples[0][k]) for k, v in point[0].items()},
         b={k: metric(k, v, samples[1][k]) for k, v in point[1].items()},
         differences={
             k: metric(k, point[1][k] - v, samples[1][k] - samples[0][k], "plain") for k, v in point[0].items()
         },
-        only_a=int((each_a > each_b).sum()),
-        only_b=int((each_b > each_a).sum()),
-        p_value=_p_value(plan, lead, better * (samples[1][main] - samples[0][main])),
+        only_a=int((ahead > 0).sum()),
+        only_b=int((ahead < 0).sum()),
+        p_value=_p_value(plan, lead, better * _apart(samples[0][main], samples[1][main])),
         n=n,
         task=a.dataset.task,
         lead=lead,
         groups=plan.n_groups,
     )
+
+
+def _apart(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
+    """Return `after` minus `before`, and 0 where that is rounding."""
+    before, after = np.asarray(before, np.float64), np.asarray(after, np.float64)
+    difference = after - before
+    with np.errstate(invalid="ignore"):
+        return np.where(np.abs(difference) <= _ROUNDING * np.maximum(np.abs(before), np.abs(after)), 0.0, difference)
 
 
 def _p_value(plan: Resampling, difference: float, samples: NDArray[np.float64]) -> float:

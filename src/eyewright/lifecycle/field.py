@@ -1,6 +1,7 @@
 """In the field: serve bundles, look at what happened to them, choose which one is in use."""
 
 __all__ = [
+    "Selected",
     "challenge",
     "drift",
     "feedback_add",
@@ -18,7 +19,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -38,7 +39,7 @@ from eyewright.lifecycle.stages import compare
 if TYPE_CHECKING:
     from eyewright.bundle.signature import PublicKey
     from eyewright.lifecycle.loading import PathLike
-    from eyewright.monitoring import Drift, Event, RecorderSettings, Row, Said
+    from eyewright.monitoring import Drift, Event, RecorderSettings, Said
     from eyewright.serving.live import LiveSource
     from eyewright.serving.server import Server
     from eyewright.serving.settings import Settings
@@ -372,6 +373,17 @@ def feedback_list(
         store.close()
 
 
+@dataclass(frozen=True)
+class Selected:
+    """A logged prediction whose image is to be labelled; `score` is None where the prediction is of numbers, which have
+    no confidence. `image` is the kept image's name."""
+
+    prediction_id: str
+    label: str
+    score: float | None
+    image: str
+
+
 def select(
     n: int = 50,
     *,
@@ -379,10 +391,10 @@ def select(
     log: str | None = None,
     model: str | None = None,
     out: "PathLike | None" = None,
-) -> "list[Row]":
+) -> "list[Selected]":
     """Choose which kept images to label next: where confidence is lowest, and no two similar; with `out` they are
-    copied there, next to `tasks.json` for Label Studio."""
-    from eyewright.monitoring import choose_next, image_path
+    copied there, next to `tasks.json` for Label Studio. Of numbers, which have no confidence, unlike images."""
+    from eyewright.monitoring import choose_next, gives_numbers, image_path
 
     place = Path(home)
     store = _store(home, log)
@@ -390,21 +402,25 @@ def select(
         names = [model] if model is not None else sorted(store.counts())
         said = {row.id for row, _, _ in store.feedback()}
         rows = [r for name in names for r in store.recent(model=name, n=20_000)]
+        numeric = {digest for digest, (task, _) in store.models().items() if gives_numbers(task)}
     finally:
         store.close()
     open_rows = [r for r in rows if r.image and r.id not in said and image_path(place, r.image).exists()]
     if not open_rows:
         raise InputError("no kept image waits for a label", fix="serve with --keep images=5% for a while")
-    chosen = choose_next(open_rows, n)
+    chosen = [
+        Selected(r.id, r.label, None if r.digest in numeric else r.score, r.image)
+        for r in choose_next(open_rows, n, numeric=lambda row: row.digest in numeric)
+    ]
     if out is not None:
         folder = Path(out)
         folder.mkdir(parents=True, exist_ok=True)
         tasks = []
         for row in chosen:
             kept = image_path(place, row.image)
-            name = f"{row.id}{kept.suffix}"
+            name = f"{row.prediction_id}{kept.suffix}"
             shutil.copyfile(kept, folder / name)
-            meta = {"prediction_id": row.id, "label": row.label, "score": row.score}
+            meta = {"prediction_id": row.prediction_id, "label": row.label, "score": row.score}
             tasks.append({"data": {"image": f"/data/local-files/?d={name}"}, "meta": meta})
         write_json(folder / "tasks.json", tasks)
     return chosen

@@ -6,7 +6,7 @@ from eyewright.monitoring.exchange import choose_next, export_feedback, import_f
 from eyewright.monitoring.history import Event, History
 from eyewright.monitoring.recorder import Recorder, RecorderSettings, image_path
 from eyewright.monitoring.store import Row, Said, Store, open_store
-from eyewright.monitoring.summary import feedback_summary
+from eyewright.monitoring.summary import feedback_summary, gives_numbers
 
 __all__ = [
     "Alerts",
@@ -23,6 +23,7 @@ __all__ = [
     "choose_next",
     "export_feedback",
     "feedback_summary",
+    "gives_numbers",
     "image_path",
     "import_feedback",
     "open_store",

@@ -166,16 +166,17 @@ def export_feedback(store: Store, path: Path, *, model: str | None = None) -> in
     return len(rows)
 
 
-def choose_next(rows: list[Row], n: int) -> list[Row]:
+def choose_next(rows: list[Row], n: int, *, numeric: Callable[[Row], bool] = lambda row: False) -> list[Row]:
     """Choose what to label next: predictions with the lowest confidence, each unlike those chosen before it.
 
     Starts from the 10 n predictions of lowest confidence: for probabilities the margin between the two highest classes,
     else the score nearest a half; unfamiliar images count as uncertain. It takes from them by greedy k-centre in the
-    images' numbers (Sener & Savarese 2018), so that n images are not n times the same one.
+    images' numbers (Sener & Savarese 2018), so that n images are not n times the same one. Predictions that are
+    `numeric` have no confidence: their score is a value in the user's unit, so only unfamiliarity and distance count.
     """
     if not rows:
         return []
-    unsure = np.array([_unsureness(r) for r in rows])
+    unsure = np.array([_unsureness(r, numeric=numeric(r)) for r in rows])
     first = np.argsort(-unsure, kind="stable")[: 10 * n]
     looks = np.array([rows[i].look for i in first], np.float64)
     spread = looks.std(0)
@@ -184,15 +185,17 @@ def choose_next(rows: list[Row], n: int) -> list[Row]:
     nearest: NDArray[np.float64] = np.linalg.norm(looks - looks[0], axis=1)
     while len(chosen) < min(n, len(first)):
         gain = nearest * (0.5 + unsure[first])
-        gain[chosen] = -1
+        gain[chosen] = -np.inf
         chosen.append(int(gain.argmax()))
         nearest = np.minimum(nearest, np.linalg.norm(looks - looks[chosen[-1]], axis=1))
     return [rows[first[k]] for k in chosen]
 
 
-def _unsureness(row: Row) -> float:
+def _unsureness(row: Row, *, numeric: bool) -> float:
     answer = row.answer
-    if len(answer) > 1 and abs(float(answer.sum()) - 1) < 1e-3 and float(answer.max()) <= 1:
+    if numeric:
+        found = 0.5
+    elif len(answer) > 1 and abs(float(answer.sum()) - 1) < 1e-3 and float(answer.max()) <= 1:
         top = np.sort(answer)[-2:]
         found = 1 - float(top[1] - top[0])
     else:

@@ -1,6 +1,6 @@
 """What a log says of one model: how much, what was answered, what feedback says, what drifted."""
 
-__all__ = ["QualityCache", "feedback_summary", "is_right", "quality", "summarise_model"]
+__all__ = ["QualityCache", "feedback_summary", "gives_numbers", "is_right", "quality", "summarise_model"]
 
 import time
 from collections import Counter
@@ -64,8 +64,7 @@ def summarise_model(
     task, names = models.get(rows[-1].digest, (kind, ())) if rows else (kind, ())
     # The log may hold predictions of a task that is not installed here.
     task = task if task in task_names() else ""
-    says = task_of(task).feedback.says if task else ()
-    numeric, several = "values" in says, "tags" in says
+    numeric, several = gives_numbers(task), bool(task) and "tags" in task_of(task).feedback.says
     about = store.counts().get(name, {"n": 0})
     labels: Counter[str] = Counter() if numeric else Counter(x for r in rows for x in _labels_of(r, names, several))
     values = {}
@@ -96,6 +95,16 @@ def summarise_model(
             for w in windows
         ],
     }
+
+
+def gives_numbers(task: str) -> bool:
+    """Return whether predictions of a task are numbers in units, whose score in the log is a value and no confidence;
+    of a task that is not installed, no.
+
+    >>> gives_numbers("regress"), gives_numbers("classify"), gives_numbers("")
+    (True, False, False)
+    """
+    return task in task_names() and "values" in task_of(task).feedback.says
 
 
 def _labels_of(row: Row, names: Sequence[str], several: bool) -> list[str]:

@@ -90,17 +90,22 @@ class NumberPrediction(Drawn):
         keys = short_names(self.label_space.names)
         for k, quantity in enumerate(self.quantities):
             value = float(self.values[k])
-            row: dict[str, Any] = {"value": round(value, 6), "unit": quantity.unit}
+            row: dict[str, Any] = {"value": _told(value), "unit": quantity.unit}
             row["interval"] = (
                 None
                 if self.reach is None
-                else [round(value - float(self.reach[k]), 6), round(value + float(self.reach[k]), 6)]
+                else [_told(value - float(self.reach[k])), _told(value + float(self.reach[k]))]
             )
             values[keys[k]] = row
         result: dict[str, Any] = {"source": self.source, "index": self.index, "values": values}
         if self.reach is None:
             result["intervals"] = missing
         return result if self.time_s is None else {**result, "time_s": self.time_s}
+
+
+def _told(value: float) -> float:
+    """Return a number with the nine digits that a float32 has at most: in metres a micrometre is not 0."""
+    return float(f"{value:.9g}")
 
 
 def decode(

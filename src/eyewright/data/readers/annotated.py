@@ -1,6 +1,6 @@
 """Find out which format annotations are in, and read them."""
 
-__all__ = ["ANNOTATED_FORMATS", "ANNOTATED_KINDS", "has_boxes", "installed_readers", "read_annotated"]
+__all__ = ["ANNOTATED_FORMATS", "ANNOTATED_KINDS", "has_boxes", "installed_readers", "read_annotated", "read_installed"]
 
 import posixpath
 import re
@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError, UsageError
-from eyewright.core.installed import installed, open_installed
+from eyewright.core.installed import installed, open_installed, what_was_raised
+from eyewright.core.quoting import quoted
 from eyewright.data.readers.listing import Found, Images, Reader
 from eyewright.data.readers.masks import is_cityscapes, is_masks, read_cityscapes, read_masks
 from eyewright.data.readers.mot import is_mot, read_mot
@@ -18,7 +19,7 @@ from eyewright.data.targets.label import LABEL
 from eyewright.data.targets.mask import MASK
 from eyewright.data.targets.objects import OBJECTS
 from eyewright.data.targets.tags import TAGS
-from eyewright.data.targets.target import TargetKind
+from eyewright.data.targets.target import IGNORE, TargetKind
 from eyewright.data.tree import Tree
 
 ANNOTATED_FORMATS = MappingProxyType(
@@ -56,6 +57,7 @@ ANNOTATED_KINDS: Mapping[str, tuple[TargetKind, ...]] = MappingProxyType(
 # Of thousands of files, one an image, the first few tell what they are.
 _LOOKED_AT = 8
 _HEAD = 65536
+_REPORT = "correct the reader, or report it to those who maintain its package"
 _TABLES = (".csv", ".tsv")
 
 
@@ -77,13 +79,61 @@ def read_annotated(
     if only is not None:
         return _read_one(tree, names, images, only, outlines=outlines, whole=whole)
     found = _read_any(tree, names, images, outlines=outlines, whole=whole)
-    if found is not None:
-        from eyewright.data.readers.suspects import find_suspects
+    return None if found is None else _with_suspects(tree, names, images, found)
 
-        faults = [s.finding() for s in find_suspects(tree, names, images, found.files) if not s.aside]
-        said = {(f.path, f.line) for f in found.problems} | {(f.path, None) for f in found.problems}
-        found.problems += [f for f in faults if (f.path, None) not in said]
+
+def _with_suspects(tree: Tree, names: Sequence[str], images: Images, found: Found) -> Found:
+    """Add the files that look like annotations and cannot be read to the problems of what was found."""
+    from eyewright.data.readers.suspects import find_suspects
+
+    faults = [s.finding() for s in find_suspects(tree, names, images, found.files) if not s.aside]
+    said = {(f.path, f.line) for f in found.problems} | {(f.path, None) for f in found.problems}
+    found.problems += [f for f in faults if (f.path, None) not in said]
     return found
+
+
+def read_installed(tree: Tree, names: Sequence[str]) -> Found | None:
+    """Read annotations by the first reader of an installed package that knows them; None where none does.
+
+    Raises:
+        DatasetError: the reader raised something else than an error of Eyewright, or returned what it must not.
+    """
+    readers = installed_readers()
+    if not readers:
+        return None
+    images, plain = Images(names), PlainTree(tree)
+    for name, reader in readers.items():
+        try:
+            found = reader.read(plain, names, images) if reader.reads(plain, names) else None
+        except EyewrightError:
+            raise
+        except Exception as error:
+            raise DatasetError(
+                f"the installed reader {name!r} failed: {what_was_raised(error)}", fix=_REPORT
+            ) from error
+        if found is not None:
+            found.format = found.format or name
+            _check_found(name, found)
+            return _with_suspects(plain, names, images, found)
+    return None
+
+
+def _check_found(reader: str, found: Found) -> None:
+    """Refuse what an installed reader must not return: an image twice, or class ids without a name."""
+    seen = set[str]()
+    for marked in found.images:
+        if marked.name in seen:
+            raise DatasetError(
+                f"the installed reader {reader!r} returned the image {quoted(marked.name)} twice", fix=_REPORT
+            )
+        seen.add(marked.name)
+        for label_id in marked.target.mentioned:
+            if label_id != IGNORE and not 0 <= label_id < len(found.names):
+                raise DatasetError(
+                    f"the installed reader {reader!r} returned the class id {label_id} for {quoted(marked.name)}, "
+                    f"and {len(found.names)} class names",
+                    fix=_REPORT,
+                )
 
 
 def installed_readers() -> dict[str, Reader]:
@@ -107,11 +157,6 @@ def _read_any(
     files = [n for n in names if n.lower().endswith(".json")]
     if whole is not None and OBJECTS not in whole.made_from:
         return _read_json(tree, files, images, outlines, whole, alone=False)
-    for name, reader in installed_readers().items():
-        if reader.reads(tree, names):
-            theirs = reader.read(tree, names, images)
-            theirs.format = theirs.format or name
-            return theirs
     if is_cityscapes(names):
         return read_cityscapes(tree, names, images)
     if is_mot(names):
