@@ -137,7 +137,8 @@ class HoleInput:
         rows = [self.pack(v) for v in values]
         height, width = self.size_hw
         cut = [cut_region(r, (r.shape[0] - height) // 2, (r.shape[1] - width) // 2, self.size_hw) for r in rows]
-        return np.array(cut, np.uint8).reshape(len(rows), *self.shape) * np.uint8(255), [None] * len(rows)
+        tiles: NDArray[np.uint8] = np.array(cut, np.uint8).reshape(len(rows), *self.shape) * np.uint8(255)
+        return tiles, [None] * len(rows)
 
     def pack(self, value: Any) -> NDArray[np.uint8]:
         """Return a mask as 0 and 1, uint8 (h, w)."""
