@@ -1,10 +1,11 @@
 """Measure restoration and inpainting next to OpenCV, scikit-image and DnCNN, on photographs that were held out.
 
     python benchmarks/restoration.py --work DIR [--minutes 13] [--parts denoise upscale strokes objects memory tiles]
+                                     [--methods net auto fsr exemplar]
 
 The 60 images of cid22 (../shared/data) are split once (seed 0) into 45 to learn from, of which 5 choose the epoch, and
-15 held out. `DIR/denoise` and `DIR/upscale` are trained for so many minutes where they are missing; a run that was cut
-off is continued. Noise is white, rounded and clipped to 8 bits, its level measured by each method that needs it. DnCNN
+15 held out. `DIR/denoise`, `DIR/upscale` and `DIR/holes` are trained for so many minutes where they are missing; a run
+that was cut off is continued. Noise is white, rounded and clipped to 8 bits, its level measured by each method that needs it. DnCNN
 is the published net for sigma 25 (KAIR), in PyTorch. Enlarging is Y of BT.601 (16-235) with a border of 2, from
 Pillow's bicubic reduction of 8-bit RGB. Times are CPU seconds.
 """
@@ -16,7 +17,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -25,7 +26,7 @@ from PIL import Image
 from skimage import data as pictures
 from skimage.restoration import denoise_tv_chambolle, estimate_sigma, inpaint_biharmonic
 
-from eyewright.bundle.restoring import open_restorer
+from eyewright.bundle.restoring import Filler, open_filler, open_restorer
 from eyewright.imaging import read_image
 from eyewright.imaging.degrade import parse_degradation
 from eyewright.imaging.inpainting import inpaint_pixels
@@ -33,6 +34,7 @@ from eyewright.imaging.steps.denoise import denoise
 from eyewright.metrics.fidelity import psnr, ssim
 
 DATA = Path(os.environ.get("EYEWRIGHT_DATA", "../shared/data"))
+FILLED_BY = ("net", "auto", "fsr", "exemplar")
 PARTS = ("denoise", "upscale", "strokes", "objects", "memory", "tiles")
 
 
@@ -172,19 +174,20 @@ def in_hole(a: np.ndarray, b: np.ndarray, hole: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / np.mean((a[hole].astype(float) - b[hole]) ** 2)))
 
 
-def filled(broken: np.ndarray, hole: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
+def filled(
+    broken: np.ndarray, hole: np.ndarray, methods: Sequence[str], net: Filler | None = None
+) -> dict[str, Callable[[], np.ndarray]]:
     mask = hole.astype(np.uint8)
-    ours = {
-        f"eyewright {m}": lambda m=m: inpaint_pixels(broken, hole, method=m).image for m in ("auto", "fsr", "exemplar")
-    }
+    ours = {f"eyewright {m}": lambda m=m: inpaint_pixels(broken, hole, method=m).image for m in methods}
     return {
+        **({} if net is None else {"eyewright net": lambda: inpaint_pixels(broken, hole, net=net).image}),
         **ours,
         "OpenCV Telea": lambda: cv2.inpaint(broken, mask, 5, cv2.INPAINT_TELEA),
         "OpenCV NS": lambda: cv2.inpaint(broken, mask, 5, cv2.INPAINT_NS),
     }
 
 
-def measure_strokes(held_out: list[Path]) -> None:
+def measure_strokes(held_out: list[Path], methods: Sequence[str], net: Filler | None) -> None:
     rows: dict[str, list[list[float]]] = {}
     differ = 0
     for k, file in enumerate(held_out):
@@ -192,8 +195,8 @@ def measure_strokes(held_out: list[Path]) -> None:
         hole = strokes((288, 384), np.random.default_rng(k))
         broken = image.copy()
         broken[hole] = 255
-        calls = filled(broken, hole)
-        if k < 3:
+        calls = filled(broken, hole, methods, net)
+        if k < 3 and "fsr" in methods:
             calls["scikit-image biharmonic"] = lambda broken=broken, hole=hole: np.rint(
                 255 * inpaint_biharmonic(broken, hole, channel_axis=2, split_into_regions=True).clip(0, 1)
             ).astype(np.uint8)
@@ -205,9 +208,16 @@ def measure_strokes(held_out: list[Path]) -> None:
             rows.setdefault(name, []).append(row)
     names = ("PSNR dB", "in the hole", "SSIM", "CPU s")
     means = report(f"strokes of 4-12 px over 20 %, 0.1 Mpx, {len(held_out)} images", rows, names)
-    verdict("exemplar, PSNR against OpenCV NS", means["eyewright exemplar"][0] - means["OpenCV NS"][0], -0.3)
-    verdict("auto, PSNR against OpenCV NS", means["eyewright auto"][0] - means["OpenCV NS"][0], 1.0)
-    verdict("exemplar, SSIM", means["eyewright exemplar"][2], 0.885)
+    if net is not None:
+        for name in [n for n in ("OpenCV NS", "eyewright fsr") if n in rows]:
+            gains = np.array(rows["eyewright net"])[:, 0] - np.array(rows[name])[:, 0]
+            drawn = np.random.default_rng(0).integers(0, len(gains), (5000, len(gains)))
+            low, high = np.quantile(gains[drawn].mean(1), [0.025, 0.975])
+            print(f"  net over {name}: {gains.mean():+.2f} dB [{low:+.2f}, {high:+.2f}], worst {gains.min():+.2f} dB")
+        verdict("net, PSNR against OpenCV NS", means["eyewright net"][0] - means["OpenCV NS"][0], 1.0)
+    if "exemplar" in methods:
+        verdict("exemplar, PSNR against OpenCV NS", means["eyewright exemplar"][0] - means["OpenCV NS"][0], -0.3)
+        verdict("exemplar, SSIM", means["eyewright exemplar"][2], 0.885)
     verdict("pixels outside the mask that differ", differ, 0, least=False)
 
 
@@ -223,7 +233,7 @@ def measure_objects() -> None:
         broken = image.copy()
         broken[hole] = 128
         box = tuple(slice(np.flatnonzero(hole.any(a))[0], np.flatnonzero(hole.any(a))[-1] + 1) for a in (1, 0))
-        for name, call in filled(broken, hole).items():
+        for name, call in filled(broken, hole, ("auto", "fsr", "exemplar")).items():
             found, seconds = timed(call)
             row = [ssim(found[box], image[box]), seconds, seconds / (image.shape[0] * image.shape[1] / 1e6)]
             rows.setdefault(name, []).append(row)
@@ -267,6 +277,7 @@ def main() -> None:
     options.add_argument("--minutes", type=float, default=13)
     options.add_argument("--images", type=int, default=15)
     options.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    options.add_argument("--methods", nargs="+", choices=FILLED_BY, default=list(FILLED_BY))
     given = options.parse_args()
     split(given.work)
     grey, rgb = (sorted((given.work / n / "test").glob("*.png"))[: given.images] for n in ("grey", "rgb"))
@@ -277,7 +288,10 @@ def main() -> None:
     if "upscale" in given.parts:
         measure_enlarging(trained(given.work, "upscale", "rgb", "down:2", given.minutes), rgb)
     if "strokes" in given.parts:
-        measure_strokes(rgb)
+        holes = None
+        if "net" in given.methods:
+            holes = open_filler(trained(given.work, "holes", "rgb", "holes:10-30", given.minutes))
+        measure_strokes(rgb, [m for m in given.methods if m != "net"], holes)
     if "objects" in given.parts:
         measure_objects()
     if "tiles" in given.parts:

@@ -66,6 +66,9 @@ MODELS = MappingProxyType(
         "fine_net": (
             "image", "eyewright.nets:fine_net", "default restorer: half resolution, knows the noise, ~0.4 M weights",
         ),
+        "partial_net": (
+            "image", "eyewright.nets:partial_net", "default net for holes: partial convolutions, U-Net, ~0.4 M weights",
+        ),
         "gan_net": (
             "drawn image", "eyewright.nets:gan_net", "generator against a discriminator (GAN): one pass, 1.2 M weights",
         ),

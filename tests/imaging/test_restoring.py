@@ -6,8 +6,9 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError
 from eyewright.imaging.preparation import Preparation
+from eyewright.imaging.regions import cut_region
 from eyewright.imaging.restoring import restore_pixels
-from eyewright.imaging.tiles import TileCut, cut_region, grain_level, tile_starts
+from eyewright.imaging.tiles import TileCut, grain_level, tile_starts
 
 REACH = 7
 

@@ -64,7 +64,7 @@ def test_noise_is_added_by_the_name_of_the_image_and_the_baseline_denoises(grey:
     image = picture(grey=grey)
     tried = try_image(Adds("noise:20"), dataset(image), 0, image)
     rng = generator(0, "degrade", "x/000000")
-    noisy, sigma = TileCut(2, "noise:20").degradation(image[..., 0] if grey else image, rng=rng)
+    noisy, sigma, _ = TileCut(2, "noise:20").degradation(image[..., 0] if grey else image, rng=rng)
     plain = denoise(np.ascontiguousarray(noisy), method="tv")
     if grey:
         noisy, plain = (np.repeat(v[..., None], 3, 2) for v in (noisy, plain))
@@ -92,7 +92,7 @@ def test_an_odd_image_is_cut_to_what_enlarging_reaches() -> None:
     tried = try_image(Adds("down:2", scale=2), dataset(image), 0, image)
     assert np.array_equal(tried.clean, image[:24, :40])  # type: ignore[arg-type]
     assert tried.found.shape == tried.given.shape == tried.baseline.shape == (24, 40, 3)
-    small, _ = TileCut(2, "down:2").degradation(image, rng=generator(0, "degrade", "x/000000"))
+    small, _, _ = TileCut(2, "down:2").degradation(image, rng=generator(0, "degrade", "x/000000"))
     shown = np.rint(np.clip(enlarged(small, 2), 0, 1) * 255).astype(np.uint8)
     assert np.array_equal(tried.given, shown)
     assert np.array_equal(tried.baseline, shown)

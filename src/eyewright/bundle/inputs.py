@@ -31,7 +31,7 @@ def read_inputs(task: str, rows: Mapping[str, Mapping[str, Any]]) -> Inputs:
         BundleError: other inputs than the task's, a kind that is not known here, or a value that is not valid.
     """
     places = task_of(task).inputs
-    if set(rows) != set(places):
+    if not set(places) - task_of(task).optional <= set(rows) <= set(places):
         raise BundleError(
             f"bundle.json contradicts itself: the task {task!r} takes {say_inputs(places)}, the bundle "
             f"{say_inputs(rows)}",

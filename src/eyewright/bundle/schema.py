@@ -51,6 +51,7 @@ class _ClipSampling(Struct, forbid_unknown_fields=True):
 class _TileCut(Struct, forbid_unknown_fields=True):
     reach: Annotated[int, Meta(ge=0, le=256)]
     degrade: Annotated[str, Meta(min_length=1, max_length=200)]
+    align: Literal[2, 4, 8, 16, 32] = 2
 
 
 class _Preparation(Struct, forbid_unknown_fields=True):

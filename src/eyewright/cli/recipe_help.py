@@ -61,7 +61,8 @@ RECIPE_HELP: Mapping[str, str] = {
     "device": _of("device", "default auto"),
     "amp": "compute in bfloat16: " + _of("amp", "default auto: where it is faster"),
     "steps": "processing of every image before the net, such as 'denoise | clahe' (default none)",
-    "degrade": "what a restorer learns to undo, such as noise:5-50 (default: chosen from the data)",
+    "degrade": "what a restorer learns to undo, such as noise:5-50 or holes:10-30 (default: chosen from the data)",
+    "masks": "folder of masks that half of the holes are cut from, for --degrade holes (default: all are drawn)",
     "step": "what a batch is trained on: " + _of("step", "default plain"),
     "norm": "norm of the attack: " + _of("norm", "default linf"),
 }

@@ -68,13 +68,15 @@ def inpaint(o: argparse.Namespace) -> Result:
     """Fill a part of an image."""
     from eyewright import lifecycle
 
+    finder, filler = lifecycle.bundles_by_role(getattr(o, "with") or (), finds=o.object is not None)
     done = lifecycle.inpaint(
         o.image,
         o.out,
         mask=o.mask,
         box=None if o.box is None else _box(o.box),
         label=o.object,
-        model=getattr(o, "with"),
+        model=finder,
+        net=filler,
         conf=o.conf,
         method=o.method,
         grow=o.grow,
@@ -141,9 +143,14 @@ def add_restoring(verb: Any) -> None:
     p.add_argument("--mask", metavar="FILE", help="an image of the same size, white where to fill")
     p.add_argument("--box", type=Checked(_box), metavar="X,Y,W,H", help="fill this box, in pixels")
     p.add_argument("--object", metavar="NAME", help="fill every object of this class that --with finds")
-    p.add_argument("--with", metavar="BUNDLE", help="a bundle that finds boxes or masks")
+    p.add_argument(
+        "--with",
+        metavar="BUNDLE",
+        action="append",
+        help="a bundle that finds boxes or masks, for --object; or one that fills holes; twice for both",
+    )
     p.add_argument("--conf", type=Number(0, 1, whole=False), metavar="P", help="the score from which an object counts")
-    p.add_argument("--method", default="auto", metavar="NAME", help="auto, fsr, ns, biharmonic or exemplar")
+    p.add_argument("--method", default="auto", metavar="NAME", help="auto, fsr, ns, biharmonic, exemplar or net")
     p.add_argument("--grow", type=Number(0, 256), metavar="N", help="fill N pixels around it (default 3 for objects)")
     p.add_argument(
         "--feather", type=Number(0, 256), metavar="N", help="of these, N fade into the image (default 2 for objects)"

@@ -84,6 +84,7 @@ NUMBERS: Mapping[str, Number] = {
 
 WORDS = (
     "optimizer", "loss", "schedule", "augment", "flip", "baseline", "activation", "device", "amp", "steps", "degrade",
+    "masks",
     "step", "norm",
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 __all__ = [
     "IMAGE",
+    "MASK",
     "Example",
     "Given",
     "InputPreparation",
@@ -30,6 +31,9 @@ from eyewright.core.errors import UsageError
 
 IMAGE = "image"
 """The name of the input of a model that takes one image and nothing else."""
+
+MASK = "mask"
+"""The name of the input that says where an image is to be filled."""
 
 
 class PreparedImage(Protocol):

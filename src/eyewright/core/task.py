@@ -285,6 +285,9 @@ class Task:
         unit: `(names of the labels, metric)` to the unit of a metric, empty where it has none.
         spellings: other names of metrics that users of this field type.
         inputs: where the `core.inputs.InputPreparation` of each input lies, by the input's name, "module:NAME".
+        optional: inputs that only some models of the task take, such as the mask of one that fills holes.
+        tried_on: `(image, number, preparation)` to the example that a model with further inputs is tried on in place of
+            an image of a dataset.
         whole: `(predictor, examples)` to one prediction each, where a model is run several times an example, as on the
             tiles of an image; None where it is run once.
         asked: class ids of images to what a model that takes no image is run on in their place; None where it takes
@@ -331,6 +334,8 @@ class Task:
     whole: "Callable[[Predictor, Sequence[Example]], Sequence[Prediction]] | None" = None
     refuses: frozenset[str] = frozenset()
     asked: "Callable[[Sequence[int]], Sequence[Example]] | None" = None
+    optional: frozenset[str] = frozenset()
+    tried_on: "Callable[[NDArray[np.uint8], int, Any], Example] | None" = None
 
     @property
     def main_metric(self) -> str:

@@ -106,7 +106,7 @@ def export_bundle(
     labels = run.labels
     robust = robustness_of(run.folder)
     validation = validation.seen_by(*inputs_of(predictor).values())
-    tried: Images = validation if task_of(run.task_name).asked is None else _Asked(validation, run.task_name)
+    tried = _tried_on(validation, predictor)
     provenance = {**_provenance(run), "measured": measured_of(report)}
     if robust.about is not None:
         provenance["robustness"] = robust.about
@@ -222,6 +222,31 @@ def seal(stage: Path, manifest: Manifest, parity: Mapping[str, Any]) -> None:
 
 def _write_weights(net: PixelNet, path: Path) -> None:
     write_bytes(path, save(unshared(net.state_dict()), metadata={"format": "pt"}))
+
+
+def _tried_on(validation: Dataset, predictor: Predictor) -> Images:
+    """Return what a model is tried on: validation images, or what its task makes of them."""
+    task = task_of(predictor.task_name)
+    if task.asked is not None:
+        return _Asked(validation, task.name)
+    inputs = inputs_of(predictor)
+    return validation if tuple(inputs) == (IMAGE,) or task.tried_on is None else _Completed(validation, inputs)
+
+
+class _Completed:
+    """The images of a dataset, with what a model takes in addition to an image."""
+
+    def __init__(self, dataset: Dataset, inputs: Inputs) -> None:
+        self._dataset, self._preparation = dataset, inputs[IMAGE]
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def image(self, index: int) -> Example:
+        """Return one example."""
+        make = task_of(self._dataset.task).tried_on
+        assert make is not None
+        return make(self._dataset.image(index), index, self._preparation)
 
 
 class _Asked:

@@ -1,7 +1,8 @@
 """Fill what is missing or unwanted in an image from what surrounds it; all other pixels stay as they are."""
 
-__all__ = ["METHODS", "Filled", "choose_method", "grown", "inpaint_pixels"]
+__all__ = ["METHODS", "FillByNet", "Filled", "choose_method", "grown", "inpaint_pixels"]
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,11 +10,15 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import MissingExtraError, UsageError, spelling_hint
 from eyewright.core.rng import generator
+from eyewright.imaging.first_filling import fill_smoothly
 from eyewright.imaging.patchmatch import fill_by_patches
 from eyewright.imaging.steps.arrays import extra, opencv
 
-METHODS = ("auto", "fsr", "ns", "biharmonic", "exemplar")
+METHODS = ("auto", "fsr", "ns", "biharmonic", "exemplar", "net")
 """How a hole is filled: see `inpaint_pixels`."""
+
+FillByNet = Callable[[NDArray[Any], NDArray[np.bool_]], NDArray[Any]]
+"""An image, uint8 or uint16 (H, W, 1 or 3), with a first filling, and the hole, to the image with a better one."""
 
 # Half the width up to which a hole is a stroke: two crossing strokes of 12 pixels reach 10.
 _THIN = 12.0
@@ -24,8 +29,8 @@ _SMOOTH = 4.0
 _MOST_BIHARMONIC = 12_000
 # Frequency selective reconstruction takes about 0.1 ms a pixel: of more than these, "auto" takes a faster method.
 _MOST_FREQUENCIES = 200_000
-_RADIUS = 5
 _MARGIN = 32
+_NET_MARGIN = 256
 
 
 class Filled(NamedTuple):
@@ -76,6 +81,7 @@ def inpaint_pixels(
     grow: int = 0,
     feather: int = 0,
     seed: int = 0,
+    net: FillByNet | None = None,
 ) -> Filled:
     """Return an image, uint8 or uint16, (H, W) or (H, W, 3), with the pixels under `mask`, bool (H, W), filled.
 
@@ -84,14 +90,15 @@ def inpaint_pixels(
     - ns: the Navier-Stokes equations, by OpenCV (Bertalmio, Bertozzi and Sapiro 2001); the same, faster and less exact.
     - biharmonic: the smoothest surface, by scikit-image (Damelin and Hoang 2018); smooth surroundings, small holes.
     - exemplar: patches of the image itself (`imaging.patchmatch`); textures and objects.
-    - auto: `choose_method`.
+    - net: what a net makes of the Navier-Stokes filling (`bundle.restoring.Filler`).
+    - auto: `net` if there is one, else `choose_method`.
 
     `grow` pixels around the mask are filled too, of which the outer `feather` fade into what was there. Every pixel
     outside is equal byte for byte.
 
     Raises:
         UsageError: an unknown method, a mask of another size, one that covers everything or nothing, a hole that is
-            too large for biharmonic, or 16 bits with fsr.
+            too large for biharmonic, 16 bits with fsr, or a net without the method or the method without a net.
         MissingExtraError: fsr with an OpenCV that lacks the contributed modules.
     """
     if method not in METHODS:
@@ -107,12 +114,17 @@ def inpaint_pixels(
         raise UsageError(f"expected 0 <= feather <= grow <= 256, found {feather} and {grow}", fix="change --grow")
     if method == "fsr":
         _check_fsr(image)
+    if method == "net" if net is None else method not in ("auto", "net"):
+        raise UsageError(
+            "expected --method net together with --with BUNDLE of a net that fills holes",
+            fix="pass both, or another --method alone",
+        )
     hole = grown(mask, grow)
     if not hole.any():
         raise UsageError("the mask is empty: there is nothing to fill", fix="check the mask", code="mask_empty")
     if hole.all():
         raise UsageError("the mask covers the whole image", fix="check the mask", code="mask_full")
-    chosen = choose_method(image, hole) if method == "auto" else method
+    chosen = method if method != "auto" else "net" if net is not None else choose_method(image, hole)
     out = image.copy()
     box = _surroundings(hole, chosen)
     part, part_hole = image[box], hole[box]
@@ -122,15 +134,19 @@ def inpaint_pixels(
             f"biharmonic fills holes of at most {_MOST_BIHARMONIC:,} pixels, found {int(part_hole.sum()):,}",
             fix="use --method ns or exemplar",
         )
-    values = _fill(planes, part_hole, chosen, seed)
+    if net is not None:
+        filled = net(fill_smoothly(planes, part_hole), part_hole)
+    else:
+        filled = _fill(planes, part_hole, chosen, seed)
+    # Of a large image, only what is in the hole is held as numbers of 32 bits.
+    values = filled[part_hole].astype(np.float32)
     if feather:
         cv2 = opencv()
-        inside = cv2.distanceTransform(part_hole.astype(np.uint8), cv2.DIST_L2, 5)
+        inside = cv2.distanceTransform(part_hole.astype(np.uint8), cv2.DIST_L2, 5)[part_hole]
         share = np.clip(inside / np.float32(feather + 1), 0, 1)[..., None]
-        values = share * values + (1 - share) * planes
-    done = np.rint(np.clip(values, 0, np.iinfo(image.dtype).max)).astype(image.dtype)
+        values = share * values + (1 - share) * planes[part_hole]
     target = out[box] if out.ndim == 3 else out[box][..., None]
-    target[part_hole] = done[part_hole]
+    target[part_hole] = np.rint(np.clip(values, 0, np.iinfo(image.dtype).max)).astype(image.dtype)
     return Filled(out, hole, chosen)
 
 
@@ -149,7 +165,7 @@ def _surroundings(hole: NDArray[np.bool_], method: str) -> tuple[slice, slice]:
     found = []
     for ends, side in ((rows, hole.shape[0]), (columns, hole.shape[1])):
         first, last = int(ends[0]), int(ends[-1]) + 1
-        margin = max(64, (last - first)) if method == "exemplar" else _MARGIN
+        margin = max(64, (last - first)) if method == "exemplar" else _NET_MARGIN if method == "net" else _MARGIN
         found.append(slice(max(0, first - margin), min(side, last + margin)))
     return found[0], found[1]
 
@@ -160,10 +176,10 @@ def _levels(image: NDArray[Any]) -> NDArray[np.float32]:
     return planes.astype(np.float32) * np.float32(255 / np.iinfo(image.dtype).max)
 
 
-def _fill(planes: NDArray[Any], hole: NDArray[np.bool_], method: str, seed: int) -> NDArray[np.float32]:
-    """Return values in the range of the image's depth, float32 (H, W, C)."""
+def _fill(planes: NDArray[Any], hole: NDArray[np.bool_], method: str, seed: int) -> NDArray[Any]:
+    """Return values in the range of the image's depth, float32 or of that depth, (H, W, C)."""
     if method == "ns":
-        return _navier_stokes(planes, hole)
+        return fill_smoothly(planes, hole)
     if method == "fsr":
         return _frequencies(planes, hole)
     if method == "biharmonic":
@@ -175,7 +191,7 @@ def _fill(planes: NDArray[Any], hole: NDArray[np.bool_], method: str, seed: int)
     scale = np.float32(np.iinfo(planes.dtype).max / 255)
     share = _thin_share(hole)[..., None]
     thin = hole & (share[..., 0] > 0)
-    first = _navier_stokes(planes, hole) / scale
+    first = fill_smoothly(planes, hole).astype(np.float32) / scale
     # The rim of a thick hole is thin too, and not worth as much time as the whole of it.
     if thin.sum() > _THICK_SHARE * hole.sum() and _has_frequencies(planes, hole):
         first[thin] = _frequencies(planes, hole)[thin]
@@ -210,21 +226,3 @@ def _frequencies(planes: NDArray[Any], hole: NDArray[np.bool_]) -> NDArray[np.fl
     cv2.xphoto.inpaint(given, known, found, cv2.xphoto.INPAINT_FSR_FAST)
     inner = found.reshape(mirrored.shape)[pad : pad + height, pad : pad + width]
     return np.asarray(inner[..., ::-1] if colours == 3 else inner, np.float32)
-
-
-def _navier_stokes(planes: NDArray[Any], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Fill by OpenCV, with one more pixel at every edge: it goes wrong at the left and the top (opencv #25389)."""
-    cv2 = opencv()
-    mask = np.pad(hole.astype(np.uint8), 1, mode="edge")
-    if planes.dtype == np.uint8:
-        padded = np.pad(planes, ((1, 1), (1, 1), (0, 0)), mode="edge")
-        padded = padded if padded.shape[2] == 3 else padded[..., 0]
-        found: NDArray[np.uint8] = cv2.inpaint(np.ascontiguousarray(padded), mask, _RADIUS, cv2.INPAINT_NS)
-        return found[1:-1, 1:-1].reshape(planes.shape).astype(np.float32)
-    # 16 bits are taken one channel at a time.
-    done = [
-        cv2.inpaint(np.pad(planes[..., c], 1, mode="edge"), mask, _RADIUS, cv2.INPAINT_NS)[1:-1, 1:-1]
-        for c in range(planes.shape[2])
-    ]
-    stacked: NDArray[np.float32] = np.stack(done, 2).astype(np.float32)
-    return stacked

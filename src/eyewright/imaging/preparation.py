@@ -15,8 +15,9 @@ from PIL import Image
 from eyewright.core.errors import BundleError, UsageError, plain_reason, spelling_hint
 from eyewright.core.inputs import IMAGE, Inputs, say_inputs
 from eyewright.imaging.reduction import Prepared, Reduced, reduction, to_srgb
+from eyewright.imaging.regions import cut_region
 from eyewright.imaging.sampling import ClipSampling
-from eyewright.imaging.tiles import TileCut, cut_region, grain_level, with_level
+from eyewright.imaging.tiles import TileCut, grain_level, with_level
 
 if TYPE_CHECKING:
     from eyewright.imaging.steps import Steps
@@ -80,7 +81,7 @@ class Preparation:
     that of the strip.
 
     With `tile`, nothing is resized: `size_hw` is cut from the centre of the image, mirrored at its edges where it is
-    smaller, and the level of its noise is one more channel (`imaging.tiles`).
+    smaller, and the level of its noise is one more channel (`imaging.tiles`), unless the net fills holes.
 
     `version` 2 first reduces a large image by 2, 4 or 8, as long as twice the pixels that the net takes are left along
     both sides (`imaging.reduction`): a JPEG file while it is decoded, other files and arrays by the mean of whole
@@ -158,13 +159,15 @@ class Preparation:
     @property
     def shape(self) -> tuple[int, int, int]:
         """The shape of one prepared image: height, width, channels; of a tile with the level of its noise."""
-        return (*self.size_hw, self.channels + (self.tile is not None))
+        return (*self.size_hw, self.channels + (self.tile is not None and not self.tile.degradation.holes))
 
     @property
     def contract(self) -> dict[str, Any]:
         """What a bundle's tensor contract says of the pixels in addition to their type and shape."""
         colour = "RGB" if self.channels == 3 else "grey (ITU-R 601-2)"
-        if self.tile is not None:
+        if self.tile is not None and self.tile.degradation.holes:
+            colour += ", with the hole filled by the Navier-Stokes equations"
+        elif self.tile is not None:
             colour += ", then the level of the noise in quarters of a level"
         return {"layout": "NHWC", "range": [0, 255], "colour": colour}
 
@@ -348,6 +351,9 @@ class Preparation:
         """Cut the centre, and add the level of the noise."""
         assert self.tile is not None
         pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+        if self.tile.degradation.holes:
+            top, left = self._tile_origin((pixels.shape[0], pixels.shape[1]))
+            return np.ascontiguousarray(cut_region(pixels, top, left, self.size_hw))
         sigma = grain_level(pixels) if self.tile.degradation.noisy else 0.0
         top, left = self._tile_origin((pixels.shape[0], pixels.shape[1]))
         return with_level(cut_region(pixels, top, left, self.size_hw), sigma)

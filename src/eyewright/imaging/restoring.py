@@ -1,8 +1,19 @@
 """Restore an image of any size by a net for tiles: memory is bounded, and tiles together equal the whole."""
 
-__all__ = ["Restored", "enlarged", "restore_pixels"]
+__all__ = [
+    "Place",
+    "Restored",
+    "answer_for",
+    "enlarged",
+    "in_groups",
+    "is_grey",
+    "planes_fed",
+    "restore_pixels",
+    "tile_places",
+    "tiles_at_once",
+]
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +22,8 @@ from numpy.typing import NDArray
 from eyewright.core.errors import UsageError
 from eyewright.core.extras import import_extra
 from eyewright.imaging.preparation import Preparation
-from eyewright.imaging.tiles import cut_region, grain_level, tile_starts, with_level
+from eyewright.imaging.regions import cut_region
+from eyewright.imaging.tiles import TileCut, grain_level, tile_starts, with_level
 
 # Enlarging looks this far.
 _CUBIC_REACH = 2
@@ -72,6 +84,8 @@ def restore_pixels(
     cut = preparation.tile
     if cut is None:
         raise UsageError("expected a model that restores images, found another", fix="train one with --task restore")
+    if cut.degradation.holes:
+        raise UsageError("the model fills holes, and needs to be told where", fix="use eyewright inpaint --with")
     if not 0 <= strength <= 1:
         raise UsageError(f"expected a strength in [0, 1], found {strength}", fix="change --strength")
     if image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3) or 0 in image.shape:
@@ -80,7 +94,7 @@ def restore_pixels(
     height, width, colours = planes.shape
     if sigma is None:
         sigma = grain_level(planes) if cut.degradation.noisy else 0.0
-    grey = colours == 3 and _is_grey(planes)
+    grey = colours == 3 and is_grey(planes)
     scale, side = cut.scale, preparation.size_hw[0]
     kept = side if tile is None else tile
     if kept > side:
@@ -88,14 +102,14 @@ def restore_pixels(
     out = np.empty((height * scale, width * scale, colours), image.dtype)
     top_value = np.float32(np.iinfo(image.dtype).max)
     changed = 0.0
-    at_once = max(1, _BATCH_PIXELS // (side * side))
-    for places in _in_groups(_places(height, width, kept, cut.reach), at_once):
+    at_once = tiles_at_once(side)
+    for places in in_groups(tile_places(height, width, kept, cut), at_once):
         parts = [cut_region(planes, top, left, (side, side)) for top, left, *_ in places]
-        fed, colour_of = _fed(parts, preparation.channels, grey=grey)
+        fed, colour_of = planes_fed(parts, preparation.channels, grey=grey)
         tiles = np.stack([with_level(p, sigma) for p in fed])
         found = np.concatenate([run(tiles[i : i + at_once]) for i in range(0, len(tiles), at_once)])
         for k, (top, left, y0, y1, x0, x1) in enumerate(places):
-            own = _kept(found, k, len(places), colour_of, mean=grey or colours == 1)
+            own = answer_for(found, k, len(places), colour_of, mean=grey or colours == 1)
             rows = slice((y0 - top) * scale, (y1 - top) * scale)
             columns = slice((x0 - left) * scale, (x1 - left) * scale)
             base = _base(parts[k], scale, (y0 - top, y1 - top), (x0 - left, x1 - left))
@@ -108,18 +122,20 @@ def restore_pixels(
     return Restored(out if image.ndim == 3 else out[..., 0], float(sigma), changed / out.size)
 
 
-_Place = tuple[int, int, int, int, int, int]
+Place = tuple[int, int, int, int, int, int]
+"""Where a tile begins, top and left, and which rows and columns of the image are taken from it."""
 
 
-def _places(height: int, width: int, tile: int, reach: int) -> Iterator[_Place]:
-    """Yield where each tile begins, and which rows and columns of the image are taken from it."""
-    for top, y0, y1 in tile_starts(height, tile, reach):
-        for left, x0, x1 in tile_starts(width, tile, reach):
+def tile_places(height: int, width: int, tile: int, cut: TileCut) -> Iterator[Place]:
+    """Yield the place of each tile of an image."""
+    for top, y0, y1 in tile_starts(height, tile, cut.reach, cut.align):
+        for left, x0, x1 in tile_starts(width, tile, cut.reach, cut.align):
             yield top, left, y0, y1, x0, x1
 
 
-def _in_groups(places: Iterator[_Place], size: int) -> Iterator[list[_Place]]:
-    group: list[_Place] = []
+def in_groups(places: Iterable[Place], size: int) -> Iterator[list[Place]]:
+    """Yield places so many at a time."""
+    group: list[Place] = []
     for place in places:
         group.append(place)
         if len(group) == size:
@@ -129,11 +145,12 @@ def _in_groups(places: Iterator[_Place], size: int) -> Iterator[list[_Place]]:
         yield group
 
 
-def _is_grey(image: NDArray[Any]) -> bool:
+def is_grey(image: NDArray[Any]) -> bool:
+    """Return whether an image (H, W, 3) has no colour."""
     return bool(np.array_equal(image[..., 0], image[..., 1]) and np.array_equal(image[..., 0], image[..., 2]))
 
 
-def _fed(parts: list[NDArray[Any]], channels: int, *, grey: bool) -> tuple[list[NDArray[np.uint8]], int]:
+def planes_fed(parts: list[NDArray[Any]], channels: int, *, grey: bool) -> tuple[list[NDArray[np.uint8]], int]:
     """Return what the net takes, in 8 bits, and how many of these make one tile."""
     eight = [_in_8_bits(p) for p in parts]
     colours = eight[0].shape[2]
@@ -146,11 +163,16 @@ def _fed(parts: list[NDArray[Any]], channels: int, *, grey: bool) -> tuple[list[
     return [p[..., c : c + 1] for c in range(colours) for p in eight], colours
 
 
+def tiles_at_once(side: int) -> int:
+    """Return how many tiles of this side a net is given together."""
+    return max(1, _BATCH_PIXELS // (side * side))
+
+
 def _in_8_bits(part: NDArray[Any]) -> NDArray[np.uint8]:
     return part if part.dtype == np.uint8 else ((part.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _kept(found: NDArray[np.float32], k: int, n: int, colour_of: int, *, mean: bool) -> NDArray[np.float32]:
+def answer_for(found: NDArray[np.float32], k: int, n: int, colour_of: int, *, mean: bool) -> NDArray[np.float32]:
     """Return what is added to tile k of n; the mean over the channels where the image has no colour."""
     if colour_of > 1:
         return np.concatenate([found[c * n + k] for c in range(colour_of)], 2)

@@ -1,6 +1,6 @@
 """Images in tiles of one size, whose results put together equal that of the whole image."""
 
-__all__ = ["LEVEL_STEPS", "TileCut", "cut_region", "grain_level", "tile_starts", "with_level"]
+__all__ = ["LEVEL_STEPS", "TileCut", "grain_level", "tile_starts", "with_level"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,15 +25,19 @@ class TileCut:
     """How a net that answers with images is fed: in tiles as they are, never resized.
 
     A pixel of the result depends on source pixels up to `reach` away. `degrade` is what the net has learnt to undo.
+    Tiles begin at places that `align` divides.
     """
 
     reach: int
     degrade: str
+    align: int = 2
 
     def __post_init__(self) -> None:
         parse_degradation(self.degrade)
         if not 0 <= self.reach <= 256:
             raise UsageError(f"expected a reach of 0 to 256 pixels, found {self.reach}")
+        if self.align not in (2, 4, 8, 16, 32):
+            raise UsageError(f"expected tiles aligned to 2, 4, 8, 16 or 32 pixels, found {self.align}")
 
     @cached_property
     def degradation(self) -> Degradation:
@@ -47,7 +51,8 @@ class TileCut:
 
     def to_json(self) -> dict[str, Any]:
         """Return the value as plain JSON types."""
-        return {"reach": self.reach, "degrade": self.degrade}
+        more = {} if self.align == 2 else {"align": self.align}
+        return {"reach": self.reach, "degrade": self.degrade, **more}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "TileCut":
@@ -57,44 +62,26 @@ class TileCut:
             TypeError, UsageError: it is none.
         """
         value = cls(**data)
-        if type(value.reach) is not int:
-            raise TypeError("reach is a whole number")
+        if type(value.reach) is not int or type(value.align) is not int:
+            raise TypeError("reach and align are whole numbers")
         return value
 
 
-def cut_region(image: NDArray[Any], top: int, left: int, size_hw: tuple[int, int]) -> NDArray[Any]:
-    """Return a region of an image (H, W, ...); what lies outside is mirrored.
-
-    >>> cut_region(np.arange(3)[None], 0, -2, (1, 6)).tolist()
-    [[1, 0, 0, 1, 2, 2]]
-    """
-    height, width = image.shape[:2]
-    bottom, right = top + size_hw[0], left + size_hw[1]
-    if top >= 0 and left >= 0 and bottom <= height and right <= width:
-        return image[top:bottom, left:right]
-    rows, columns = (_mirrored(first, n, side) for first, n, side in zip((top, left), size_hw, (height, width)))  # noqa: B905
-    return image[np.ix_(rows, columns)]
-
-
-def _mirrored(first: int, n: int, side: int) -> NDArray[np.int64]:
-    """Return which row shows at each place, mirrored at the edges as often as it takes."""
-    at = np.arange(first, first + n) % (2 * side)
-    return np.where(at < side, at, 2 * side - 1 - at)
-
-
-def tile_starts(side: int, tile: int, reach: int) -> list[tuple[int, int, int]]:
+def tile_starts(side: int, tile: int, reach: int, align: int = 2) -> list[tuple[int, int, int]]:
     """Return for each tile along a side where it begins, and from where to where its result is kept.
 
-    Tiles begin at even places, so that nets that look at every second pixel see the same ones in all of them.
+    Tiles begin at places that `align` divides, so that nets that look at every second pixel, or at fewer, see the same
+    ones in all of them.
 
     >>> tile_starts(100, 64, 8)
     [(-8, 0, 48), (40, 48, 96), (88, 96, 100)]
     """
-    even = reach + reach % 2
-    inner = (tile - even - reach) // 2 * 2
-    if inner < 2:
-        raise UsageError(f"expected tiles of more than {even + reach + 1} pixels, found {tile}", fix="change --tile")
-    return [(at - even, at, min(at + inner, side)) for at in range(0, side, inner)]
+    edge = -(-reach // align) * align
+    inner = (tile - edge - reach) // align * align
+    if inner < align:
+        least = edge + reach + align - 1
+        raise UsageError(f"expected tiles of more than {least} pixels, found {tile}", fix="change --tile")
+    return [(at - edge, at, min(at + inner, side)) for at in range(0, side, inner)]
 
 
 def grain_level(image: NDArray[Any]) -> float:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from eyewright.lifecycle.folds import FoldsResult, cross_validate
     from eyewright.lifecycle.forgetting import Forgotten, forget
     from eyewright.lifecycle.generating import GeneratedFile, Generation, generate_images
-    from eyewright.lifecycle.inpainting import Inpainting, inpaint
+    from eyewright.lifecycle.inpainting import Inpainting, bundles_by_role, inpaint
     from eyewright.lifecycle.loading import open_any
     from eyewright.lifecycle.opening import formats, info, load_model, load_run, models
     from eyewright.lifecycle.reading import Page, PageLine, generate_lines, read_text
@@ -76,7 +76,7 @@ _HOMES = {
     "folds": ("FoldsResult", "cross_validate"),
     "forgetting": ("Forgotten", "forget"),
     "generating": ("GeneratedFile", "Generation", "generate_images"),
-    "inpainting": ("Inpainting", "inpaint"),
+    "inpainting": ("Inpainting", "bundles_by_role", "inpaint"),
     "loading": ("open_any",),
     "opening": ("formats", "info", "load_model", "load_run", "models"),
     "reading": ("Page", "PageLine", "generate_lines", "read_text"),
@@ -115,6 +115,7 @@ __all__ = [
     "audit_privacy",
     "attend",
     "bench",
+    "bundles_by_role",
     "browse",
     "certify",
     "challenge",

@@ -1,7 +1,8 @@
 """Fill a part of an image file: under a mask, in a box, or where a bundle finds objects."""
 
-__all__ = ["Inpainting", "inpaint"]
+__all__ = ["Inpainting", "bundles_by_role", "inpaint"]
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.bundle.manifest import bundle_folder, read_manifest
+from eyewright.bundle.restoring import open_filler
 from eyewright.core.errors import BundleError, UsageError, spelling_hint
+from eyewright.core.inputs import IMAGE, MASK
 from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.core.task import task_of
 from eyewright.imaging.decode import name_unreadable, read_image
 from eyewright.imaging.encode import DEEP_FORMATS, WRITTEN
 from eyewright.imaging.headers import FORMATS, Limits
+from eyewright.imaging.holes import hole_of
 from eyewright.imaging.inpainting import inpaint_pixels
 from eyewright.lifecycle.restoring import holding_path, lost_frames, read_layers, write_layers
 
@@ -46,6 +51,7 @@ def inpaint(
     box: tuple[float, float, float, float] | None = None,
     label: str | None = None,
     model: PathLike | None = None,
+    net: PathLike | None = None,
     conf: float | None = None,
     method: str = "auto",
     grow: int | None = None,
@@ -62,6 +68,7 @@ def inpaint(
     0 and 1. All other pixels are equal byte for byte where the format of `out` loses nothing.
 
     Args:
+        net: a bundle that fills holes, trained by `--task restore --degrade holes:10-30`.
         conf: the score from which an object counts, in [0, 1]; by default the bundle's operating points.
         method: one of `imaging.inpainting.METHODS`.
         grow: pixels that are filled around it; 3 by default for objects, else 0.
@@ -75,12 +82,16 @@ def inpaint(
     if sum(v is not None for v in (mask, box, label)) != 1:
         raise UsageError("expected one of --mask, --box and --object", fix="say what is to be filled in one way")
     if (label is None) != (model is None):
-        raise UsageError("expected --object together with --with BUNDLE", fix="name both, or pass --mask or --box")
+        raise UsageError(
+            "expected --object together with --with BUNDLE of a model that finds objects",
+            fix="name both, or pass --mask or --box",
+        )
     known = next((n for n in WRITTEN if target.suffix.lower() in FORMATS[n]), None)
     if known is None:
         raise UsageError(f"expected --out as an image file, found {target.name!r}", fix="end it in .png")
     if target.exists() and not overwrite:
         raise UsageError(f"{quoted(target)} exists", fix="pass --overwrite, or another --out", code="exists")
+    filler = None if net is None else open_filler(str(net))
     with name_unreadable(str(image)):
         pixels, alpha = read_layers(Path(image), limits)
     n_objects = 0
@@ -101,7 +112,7 @@ def inpaint(
         return Inpainting(None, "none", 0, 0.0, n_objects, (found,))
     grow = (_GROWN if label is not None else 0) if grow is None else grow
     feather = min(grow, _FEATHERED if label is not None else 0) if feather is None else feather
-    done = inpaint_pixels(pixels, hole, method=method, grow=grow, feather=feather, seed=seed)
+    done = inpaint_pixels(pixels, hole, method=method, grow=grow, feather=feather, seed=seed, net=filler)
     if alpha is not None:
         # What is filled is seen.
         alpha = np.where(hole, 255 if alpha.dtype == np.uint8 else 65535, alpha).astype(alpha.dtype)
@@ -125,13 +136,28 @@ def inpaint(
 def _read_mask(path: PathLike, limits: Limits) -> NDArray[np.bool_]:
     """Return a mask, bool (H, W): what is brighter than the middle of the range, or 1 where all values are 0 and 1."""
     with name_unreadable(str(path)):
-        values = read_image(path, depth="native", limits=limits)
-    brightest = values.max(2)
-    top = int(brightest.max())
-    if values.dtype.kind == "f":
-        return np.asarray(brightest > 0.5 * max(1.0, float(top)))
-    middle = 32767 if values.dtype == np.uint16 else 127
-    return np.asarray(brightest > (0 if top <= 1 else middle))
+        return hole_of(read_image(path, depth="native", limits=limits))
+
+
+def bundles_by_role(places: Sequence[PathLike], *, finds: bool) -> tuple[PathLike | None, PathLike | None]:
+    """Return the bundle that finds objects and the one that fills holes. One alone finds objects if those are asked
+    for, else it fills; of two the bundles themselves say it.
+
+    Raises:
+        UsageError: more than two, or two of one role.
+        InputError, BundleError: of two one is missing or damaged.
+    """
+    if len(places) <= 1:
+        only = places[0] if places else None
+        return (only, None) if finds else (None, only)
+    fills = [set(read_manifest(bundle_folder(Path(p).expanduser())).inputs) == {IMAGE, MASK} for p in places]
+    if not finds or sorted(fills) != [False, True]:
+        raise UsageError(
+            f"expected at most one --with bundle that fills holes, and with --object one that finds objects, found "
+            f"{len(places)} bundles, {sum(fills)} of which fill holes",
+            fix="leave one out",
+        )
+    return places[fills.index(False)], places[fills.index(True)]
 
 
 def _boxed(size_hw: tuple[int, ...], corners: tuple[float, float, float, float]) -> NDArray[np.bool_]:
@@ -145,7 +171,7 @@ def _objects(
     model: Path, image: Path, size_hw: tuple[int, ...], label: str, conf: float | None
 ) -> tuple[NDArray[np.bool_], int]:
     """Return where a bundle finds objects of a class, bool (H, W), and how many."""
-    from eyewright.lifecycle.loading import bundle_folder, open_any
+    from eyewright.lifecycle.loading import open_any
 
     bundle: Any = open_any(bundle_folder(model))
     if label not in bundle.labels.names:

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import BundleError, UsageError
-from eyewright.core.inputs import Example, whole_image
+from eyewright.core.inputs import IMAGE, MASK, Example, whole_image
 from eyewright.core.labels import LabelSpace
 from eyewright.core.prediction import settle_nothing
-from eyewright.core.predictor import Answers, Predictor
+from eyewright.core.predictor import Answers, Predictor, inputs_of
 from eyewright.core.report import Metric
+from eyewright.core.rng import generator
 from eyewright.core.task import Agreement, Explained, Feedback, Limits, MetricInfo, Output, Raw, Task, Words
 from eyewright.tasks.arrays import array_of
 from eyewright.tasks.drawn import Drawn
@@ -115,7 +116,8 @@ def decode(
     found = array_of(raw, "residual", len(placements), "H", "W", "C")
     if not np.isfinite(found).all():
         raise BundleError("expected finite values, found others", fix="export the model again")
-    kept = [_inside(own, place) for own, place in zip(found, placements, strict=True)]
+    places = [p[IMAGE] if isinstance(p, Mapping) else p for p in placements]
+    kept = [_inside(own, place) for own, place in zip(found, places, strict=True)]
     return [RestoredImage(float(np.abs(own).mean()), labels, residual=own) for own in kept]
 
 
@@ -137,6 +139,22 @@ def _inside(residual: NDArray[np.float32], place: "Placement") -> NDArray[np.flo
     raise BundleError(f"expected the residual of a tile, found {residual.shape}", fix="export the model again")
 
 
+def filled(predictor: Predictor, image: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return an image, uint8 (H, W, 3), whose hole holds a first filling, with that improved by a model for holes."""
+    from eyewright.imaging.filling import fill_by_net
+
+    def run(tiles: NDArray[np.uint8], holes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return predictor.raw({IMAGE: tiles, MASK: holes})["residual"]
+
+    return fill_by_net(run, image, hole, inputs_of(predictor)[IMAGE])  # type: ignore[arg-type]
+
+
+def tried_on(image: NDArray[np.uint8], number: int, preparation: Any) -> Example:
+    """Return an image with a drawn hole, filled for a start, and the hole: what a model for holes is tried on."""
+    done = preparation.tile.degradation(image, rng=generator(0, "hole", str(number)), at=0.5)
+    return {IMAGE: done.image, MASK: done.hole}
+
+
 def run_tiles(predictor: Predictor) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """Return how a predictor answers prepared tiles."""
 
@@ -152,6 +170,12 @@ def restore_whole(predictor: Predictor, examples: Sequence[Example]) -> list[Res
 
     answers = []
     for example in examples:
+        if isinstance(example, Mapping) and MASK in example:
+            given = example[IMAGE]
+            made = filled(predictor, given, np.asarray(example[MASK], bool))
+            apart = float(np.abs(made.astype(np.int16) - given).mean()) / 255
+            answers.append(RestoredImage(apart, predictor.labels, restored=made))
+            continue
         done = restore_pixels(run_tiles(predictor), whole_image(example), predictor.preparation)
         answers.append(RestoredImage(done.changed, predictor.labels, restored=done.image, sigma=done.sigma))
     return answers
@@ -285,7 +309,7 @@ TASK = Task(
         MetricInfo(
             "baseline_gain",
             "gain over the baseline",
-            "in PSNR: over total variation for noise, over bicubic for enlarging, else over the input",
+            "in PSNR: over total variation for noise, bicubic for enlarging, Navier-Stokes for holes, else the input",
             paired=True,
             bounds=_DECIBELS,
             kind="plain",
@@ -298,7 +322,7 @@ TASK = Task(
         MetricInfo("ssim_input", "SSIM of the input", "", tile=False, bounds=(-1.0, 1.0), kind="plain"),
     ),
     options=frozenset(),
-    losses=("mae", "mse"),
+    losses=("mae", "mse", "fill"),
     columns=("psnr", "ssim", "baseline_gain"),
     foreign=MappingProxyType({"hub": "image-to-image"}),
     contracts=(),
@@ -323,5 +347,10 @@ TASK = Task(
     chosen="psnr",
     unit=lambda names, metric: UNITS.get(metric, ""),
     whole=restore_whole,
+    inputs=MappingProxyType(
+        {IMAGE: "eyewright.imaging.preparation:Preparation", MASK: "eyewright.imaging.holes:HoleInput"}
+    ),
+    optional=frozenset({MASK}),
+    tried_on=tried_on,
 )
 """An image as it should be."""

@@ -43,6 +43,7 @@ def find_faults(report: Report) -> list[Finding]:
 _BASELINES: Mapping[str, str] = {
     "tv": "total variation (process --steps denoise:tv)",
     "bicubic": "bicubic enlarging",
+    "ns": "Navier-Stokes (inpaint --method ns)",
     "input": "the image as it was",
 }
 

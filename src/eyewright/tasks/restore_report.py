@@ -26,7 +26,7 @@ from eyewright.metrics.restoration import HIGHEST_PSNR, mean_metrics, weighted_m
 from eyewright.tasks.item_scores import item_scores
 from eyewright.tasks.restore import UNITS
 from eyewright.tasks.restore_page import explain_errors, find_faults, lay_out, summarise, take_pictures
-from eyewright.tasks.restore_trials import COLUMNS, baseline_of, measured, try_image
+from eyewright.tasks.restore_trials import COLUMNS, baseline_of, measured, tile_of, try_image
 
 _SAME_DB = 0.01
 _FEW = 3
@@ -105,7 +105,7 @@ def gather(predictor: Predictor, batch: Batch) -> RestoreResults:
         np.array(values, np.float64).reshape(-1, len(COLUMNS)),
         np.array([t.sigma for t in tried], np.float64),
         np.array([t.changed for t in tried], np.float64),
-        predictor.preparation.tile.degrade,
+        tile_of(predictor).degrade,
     )
 
 

@@ -1,6 +1,6 @@
 """One image tried by a restorer: degraded, restored, done by the baseline too, and measured."""
 
-__all__ = ["COLUMNS", "Tried", "baseline_of", "measured", "try_image"]
+__all__ = ["COLUMNS", "Tried", "baseline_of", "measured", "tile_of", "try_image"]
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import UsageError
-from eyewright.core.predictor import Predictor
+from eyewright.core.inputs import IMAGE
+from eyewright.core.predictor import Predictor, inputs_of
 from eyewright.core.rng import generator
 from eyewright.data.dataset import Dataset
 from eyewright.data.targets.picture import Picture
@@ -20,7 +21,7 @@ from eyewright.imaging.steps.denoise import denoise, noise_level
 from eyewright.imaging.tiles import TileCut
 from eyewright.metrics.fidelity import ssim
 from eyewright.metrics.restoration import HIGHEST_PSNR, blind_psnr, capped_psnr
-from eyewright.tasks.restore import run_tiles
+from eyewright.tasks.restore import filled, run_tiles
 
 COLUMNS = ("baseline_gain", "psnr", "ssim", "psnr_gain", "psnr_input", "psnr_baseline", "ssim_input")
 """What is measured of an image; gains are in PSNR."""
@@ -28,10 +29,20 @@ _LEAST_SSIM = 11
 
 
 def baseline_of(tile: TileCut) -> str:
-    """Return what a net has to be better than: "tv" for noise, "bicubic" for enlarging, else the input itself."""
+    """Return what a net has to be better than: "tv" for noise, "bicubic" for enlarging, "ns" for holes, else the input
+    itself."""
+    if tile.degradation.holes:
+        return "ns"
     if tile.scale > 1:
         return "bicubic"
     return "tv" if tile.degradation.noisy and tile.degrade != PAIRS else "input"
+
+
+def tile_of(predictor: Predictor) -> TileCut:
+    """Return how a model is fed, and what it undoes."""
+    image: Any = inputs_of(predictor)[IMAGE]
+    tile: TileCut = image.tile
+    return tile
 
 
 @dataclass(frozen=True)
@@ -49,9 +60,15 @@ class Tried:
 
 def try_image(predictor: Predictor, dataset: Dataset, index: int, image: NDArray[np.uint8]) -> Tried:
     """Degrade an image as the net has learnt, restore it, and do what the baseline does."""
-    tile: TileCut = predictor.preparation.tile
+    tile = tile_of(predictor)
     sample, run = dataset.samples[index], run_tiles(predictor)
     rng = generator(0, "degrade", sample.id)
+    if tile.degradation.holes:
+        given, _, hole = tile.degradation(image, rng=rng)
+        assert hole is not None
+        found = filled(predictor, given, hole)
+        apart = float(np.abs(found.astype(np.int16) - given).mean()) / 255
+        return Tried(given, found, given, image, None, 0.0, apart)
     hidden, clean = None, image
     if tile.degrade == SELF:
         given, hidden = hide_pixels(image, rng=rng)
@@ -66,7 +83,7 @@ def try_image(predictor: Predictor, dataset: Dataset, index: int, image: NDArray
         sigma = noise_level(image)
     else:
         grey = _is_grey(image)
-        given, sigma = tile.degradation(image[..., 0] if grey else image, rng=rng)
+        given, sigma, _ = tile.degradation(image[..., 0] if grey else image, rng=rng)
         given = np.repeat(given[..., None], 3, 2) if grey else given
         height, width = (side // tile.scale * tile.scale for side in image.shape[:2])
         clean = image[:height, :width]

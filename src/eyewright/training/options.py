@@ -44,6 +44,7 @@ class _Common(TypedDict, total=False):
     steps: str | None
     edits: str | None
     degrade: str | None
+    masks: str | None
     batch: int | None
     accumulate: int | None
     optimizer: OptimizerName | None

@@ -89,7 +89,8 @@ class Recipe:
     `edits` is a file of corrected labels and of images to leave out, which is applied to the data (`data.edits`).
 
     `degrade` is what a net learns to undo (`imaging.degrade`), such as "noise:5-50"; only tasks that answer with images
-    read it.
+    read it. `masks` are a folder of masks, which half of the holes to learn from are cut from; without it all are
+    drawn.
     """
 
     task: str = "auto"
@@ -100,6 +101,7 @@ class Recipe:
     steps: str = ""
     edits: str = ""
     degrade: str = ""
+    masks: str = ""
     epochs: int | None = None
     budget_s: float | None = None
     batch: int | None = None
@@ -309,8 +311,9 @@ class Recipe:
         return {"adversarial": "robust_", "trades": "robust_", "fast": "robust_", "noise": "noisy_"}.get(self.step, "")
 
     def without_places(self) -> "Recipe":
-        """Return the recipe with `model_name` for its model, and the name of its file of edits."""
-        return dataclasses.replace(self, model=self.model_name, edits=Path(self.edits).name)
+        """Return the recipe with `model_name` for its model, and the names of its file of edits and folder of masks."""
+        edits, masks = Path(self.edits).name, Path(self.masks).name
+        return dataclasses.replace(self, model=self.model_name, edits=edits, masks=masks)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""
