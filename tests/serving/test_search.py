@@ -18,6 +18,7 @@ from eyewright import lifecycle
 from eyewright.core.errors import RefusedError, UsageError
 from eyewright.imaging import encode_image
 from eyewright.lifecycle.indexes import ServedIndexes
+from eyewright.retrieval import Row, create_index, open_index
 from eyewright.serving.models import load_table
 
 
@@ -179,6 +180,29 @@ def test_a_changed_index_is_searched_as_it_is_now(searched: Served, photos: Path
         fresh.unlink()
         lifecycle.index_folder(fresh.parent, model=str(paired.bundle.folder), out=photos, update=True)
     assert searched.get("/v1/index/photos").json["images"] == 96
+
+
+def test_an_index_that_is_replaced_or_removed_under_the_server_is_never_searched_by_the_wrong_model(
+    searched: Served, photos: Path
+) -> None:
+    kept, seen = photos.with_name("kept"), {"words": "a red disc", "n": 1}
+    photos.rename(kept)
+    try:
+        dim = open_index(kept).dim
+        other = create_index(photos, model="other", digest="0" * 64, dim=dim)
+        other.add(np.eye(dim, dtype=np.float32)[:3], [Row(f"{k}.png") for k in range(3)])
+        replaced = searched.post("/v1/search", seen)
+        assert (replaced.status, replaced.json["code"]) == (409, "index_model")
+        shutil.rmtree(photos)
+        gone = searched.post("/v1/search", seen)
+        assert (gone.status, gone.json["code"]) == (422, "index_gone")
+        # Where it lay is not for clients.
+        assert str(photos) not in gone.json["error"]
+        assert searched.get("/v1/index").json == {"indexes": []}
+    finally:
+        shutil.rmtree(photos, ignore_errors=True)
+        kept.rename(photos)
+    assert len(names(searched.post("/v1/search", seen))) == 1
 
 
 def test_an_index_of_another_model_is_refused_before_the_server_starts(

@@ -128,6 +128,7 @@ def _run_result(done: Any) -> Result:
             f"  {shown_program('eyewright')} predict {bundle} --source {what}",
             f"  {shown_program('eyewright')} explain {bundle} {what} --out heatmaps",
             f"  {shown_program('eyewright')} serve {bundle}",
+            *_searched(done.bundle, bundle),
             f'  {shown_program("python")} -c "{use}"',
         ]
     return {
@@ -143,6 +144,19 @@ def _run_result(done: Any) -> Result:
         "text": text,
         "exit": 1 if done.bundle is None else 0,
     }
+
+
+def _searched(made: Any, bundle: str) -> list[str]:
+    """Return how the images of a folder are found by words, with a bundle that embeds texts too."""
+    from eyewright.bundle.texts import has_texts
+
+    if not has_texts(made.manifest.files):
+        return []
+    program = shown_program("eyewright")
+    return [
+        f"  {program} index FOLDER --model {bundle} --out images.index",
+        f'  {program} search images.index "WORDS"',
+    ]
 
 
 def _train(o: argparse.Namespace) -> Result:

@@ -68,6 +68,12 @@ class TokenPreparation:
         ids = self.tokenizer.ids(text[:_MOST_CHARACTERS])[: self.length - len(first) - len(last)]
         return [*first, *ids, *last]
 
+    def is_cut(self, text: str) -> bool:
+        """Return whether a text has more tokens than are read."""
+        first, last = self.tokenizer.first, self.tokenizer.last
+        kept = self.length - len(first) - len(last)
+        return len(text) > _MOST_CHARACTERS or len(self.tokenizer.ids(text)) > kept
+
     def batch(self, values: Sequence[str]) -> tuple[NDArray[np.int32], Sequence[None]]:
         """Return texts prepared, int32 (N, length).
 

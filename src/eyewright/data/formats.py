@@ -143,8 +143,10 @@ def open_dataset(
     try:
         dataset = _open_any(Path(path), label_depth, task, target)
     except DatasetError as error:
-        # A file that is not UTF-8 is a reason of its own: no other task would read it.
-        hint = "" if target or "UTF-8" in error.fix else _other_table(Path(path), task)
+        # A file that is not UTF-8 is a reason of its own: no other task would read it. And a table of which a line was
+        # refused has been read as what was asked for.
+        own = "UTF-8" in error.fix or (task is not None and "' line " in error.message)
+        hint = "" if target or own else _other_table(Path(path), task)
         if not hint:
             raise
         raise DatasetError(error.message, fix=f"{hint}; else {error.fix}" if error.fix else hint) from None

@@ -164,6 +164,10 @@ def learn(net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, prepar
             kept = run_through(net.eval(), data.val_pixels, val, learning.condense, torch.device("cpu"))
             recall = learning.about["published_recall"] = learning.measure(kept, val)["recall"]
             learning.notes = (f"as it was published it has a validation recall of {recall:.1%}",)
+        if cut := train.cut + val.cut:
+            several = "1 caption is" if cut == 1 else f"{cut:,} captions are"
+            said = f"{several} longer than the {body.texts.length} tokens that are read: the beginning counts"
+            learning.notes = (*learning.notes, said)
             net.train()
     return learning
 

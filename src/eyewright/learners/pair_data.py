@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eyewright.core.tokens import TextInput
+from eyewright.core.tokens import TextInput, TokenPreparation
 from eyewright.data.targets.captions import Captions
 from eyewright.nets.pairs import TEXTS
 from eyewright.training.augment import Augmentation
@@ -29,9 +29,13 @@ class PairTargets:
         self.most = max([1, *(len(n) for n in self.numbers)])
 
     def prepare(self, texts: TextInput) -> None:
-        """Prepare the captions as a net takes them; until then they are bucket numbers."""
+        """Prepare the captions as a net takes them; until then they are bucket numbers. `cut` counts those of
+        which a model of tokens reads the beginning alone."""
         self.length = texts.length
         self.numbers = [list(texts.batch(own)[0]) for own in self.texts]
+        self.cut = 0
+        if isinstance(texts, TokenPreparation):
+            self.cut = sum(texts.is_cut(t) for own in self.texts for t in own)
 
     def __len__(self) -> int:
         return len(self.numbers)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eyewright.core.errors import InputError, RefusedError, UsageError
+from eyewright.core.errors import EyewrightError, InputError, RefusedError, UsageError
 from eyewright.core.regular import read_regular
 from eyewright.lifecycle.loading import PathLike
 from eyewright.lifecycle.searching import nearest
@@ -58,7 +58,7 @@ class ServedIndexes:
         self._same = {p: m.digest for m in models.values() if (p := m.manifest.published)}
         digests = {m.digest: m for m in models.values()}
         for name, (_, index) in self._held.items():
-            model = digests.get(self.digest(name))
+            model = digests.get(self._digest_of(index))
             if model is None:
                 served = ", ".join(f"{n} ({m.digest[:12]})" for n, m in models.items())
                 raise RefusedError(
@@ -75,14 +75,17 @@ class ServedIndexes:
                 )
 
     def digest(self, name: str) -> str:
-        """Return the digest of the bundle whose embeddings the index holds, or that gives the same as the published
-        model that it was made with."""
-        found = str(self._held[name][1].model["digest"])
-        return self._same.get(found, found)
+        """Return the digest of the bundle whose embeddings the index holds now, or that gives the same as the published
+        model that it was made with.
+
+        Raises:
+            InputError: the index was removed, or is damaged.
+        """
+        return self._digest_of(self._now(name))
 
     def shown(self, name: str) -> dict[str, Any]:
         """Return what clients may know of an index."""
-        index = self._open(name)
+        index = self._now(name)
         return {
             "digest": index.model["digest"], "images": len(index), "dimensions": index.dim,
             "exact": not index.has_graph,
@@ -93,9 +96,14 @@ class ServedIndexes:
 
         Raises:
             UsageError: an id that is not in the index.
-            InputError: no images below the folder.
+            InputError: no images below the folder; the index was removed.
+            RefusedError: it is another bundle's by now.
         """
-        index = self._open(name)
+        index = self._now(name)
+        if sought.digest and self._digest_of(index) != sought.digest:
+            raise RefusedError(
+                f"the index {name!r} was replaced by one of another model", fix="try again", code="index_model"
+            )
         for id in (*sought.like, *sought.unlike):
             index.row(id)
         wanted = [*sought.vectors, *index.vectors(sought.like)]
@@ -119,7 +127,7 @@ class ServedIndexes:
             UsageError: the id is not in the index.
             InputError: the file is gone, or has been changed.
         """
-        index = self._open(name)
+        index = self._now(name)
         row = index.row(id)
         changed = InputError(
             "the image was moved or changed since it was indexed", fix="run eyewright index --update", code="image_gone"
@@ -131,6 +139,23 @@ class ServedIndexes:
         if hashlib.sha256(data).hexdigest() != row.digest:
             raise changed
         return data
+
+    def _digest_of(self, index: "Index") -> str:
+        found = str(index.model["digest"])
+        return self._same.get(found, found)
+
+    def _now(self, name: str) -> "Index":
+        """Return the index as it is now, for clients, who are not told where it lies.
+
+        Raises:
+            InputError: it was removed, or is damaged.
+        """
+        try:
+            return self._open(name)
+        except EyewrightError as error:
+            raise InputError(
+                f"the index {name!r} was removed, or is damaged", fix="ask the operator", code="index_gone"
+            ) from error
 
     def _open(self, name: str) -> "Index":
         """Return the index as it is now: another process may have added to it."""

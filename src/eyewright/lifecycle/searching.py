@@ -36,6 +36,7 @@ from eyewright.core.inputs import prepare
 from eyewright.core.quoting import quoted
 from eyewright.core.regular import digest_of, require_path
 from eyewright.core.report import Finding
+from eyewright.data.texts import is_text
 from eyewright.imaging.headers import FORMATS, Limits
 from eyewright.imaging.sources.files import iter_images, list_sources, read_named
 from eyewright.lifecycle.datasets import Say, silent
@@ -404,6 +405,8 @@ def _vector(embedder: Embedder, query: Any) -> NDArray[np.float32]:
             f"{embedder.name!r} reads images only, and there is no file {query[:60]!r}",
             fix="pass the path of an image, or index with a CLIP or SigLIP folder",
         )
+    if not is_text(query):
+        raise InputError(f"expected words in UTF-8, found other bytes in {query[:40]!r}", fix="write them in UTF-8")
     (vector,) = unit_vectors(embedder.texts([query]))
     return np.asarray(vector)
 

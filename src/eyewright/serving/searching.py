@@ -16,7 +16,8 @@ Vector = NDArray[np.float32]
 class Sought:
     """What to look for in an index: vectors (D,) and ids of indexed images, near to these and away from those.
 
-    `folder` keeps to images below it, `max_p` to hits with at most this p-value.
+    `folder` keeps to images below it, `max_p` to hits with at most this p-value. `digest` is that of the bundle that
+    made the vectors: an index that was replaced by another bundle's meanwhile is not searched with them.
     """
 
     vectors: Sequence[Vector] = ()
@@ -26,6 +27,7 @@ class Sought:
     n: int = 20
     folder: str | None = None
     max_p: float | None = None
+    digest: str = ""
 
 
 class Searcher(Protocol):

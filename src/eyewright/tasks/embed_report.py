@@ -240,8 +240,13 @@ def find_faults(report: Report) -> list[Finding]:
     compared = report.tables.get("baseline")
     if not compared or compared["better"] != "a":
         return []
+    difference = compared["differences"][compared["metric"]]
+    text = (
+        f"the net is significantly below the floor {compared['baseline']}: a difference of "
+        f"{100 * difference['value']:+.1f} points [{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]"
+    )
     fix = f"use --model {compared['baseline']}, train longer, or on more pairs"
-    return [Finding("loses_to_baseline", say_floor(compared), fix, severity="warning")]
+    return [Finding("loses_to_baseline", text, fix, severity="warning")]
 
 
 def lay_out(report: Report, pictures: Pictures) -> Page:

@@ -3,13 +3,14 @@
 __all__ = ["list_indexes", "search", "show_index", "thumbnail"]
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
 
-from eyewright.core.errors import BusyError, LateError
+from eyewright.core.errors import BusyError, InputError, LateError
 from eyewright.serving.base64text import decode_base64
 from eyewright.serving.exchange import HttpError, Request, Response, json_response, parse_json
 from eyewright.serving.forms import read_form
@@ -39,7 +40,12 @@ T = TypeVar("T")
 async def list_indexes(service: Service, request: Request) -> Response:
     """GET /v1/index"""
     names = () if service.searcher is None else service.searcher.names
-    return json_response(IndexList([await _shown(service, name) for name in names]))
+    found = []
+    for name in names:
+        # One that was removed, or is another model's by now, does not hide the others; asked for by name it says why.
+        with contextlib.suppress(HttpError, InputError):
+            found.append(await _shown(service, name))
+    return json_response(IndexList(found))
 
 
 async def show_index(service: Service, request: Request, name: str) -> Response:
@@ -56,14 +62,15 @@ async def search(service: Service, request: Request) -> Response:
     searcher = _searcher(service, name)
     if not (asked.words or image or asked.like):
         raise HttpError(400, "nothing_sought", "expected words, an image or like, found none", fix="send one of them")
-    model = _model(service, searcher, name)
+    model = await _model(service, searcher, name)
     vectors = [await service.embed_words(model, asked.words)] if asked.words else []
     if image:
         vectors.append(await service.embed_image(model, image))
     away = [await service.embed_words(model, asked.unlike_words)] if asked.unlike_words else []
     sought = Sought(
-        vectors, away, asked.like or (), asked.unlike or (), asked.n or _USUAL, asked.folder or None, asked.max_p
-    )
+        vectors, away, asked.like or (), asked.unlike or (), asked.n or _USUAL, asked.folder or None, asked.max_p,
+        model.digest,
+    )  # fmt: skip
     left = started + service.settings.deadline_s - time.monotonic()
     found = await _apart(service, left, lambda: searcher.find(name, sought))
     hits = [SearchHit(**hit, image=f"/v1/index/{name}/images/{hit['id']}") for hit in found["hits"]]
@@ -78,7 +85,7 @@ async def thumbnail(service: Service, request: Request, name: str, id: str) -> R
     if number is None:
         raise HttpError(404, "image", "the index has no such image", fix="take the address of a hit")
     side = read_options(ThumbnailQuery, request.query).side or _USUAL_SIDE
-    model = _model(service, searcher, name)
+    model = await _model(service, searcher, name)
     data = await _apart(service, service.settings.deadline_s, lambda: searcher.file(name, number))
     return Response(await service.reduce_image(model, data, side), media_type="image/jpeg")
 
@@ -135,8 +142,9 @@ def _searcher(service: Service, name: str) -> Searcher:
     return service.searcher
 
 
-def _model(service: Service, searcher: Searcher, name: str) -> Model:
-    digest = searcher.digest(name)
+async def _model(service: Service, searcher: Searcher, name: str) -> Model:
+    # The index is looked at as it is now, and opened again if it was changed.
+    digest = await asyncio.to_thread(searcher.digest, name)
     for model in service.models.values():
         if model.digest == digest:
             return model
@@ -148,7 +156,7 @@ def _model(service: Service, searcher: Searcher, name: str) -> Model:
 async def _shown(service: Service, name: str) -> IndexShown:
     searcher = _searcher(service, name)
     facts = await _apart(service, service.settings.deadline_s, lambda: searcher.shown(name))
-    return IndexShown(name=name, model=_model(service, searcher, name).name, **facts)
+    return IndexShown(name=name, model=(await _model(service, searcher, name)).name, **facts)
 
 
 async def _apart(service: Service, left_s: float, call: Callable[[], T]) -> T:
