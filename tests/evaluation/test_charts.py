@@ -24,7 +24,7 @@ from eyewright.evaluation.charts import (
 def test_the_longest_bar_fills_the_width_and_others_are_in_proportion() -> None:
     svg = bar_chart([("aa", 4.0), ("bb", -1.0), ("cc", float("nan"))], title="t", width=560)
     bars = re.findall(r'class="bar" x="(\d+)" y="(\d+)" width="([\d.]+)"', svg)
-    left = 12 + 7 * 2
+    left = 14 + 8 * 2
     longest = 560 - left - 90
     assert [(int(x), float(w)) for x, _, w in bars] == [
         (left, longest), (left, pytest.approx(longest / 4, abs=0.05)), (left, 1.0),
@@ -267,12 +267,12 @@ def test_bars_keep_long_names_and_large_numbers_readable() -> None:
     rows = [("n" * 34, 12_345.0), ("m" * 33, 1000.5), ("a&b", 999.0), ("zero", 0.0)]
     svg = bar_chart(rows, title="t", unit=" kg", width=700)
     assert re.findall(r'text-anchor="end">([^<]*)<', svg) == ["n" * 15 + "…" + "n" * 16, "m" * 33, "a&amp;b", "zero"]
-    assert re.findall(r'y="\d+">([^<]*)<', svg) == ["12,345 kg", "1e+03 kg", "999 kg", "0 kg"]
-    # 240 pixels for names, 90 for numbers.
+    assert re.findall(r'y="\d+">([^<]*)<', svg) == ["12,345 kg", "1,000 kg", "999 kg", "0 kg"]
+    # 260 pixels for names, 90 for numbers.
     assert re.findall(r'class="bar" x="(\d+)"[^>]* width="([\d.]+)" height="14" rx="2"', svg) == [
-        ("240", "370.0"), ("240", f"{370 * 1000.5 / 12345:.1f}"), ("240", f"{370 * 999 / 12345:.1f}"), ("240", "1.0"),
+        ("260", "350.0"), ("260", f"{350 * 1000.5 / 12345:.1f}"), ("260", f"{350 * 999 / 12345:.1f}"), ("260", "1.0"),
     ]  # fmt: skip
-    assert re.findall(r'class="tick" x="234" y="(\d+)"', svg) == ["18", "38", "58", "78"]
+    assert re.findall(r'class="tick" x="254" y="(\d+)"', svg) == ["18", "38", "58", "78"]
     assert 'viewBox="0 0 700 88"' in svg
     assert bar_chart([], title="t").startswith('<svg class="chart" viewBox="0 0 560 8"')
 

@@ -59,7 +59,7 @@ def test_mistakes_say_how_many_there_are_and_are_shown() -> None:
     (none,) = _mistakes(report(item(0, right=True)), {})
     assert none.empty == "No mistakes on 1200 images."
     (hidden,) = _mistakes(report(item(0)), {})
-    assert hidden.empty == "1 of 1,200 predictions are wrong. Their images are not in this file."
+    assert hidden.empty == "1 of 1,200 predictions is wrong. Their images are not in this file."
 
 
 def test_a_mistake_says_both_classes_with_their_probabilities() -> None:

@@ -73,7 +73,8 @@ def line_chart(
         path = " ".join(f"{x},{y}" for x, y in places)
         tip = f"<title>{escape(s.name)}</title>" if s.name else ""
         parts.append(f'<polyline class="line {s.style}" points="{path}">{tip}</polyline>')
-        if s.dots:
+        # A line through one point shows nothing.
+        if s.dots or len(places) == 1:
             parts += [f'<circle class="dot {s.style}" cx="{x}" cy="{y}" r="3"/>' for x, y in places]
     parts += frame.end(x_label, y_label)
     return "".join(parts)
@@ -213,7 +214,7 @@ def bar_chart(rows: Sequence[tuple[str, float]], *, title: str, unit: str = "", 
     True
     """
     named = max((len(n) for n, _ in rows), default=1)
-    left, tall = min(240, 12 + 7 * named), 20
+    left, tall = min(260, 14 + 8 * named), 20
     most = max((abs(v) for _, v in rows if math.isfinite(v)), default=0.0) or 1.0
     height = tall * len(rows) + 8
     parts = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
@@ -223,7 +224,7 @@ def bar_chart(rows: Sequence[tuple[str, float]], *, title: str, unit: str = "", 
         shown = name if len(name) <= 33 else name[:15] + "…" + name[-16:]
         parts.append(f'<text class="tick" x="{left - 6}" y="{y + 14}" text-anchor="end">{escape(shown)}</text>')
         parts.append(f'<rect class="bar" x="{left}" y="{y + 3}" width="{long:.1f}" height="{tall - 6}" rx="2"/>')
-        number = f"{value:,.0f}" if abs(value) >= 1000 and value.is_integer() else f"{value:.3g}"
+        number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
         text = f"{number}{unit}"
         parts.append(f'<text class="tick" x="{left + long + 6:.1f}" y="{y + 14}">{escape(text)}</text>')
     return "".join(parts) + "</svg>"

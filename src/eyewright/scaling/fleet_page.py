@@ -106,7 +106,7 @@ def render_fleet(fleet: Fleet, *, every_s: float = 0.0, stopped: str = "", now: 
         '<meta name="color-scheme" content="light dark">\n'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         f"{refresh}<title>Job: {name}</title>\n<style>\n{style}</style>\n</head>\n<body><main>\n{body}"
-        '<p class="soft small">This page holds everything it shows and asks no other machine.</p>\n'
+        '<p class="soft small">This page is self-contained and loads nothing from the network.</p>\n'
         "</main></body></html>\n"
     )
 
