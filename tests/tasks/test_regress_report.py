@@ -236,7 +236,8 @@ def shown(coverage: Metric | None = None, labels: tuple[str, ...] = NAMES) -> Re
 
 def test_the_summary_says_errors_guesses_and_intervals() -> None:
     assert reporting_of("regress").summary(shown(Metric(0.9, 0.8, 0.95))) == (
-        "weight [g]: off by 2.0 g (95% interval 1.0 to 3.0) on average; always predicting the median would be off by 10 g. "
+        "weight [g]: off by 2.0 g (95% interval 1.0 to 3.0) on average; always predicting the median "
+        "would be off by 10 g. "
         "count: off by 3.0 (95% interval 1.5 to 4.5) on average; always predicting the median would be off by 20. "
         "The 90% prediction intervals hold the true value for 90.0% (95% interval 80.0% to 95.0%) of the images."
     )

@@ -49,7 +49,8 @@ def index_as_job(
     on: str = "local",
 ) -> Indexed:
     """Index all images below `folder` as `index_folder` does, with the vectors made by worker processes (`on`: as
-    `scaling.run_job`); `resume` continues after a kill. The job is in `.job` of the index, and is removed when every vector is in the index.
+    `scaling.run_job`); `resume` continues after a kill. The job is in `.job` of the index, and
+    is removed when every vector is in the index.
 
     Raises:
         UsageError: there is an index, or a job and no `resume`.
