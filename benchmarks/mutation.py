@@ -13,6 +13,7 @@ Left out are places where a change is no fault that a test could see, or none th
 - annotations and the arguments of decorators: whatever changes them fails at import, or nothing ever sees it;
 - caches (`@cache`, `@lru_cache`), which change the time and not the result;
 - the `*` before arguments that are given by name, `if TYPE_CHECKING`, and the wording of errors (f-strings in `raise`);
+- `strict=True` of `zip`: like an assertion, it states what is always so;
 - the lines of `WORK_SIZES`: how much is computed at once, which changes memory and time and not the result.
 """
 
@@ -126,6 +127,8 @@ def _unseen(node: ast.AST) -> Iterator[tuple[ast.expr, int]]:
         yield part, int("cache" in ast.unparse(part))
     if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
         yield node.test, 0
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "zip":
+        yield from ((word.value, 0) for word in node.keywords if word.arg == "strict")
     if isinstance(node, ast.Raise):
         yield from ((part, 0) for part in ast.walk(node) if isinstance(part, ast.JoinedStr))
 
