@@ -310,4 +310,4 @@ def test_a_row_without_a_label_costs_that_row_and_not_the_table(tmp_path: Path) 
     parquet.write_table(table.Table.from_pylist(rows), tmp_path / "train.parquet")
     found = open_dataset(tmp_path, task="classify")
     assert (len(found), found.account.read) == (5, 5)
-    assert [(r.reason, r.n) for r in found.account.dropped] == [("its label is empty", 1)]
+    assert [(r.text, r.n) for r in found.account.dropped] == [("its label is empty", 1)]

@@ -40,6 +40,21 @@ def test_no_fifo_is_waited_for_and_no_device_is_read(tmp_path: Path) -> None:
             read_image(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["train.parquet", "train-000000.tar"])
+def test_a_fifo_in_place_of_a_shard_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    """In a process of its own: where it is waited for, nothing but a signal would end the test."""
+    if name.endswith(".parquet"):
+        pytest.importorskip("pyarrow")
+    os.mkfifo(tmp_path / name)
+    for command in (("doctor", "."), ("encode", "*" + name[-8:], "--to", "webp", "--on", "local", "--out", "o")):
+        done = subprocess.run(
+            (sys.executable, "-m", "eyewright", *command), cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 3
+        assert "expected a regular file" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_folder_where_a_file_is_expected_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="found a folder"):
         open_regular(tmp_path, most=10, error=DatasetError)

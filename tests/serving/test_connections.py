@@ -1,8 +1,13 @@
 """Which connection makes room where there are too many, and what it costs to find it."""
 
+import select
+import socket
+
 import pytest
 
 from eyewright.serving.connections import Connections
+from eyewright.serving.listening import open_port
+from eyewright.serving.settings import Settings
 
 
 class _One:
@@ -68,3 +73,20 @@ def test_one_that_was_answered_last_stays_longest() -> None:
     table.moved(ones[0])
     table.add(_One("idle"), "client")
     assert [one.evicted for one in ones] == [False, True, False]
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_DEFER_ACCEPT"), reason="only Linux holds silent connections itself")
+def test_a_connection_that_has_sent_nothing_is_not_seen_by_the_server() -> None:
+    with open_port(Settings(port=0)) as door:
+        door.setblocking(False)
+        clients = [socket.create_connection(door.getsockname(), 5) for _ in range(8)]
+        with pytest.raises(BlockingIOError):
+            door.accept()
+        clients[5].sendall(b"GET")
+        select.select([door], [], [], 5)
+        accepted, _ = door.accept()
+        assert accepted.recv(3) == b"GET"
+        with pytest.raises(BlockingIOError):
+            door.accept()
+        for one in (*clients, accepted):
+            one.close()

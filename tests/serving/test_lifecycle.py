@@ -198,6 +198,8 @@ def test_a_bundle_whose_golden_pairs_disagree_is_never_ready(bundle_copy: Path, 
     code, error = _refused(str(bundle_copy), "--port", "0", cwd=tmp_path)
     assert code == 4
     assert "golden pairs differ" in error["message"]
+    assert "export" not in error["message"]
+    assert error["fix"] == "export the model again"
 
 
 def test_without_the_token_nothing_is_answered_but_health(bundle: Path, picture: bytes, tmp_path: Path) -> None:

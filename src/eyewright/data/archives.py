@@ -15,6 +15,7 @@ __all__ = [
     "open_parquet",
     "read_parquet",
     "rows_of_parquet",
+    "open_shard",
     "shards_in",
     "write_webdataset",
 ]
@@ -24,12 +25,13 @@ import os
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from eyewright.core.errors import InputError
 from eyewright.core.extras import import_extra
 from eyewright.core.files import checked_output
 from eyewright.core.quoting import quoted
+from eyewright.core.regular import open_regular
 from eyewright.imaging.headers import FORMATS, Limits
 
 ARCHIVES = (".tar", ".parquet")
@@ -211,6 +213,15 @@ def read_parquet(file: Any, name: str, rows: Sequence[int]) -> Iterator[bytes | 
         yield data if data and len(data) <= Limits().bytes else None
 
 
+def open_shard(path: Path) -> BinaryIO:
+    """Open a tar file or Parquet table for reading.
+
+    Raises:
+        InputError: it is not a regular file, or not there.
+    """
+    return open_regular(path, most=2**63, fix="remove it, or write the shard again", follow=True)
+
+
 def open_parquet(file: Any, name: str) -> tuple[Any, list[str]]:
     """Return a Parquet table as pyarrow has it, of a path or file object, and its columns of images: bytes, or structs
     with `bytes`.
@@ -221,6 +232,9 @@ def open_parquet(file: Any, name: str) -> tuple[Any, list[str]]:
     """
     arrow = import_extra("pyarrow", extra="parquet", what="Parquet")
     parquet = import_extra("pyarrow.parquet", extra="parquet", what="Parquet")
+    if isinstance(file, Path):
+        # pyarrow would wait at a FIFO for ever.
+        open_shard(file).close()
     try:
         table = parquet.ParquetFile(file)
     except (arrow.ArrowInvalid, OSError):

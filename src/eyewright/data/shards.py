@@ -27,7 +27,7 @@ from eyewright.core.extras import import_extra
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.labels import LabelSpace
 from eyewright.core.quoting import quoted
-from eyewright.data.archives import cell_bytes, check_group, iter_tar, open_parquet
+from eyewright.data.archives import cell_bytes, check_group, iter_tar, open_parquet, open_shard
 from eyewright.data.dataset import Dataset
 from eyewright.data.readers.naming import EXTENSIONS, SPLITS, split_of
 from eyewright.data.targets.objects import OBJECTS
@@ -99,7 +99,7 @@ class _Member:
 
     def read(self) -> bytes:
         # Opened for each: threads and processes share no place in a file.
-        with open(self.path, "rb") as file:
+        with open_shard(self.path) as file:
             file.seek(self.at)
             return file.read(self.size)
 
@@ -236,7 +236,7 @@ class ShardTree:
 
 def _rows_of_tar(path: Path, shard: str, classes: Sequence[str], numbered: dict[str, int]) -> Iterator[Row]:
     held: dict[str, dict[str, _Member]] = {}
-    with open(path, "rb") as file:
+    with open_shard(path) as file:
         for entry in iter_tar(_Headers(file, path.stat().st_size), shard, (*_IMAGES, *_TEXT_ENDINGS)):
             folder, _, base = entry.name.rpartition("/")
             key, _, ending = base.partition(".")

@@ -24,7 +24,7 @@ from eyewright.core.errors import InputError, UnreadableImageError
 from eyewright.core.machine.limits import started
 from eyewright.core.quoting import quoted
 from eyewright.core.regular import open_regular, require_path
-from eyewright.data.archives import is_archive, iter_tar, read_parquet, rows_of_parquet
+from eyewright.data.archives import is_archive, iter_tar, open_shard, read_parquet, rows_of_parquet
 from eyewright.imaging.headers import FORMATS, Limits
 from eyewright.scaling.listing import Item, has_changed
 from eyewright.scaling.rows import Row, changed_row, error_row
@@ -184,6 +184,8 @@ def _open(place: str) -> _Opened:
         raise InputError(
             f"{quoted(place)} cannot be read: {error.strerror}", fix="check the path", code="not_found"
         ) from None
+    # A FIFO would be waited for, without end.
+    open_shard(Path(place)).close()
     return _Opened(place, found.st_size, found.st_mtime_ns, None)
 
 

@@ -88,7 +88,7 @@ class Crew:
         self._closing = False
         self._asking = asyncio.Lock()
         self._wake: asyncio.TimerHandle | None = None
-        self._failed = ""
+        self._failed, self._fix = "", ""
 
     @property
     def ready(self) -> bool:
@@ -118,7 +118,7 @@ class Crew:
         """
         before, old_models = list(self._workers), self.models
         self._generation += 1
-        self.models, self._failed = tuple(models), ""
+        self.models, self._failed, self._fix = tuple(models), "", ""
         try:
             first = await self._hire()
             await self._until_ready(first)
@@ -240,7 +240,7 @@ class Crew:
         if said.state == "ready":
             worker.ready = True
         elif said.state == "failed":
-            self._failed = said.text
+            self._failed, self._fix = said.text, said.fix
         elif said.state == "decoded":
             worker.decoded = True
             if worker.timer is not None:
@@ -338,7 +338,7 @@ class Crew:
         while not worker.ready:
             if worker not in self._workers or time.monotonic() > ends:
                 self._stop(worker, "start")
-                raise BundleError(self._failed or "a worker ended before it was ready", fix="")
+                raise BundleError(self._failed or "a worker ended before it was ready", fix=self._fix)
             await asyncio.sleep(0.005)
 
     def _retire(self, worker: _Worker) -> None:

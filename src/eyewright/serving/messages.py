@@ -99,11 +99,13 @@ class Answer(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Progress(msgspec.Struct, array_like=True, frozen=True):
-    """What a worker says: "ready" with nothing, "decoded", or "done" with the answers of the batch."""
+    """What a worker says: "ready" with nothing, "decoded", "done" with the answers of the batch, or "failed"
+    with what was found and what to do."""
 
     state: str
     answers: list[Answer] = []
     text: str = ""
+    fix: str = ""
 
 
 BATCH = msgspec.msgpack.Decoder(Batch)

@@ -35,7 +35,8 @@ class Settings:
 
     There are at most `connections` in all and `client_connections` of one address; a connection that sends nothing
     for `idle_s` is closed, and so is one that takes less than 64 KB of its waiting answers in `write_s`. Where a limit
-    is reached, the connection that has been idle longest makes room.
+    is reached, the connection that has been idle longest makes room. On Linux a new connection counts, and its times
+    begin, when it has sent something, or after some seconds.
     """
 
     host: str = "127.0.0.1"

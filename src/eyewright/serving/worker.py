@@ -85,7 +85,7 @@ def run_worker(channel: socket.socket, message: bytes) -> None:
             checked=orders.checked,
         )
     except EyewrightError as error:
-        _say(stream, Progress("failed", text=str(error)))
+        _say(stream, Progress("failed", text=error.message, fix=error.fix))
         return
     limits.no_core_dump()
     most = limits.limit_memory(orders.memory, reserved=served.reserved)
