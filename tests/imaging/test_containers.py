@@ -29,6 +29,7 @@ LARGE = box(b"ftyp", b"isomiso2") + struct.pack(">I4sQ", 1, b"mdat", 16 + 64) + 
         (b"ID3\x04 and more of it", "holds sound, no pictures"),
         (b"hello\n" * 9, "is not a video that is read, by its content; convert it"),
         (SOUND_ONLY, "holds no pictures, only sound; pass a video"),
+        (box(b"ftyp", b"isom") + box(b"moov", bytes(8)), "holds no frames; pass a video"),
         (LARGE, "is incomplete: its index (moov), which is written last, is missing; copy it again"),
         (box(b"ftyp", b"isom") + b"\0\0\0\1mdat", "incomplete"),
         (b"\x1aE\xdf\xa3" + bytes(40), "holds no pictures that can be decoded"),

@@ -16,8 +16,10 @@ from eyewright.cli import main
 from eyewright.core.errors import BundleError, InputError, UsageError
 from eyewright.data.tracks import read_tracks
 from eyewright.imaging import encode_image
-from eyewright.lifecycle.following import track, track_detections
+from eyewright.imaging.sources.frames import Frame
+from eyewright.lifecycle.following import Follower, track, track_detections
 from eyewright.lifecycle.track_scores import compare_tracks, evaluate_tracks
+from eyewright.tracking import Line, Watch
 
 
 def write_sequence(home: Path, *, seed: int = 0, n: int = 40, fps: float = 20, miss: float = 0.1) -> Path:
@@ -275,6 +277,22 @@ def test_frames_of_a_video_are_followed_one_by_one(video: Path) -> None:
     assert frames[10].time_s == pytest.approx(1.0, abs=0.01)
 
 
+def test_two_sources_at_once_never_share_identities(video: Path) -> None:
+    model, watch = Finder(), Watch(lines=(Line("middle", (0, 60), (160, 60)),))
+    one, other = (Follower(model, watch=watch) for _ in range(2))
+    alone = list(track(video, Finder()))
+    # The second source comes 18 frames later, and the server's model answers both in turn.
+    for k in range(30):
+        first = one.step(Frame(draw(k), "a", k, k / 10))
+        assert first.track_ids.tolist() == alone[k].track_ids.tolist()
+        if k >= 18:
+            second = other.step(Frame(draw(k - 18), "b", k - 18, k / 10))
+            assert second.track_ids.tolist() == alone[k - 18].track_ids.tolist()
+    assert first.recorder.n_tracks == second.recorder.n_tracks == 2
+    assert first.recorder.to_json()["counts"]["middle"]["in"] == 1
+    assert second.recorder.to_json()["counts"]["middle"]["in"] == 0
+
+
 def test_frames_are_sampled_by_time_and_rates_replaced(video: Path) -> None:
     sampled = list(track(video, Finder(), rate=5))
     assert [f.index for f in sampled] == list(range(0, 30, 2))
@@ -283,8 +301,6 @@ def test_frames_are_sampled_by_time_and_rates_replaced(video: Path) -> None:
 
 
 def test_crossings_of_a_video_are_counted(video: Path) -> None:
-    from eyewright.tracking import Line, Watch
-
     watch = Watch(lines=(Line("middle", (0, 60), (160, 60)),))
     frames = list(track(video, Finder(), watch=watch, camera_motion=True))
     assert sorted(c.direction for f in frames for c in f.crossings) == ["in", "out"]

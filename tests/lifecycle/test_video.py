@@ -101,6 +101,27 @@ def test_a_long_video_becomes_segments(run, tmp_path: Path, capsys: pytest.Captu
     assert {s["label"] for s in told["segments"]} == set(CLASSES)
     assert told["segments"][0]["label"] == "rightwards"
     assert told["segments"][-1]["label"] == "leftwards"
+    assert (tmp_path / "out/over-time.svg").read_text().count("<polygon") == len(CLASSES)
+
+
+def test_uncertain_clips_are_written_for_review(
+    run, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["predict", str(run / "bundle"), "--source", str(clips / "test/leftwards"), "--review", "1", "--json"]
+    assert main([*argv, "--out", str(tmp_path / "out")]) == 0
+    told = json.loads(capsys.readouterr().out)
+    with (tmp_path / "out/review/review.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert told["review"] == {"below": 1.0, "n": 8, "nothing_found": 0}
+    assert [float(r["confidence"]) for r in rows] == sorted(max(p["scores"]) for p in told["predictions"])
+    frames = json.loads((run / "bundle/bundle.json").read_text())["inputs"]["image"]["preparation"]["clip"]["frames"]
+    _, about = read_clip(tmp_path / "out/review" / rows[0]["clip"], ClipSampling(frames))
+    assert about.frames == frames
+    # As long as the clip, or a second.
+    assert about.seconds == pytest.approx(1.0, abs=0.01)
+    # Not a second time into the same folder, and not of windows.
+    assert main([*argv, "--out", str(tmp_path / "out")]) == 2
+    assert main([*argv, "--out", str(tmp_path / "new"), "--window", "0.9"]) == 2
 
 
 def test_windows_of_several_files_name_theirs(run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,6 +136,8 @@ def test_windows_of_several_files_name_theirs(run, tmp_path: Path, capsys: pytes
     assert "is empty" in told["findings"][0]["message"]
     with (tmp_path / "out/segments.csv").open() as file:
         assert [Path(r["source"]).name for r in csv.DictReader(file)] == ["a 1.avi", "b.avi"]
+    drawn = sorted(p.name for p in (tmp_path / "out").glob("*over-time.svg"))
+    assert drawn == ["00000-a_1-over-time.svg", "00001-b-over-time.svg"]
 
 
 def test_a_killed_command_has_every_window_and_segment(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

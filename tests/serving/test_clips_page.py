@@ -1,5 +1,6 @@
 """A clip on the page: played, predicted, corrected, and learnt from."""
 
+import io
 import re
 import shutil
 import time
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.drawn_clips import draw_crossing, write_clip
 from tests.serving.conftest import Served, serving
 
@@ -98,7 +100,9 @@ def test_a_clip_is_played_predicted_and_corrected_on_the_page(served: Served, ne
         expect(page.locator("#status")).to_contain_text("Answered", timeout=20_000)
         expect(page.locator("#clip")).to_be_visible()
         assert page.evaluate("() => document.getElementById('clip').videoWidth") == 48
-        expect(page.locator("#explain")).to_be_hidden()
+        expect(page.locator("#over-time polygon")).to_have_count(len(CLASSES))
+        page.click("#explain")
+        expect(page.locator("#status")).to_contain_text(re.compile("support|not reliable"), timeout=20_000)
         page.select_option("#true-label", "rightwards")
         page.click("#wrong button[type=submit]")
         expect(page.locator("#status")).to_contain_text("Thank you")
@@ -114,6 +118,35 @@ def test_a_clip_is_played_predicted_and_corrected_on_the_page(served: Served, ne
         opened.close()
     assert faults == []
     said(served, 2)
+
+
+def test_the_answer_on_a_clip_says_what_happens_when(served: Served, tmp_path: Path) -> None:
+    film = tmp_path / "film.webm"
+    with WebmWriter(film) as video:
+        for k, frame in enumerate(np.tile(draw_crossing(np.random.default_rng(9), rightwards=True), (3, 1, 1, 1))):
+            video.add(frame, k / 12)
+    clip = film.read_bytes()
+    assert "over_time" not in served.post("/v1/models/clips/predict", clip).json
+    told = served.post("/v1/models/clips/predict?over_time=true", clip).json["over_time"]
+    assert told["labels"] == list(CLASSES)
+    assert len(told["time_s"]) > 5
+    assert told["time_s"] == sorted(told["time_s"])
+    totals = np.sum([told["scores"][label] for label in CLASSES], axis=0)
+    assert totals == pytest.approx(1.0, abs=2e-4)
+    assert len(told["time_s"]) == len(totals)
+    refused = served.post("/v1/models/shapes/predict?over_time=true", _png())
+    assert (refused.status, "models of clips" in refused.json["error"]["message"]) == (400, True)
+    # A strip of frames is predicted, and has no times.
+    strip = served.post("/v1/models/clips/predict?over_time=true", _png((24 * 8, 24)))
+    assert strip.status == 200
+    assert strip.json["over_time"] is None
+    assert "no times" in strip.json["over_time_reason"]
+
+
+def _png(size_hw: tuple[int, int] = (32, 32)) -> bytes:
+    picture = io.BytesIO()
+    Image.fromarray(np.zeros((*size_hw, 3), np.uint8)).save(picture, "PNG")
+    return picture.getvalue()
 
 
 def test_feedback_on_clips_is_learnt_from(

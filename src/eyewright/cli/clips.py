@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from eyewright.imaging.sampling import ClipSampling
+    from eyewright.tasks.over_time import OverTime
     from eyewright.tasks.segments import Windowed
 
 _COLUMNS = ("start_s", "end_s", "label", "score")
@@ -145,6 +146,16 @@ class _Output:
         self._table.add(text.getvalue())
         self.paths["segments"] = self._table.path
 
+    def draw(self, found: "OverTime | None", stem: str) -> None:
+        """Write a picture of the probabilities over time; of several videos, one each."""
+        from eyewright.core.files import write_text
+
+        if found is None or not self._writes:
+            return
+        path = self._lines.path.parent / f"{stem}{'-' if stem else ''}over-time.svg"
+        write_text(path, found.to_svg())
+        self.paths[f"over_time {stem}".strip()] = path
+
     def no_segments(self) -> None:
         """Write a table without rows, where nothing happened."""
         if self._writes and not self._table.begun:
@@ -174,11 +185,12 @@ def _watch(
         return segments
     segments = []
     paths = list_clips(o.source)
-    for path in paths:
+    for index, path in enumerate(paths):
         _say(o, f"{path}:")
         try:
             named = {"source": str(path.resolve())}
-            segments += _watch_one(o, bundle, str(path), named, window_s, output, findings)
+            stem = f"{index:05d}-{plain_stem(path)}"
+            segments += _watch_one(o, bundle, str(path), named, window_s, output, findings, stem)
         except InputError as error:
             if len(paths) == 1:
                 raise
@@ -196,9 +208,11 @@ def _watch_one(
     window_s: float,
     output: _Output,
     findings: list[dict[str, Any]],
+    stem: str = "",
 ) -> list[dict[str, Any]]:
     from eyewright.bundle.clips import predict_windows
     from eyewright.imaging.sources import open_source
+    from eyewright.tasks.over_time import OverTimeMaker
     from eyewright.tasks.segments import Segment, SegmentJoiner
 
     segments: list[dict[str, Any]] = []
@@ -208,16 +222,20 @@ def _watch_one(
         output.add_segment(segments[-1])
         _say(o, segment.line())
 
-    joiner = SegmentJoiner(on=o.on, off=o.off)
-    with open_source(
-        source, stride=o.stride, max_frames=o.max_frames, latest=o.latest, note=noting(findings)
-    ) as opened:
-        for p in predict_windows(bundle, opened, window_s=window_s, hop_s=o.hop, conf=o.conf):
-            output.add(p.to_json(**_shown_of(o)))
-            for segment in joiner.add(cast("Windowed", p)):
+    joiner, over_time = SegmentJoiner(on=o.on, off=o.off), OverTimeMaker()
+    try:
+        with open_source(
+            source, stride=o.stride, max_frames=o.max_frames, latest=o.latest, note=noting(findings)
+        ) as opened:
+            for p in predict_windows(bundle, opened, window_s=window_s, hop_s=o.hop, conf=o.conf):
+                output.add(p.to_json(**_shown_of(o)))
+                over_time.add(cast("Windowed", p))
+                for segment in joiner.add(cast("Windowed", p)):
+                    note(segment)
+            for segment in joiner.end():
                 note(segment)
-        for segment in joiner.end():
-            note(segment)
+    finally:
+        output.draw(over_time.done(), stem)
     return segments
 
 

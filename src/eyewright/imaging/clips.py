@@ -10,6 +10,7 @@ __all__ = [
     "check_windows",
     "contact_sheet",
     "cut_strip",
+    "even_windows",
     "iter_clip_frames",
     "iter_clips",
     "iter_examples",
@@ -27,6 +28,7 @@ import os
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -45,6 +47,7 @@ from eyewright.imaging.sources.frames import Frame, reduced_size, resized
 
 _MOST_KEPT = 8
 _SAME_S = 1e-4
+_LONGEST_S = 600.0
 _ANIMATED = frozenset({".gif", ".webp", ".apng", ".avif"})
 
 
@@ -208,15 +211,52 @@ def read_clip_bytes(data: bytes, sampling: ClipSampling, *, limits: Limits | Non
         strip = np.asarray(read_picture(data, limits=limits))
         cut_strip(strip, sampling.frames)
         return strip
+    with _file_of(data) as path:
+        return read_clip(path, sampling, limits=limits)[0]
+
+
+@contextmanager
+def _file_of(data: bytes) -> Iterator[Path]:
+    """Hold bytes in a file while it is read; errors do not show its name."""
     # FFmpeg reads from files; this one has no name that another process could know.
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
         try:
-            return read_clip(file.name, sampling, limits=limits)[0]
+            yield Path(file.name)
         except UnreadableImageError as error:
             said = error.message.replace(repr(file.name), "the file")
             raise UnreadableImageError(said, fix=error.fix or "send a video", code=error.code) from None
+
+
+def even_windows(
+    data: bytes, sampling: ClipSampling, *, most: int = 48, limits: Limits | None = None
+) -> "Iterator[Window]":
+    """Yield windows over a video that came as bytes, evenly spaced and about `most` of them: each as long as the span
+    that the model sees, else a quarter of the video between 1 and 4 seconds; longer where there would be gaps.
+
+    A video that breaks off is read as far as it goes. It is decoded twice.
+
+    Raises:
+        UnreadableImageError: it is no video, or longer than 10 minutes.
+    """
+    if _is_picture(data):
+        raise UnreadableImageError("expected a video, found a picture, which has no times", fix="send a video")
+    with _file_of(data) as path:
+        seconds = read_clip(path, sampling, limits=limits)[1].seconds or 0.0
+        if seconds > _LONGEST_S:
+            raise UnreadableImageError(
+                f"expected a video of at most {_LONGEST_S / 60:g} minutes, found {seconds / 60:.1f}",
+                fix="predict it from the command line with --window",
+            )
+        window_s = sampling.span_s or min(max(1.0, seconds / 4), 4.0)
+        hop_s = max((seconds - window_s) / (most - 1), 1e-3)
+        yield from sliding_windows(_until_broken(path, limits), sampling, window_s=max(window_s, hop_s), hop_s=hop_s)
+
+
+def _until_broken(path: Path, limits: Limits | None) -> Iterator[Frame]:
+    with suppress(InputError):
+        yield from iter_clip_frames(path, limits=limits)
 
 
 def _is_picture(data: bytes) -> bool:

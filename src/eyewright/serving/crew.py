@@ -143,7 +143,7 @@ class Crew:
             raise BusyError("the server has more requests waiting than it takes", fix="try again in a second")
         loop = asyncio.get_running_loop()
         waiting = _Waiting(model, job, loop.create_future(), time.monotonic())
-        waiting.alone = len(job.data) > _HEAVY_BYTES or "explain" in job.wants
+        waiting.alone = len(job.data) > _HEAVY_BYTES or not {"explain", "over_time"}.isdisjoint(job.wants)
         self._pending.append(waiting)
         self._dispatch()
         late = loop.call_later(max(0.0, job.until - time.monotonic()) + _GRACE_S, _set_late, waiting.done)

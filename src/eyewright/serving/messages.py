@@ -33,8 +33,9 @@ class Job(msgspec.Struct, array_like=True, frozen=True):
     """One image to answer, encoded; or with `tensors` prepared arrays, by the name of the input.
 
     `until` is the end of its deadline on CLOCK_MONOTONIC, in seconds. `wants` says what to give back: "prediction",
-    "raw" (the model's own arrays), "explain" (heatmaps), "hub" (Hugging Face's form, alone), "picture" (the image as it
-    is kept); alone: "mask" (class ids), "words" (`data` is a text to embed), "thumbnail" (of `top` pixels a side).
+    "raw" (the model's own arrays), "explain" (heatmaps), "over_time" (of clips, probabilities over time), "hub"
+    (Hugging Face's form, alone), "picture" (the image as it is kept); alone: "mask" (class ids), "words" (`data` is a
+    text to embed), "thumbnail" (of `top` pixels a side).
     On its way `data` is empty, and lies or follows elsewhere (`Batch`) as so many bytes as `follows` says.
     """
 

@@ -91,6 +91,9 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True):
     ) = None
     label: Annotated[str, Meta(max_length=200, description="The label to explain")] | None = None
     explain: Annotated[bool, Meta(description="Whether to add a heatmap")] | None = None
+    over_time: (
+        Annotated[bool, Meta(description="Clips: whether to add the probabilities over the time of the video")] | None
+    ) = None
 
 
 class HubOptions(Struct, frozen=True, forbid_unknown_fields=True):
@@ -274,6 +277,16 @@ class Timing(Struct):
     total: float
 
 
+class OverTimeShown(Struct):
+    """Probabilities of windows of a video: the middle of each window in seconds, the classes with the highest peaks,
+    and for each of them its probability in each window."""
+
+    time_s: list[float]
+    labels: list[str]
+    label_ids: list[int]
+    scores: dict[str, list[float]]
+
+
 class Prediction(Struct):
     """The answer in the command line's form for its task, and what else was asked for."""
 
@@ -299,6 +312,11 @@ class Prediction(Struct):
     ) = UNSET
     margins: Annotated[Margins, Meta(description="What the margins promise")] | UnsetType = UNSET
     miss_rate: Annotated[MissRate, Meta(description="The threshold, where `miss_rate` is given")] | UnsetType = UNSET
+    over_time: (
+        Annotated[OverTimeShown | None, Meta(description="Where `over_time` is true; null where there are no times")]
+        | UnsetType
+    ) = UNSET
+    over_time_reason: Annotated[str, Meta(description="Why `over_time` is null")] | UnsetType = UNSET
     accepted: (
         Annotated[list[str], Meta(description="With `serve --refuse`: the label, or none if the prediction is refused")]
         | UnsetType

@@ -158,6 +158,8 @@ class Service:
             raise HttpError(400, "empty", "expected an image, found an empty body", fix="send the file's bytes")
         if options.explain:
             wants = (*wants, "explain")
+        if options.over_time:
+            wants = (*wants, "over_time")
         keeps = self.recorder is not None and self._rng.random() < self.recorder.keep_share
         if keeps:
             wants = (*wants, "picture")

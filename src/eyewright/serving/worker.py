@@ -14,7 +14,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -29,7 +30,7 @@ from eyewright.bundle.inputs import only_image
 from eyewright.bundle.load import Bundle, load_bundle
 from eyewright.bundle.texts import has_texts
 from eyewright.bundle.trust import FLAGGED, familiarity_in
-from eyewright.core.errors import EyewrightError, LateError, LimitError, RefusedError, UsageError
+from eyewright.core.errors import EyewrightError, LateError, LimitError, RefusedError, UnreadableImageError, UsageError
 from eyewright.core.inputs import IMAGE, Example, Given, count_rows, name_inputs, slice_rows
 from eyewright.core.jsonable import to_jsonable
 from eyewright.core.machine import limits
@@ -38,7 +39,7 @@ from eyewright.core.prediction import Prediction
 from eyewright.core.task import task_of
 from eyewright.explanation.outside import explain_prepared
 from eyewright.imaging.appearance import appearance, covered
-from eyewright.imaging.clips import read_clip_bytes
+from eyewright.imaging.clips import even_windows, read_clip_bytes
 from eyewright.imaging.decode import read_labels, read_picture
 from eyewright.imaging.headers import Limits, read_header
 from eyewright.imaging.preparation import Placement, Preparation
@@ -48,6 +49,8 @@ from eyewright.metrics.conformal import Method
 from eyewright.metrics.conformal_boxes import BoxBy
 from eyewright.serving.lazy import LazyModels
 from eyewright.serving.messages import BATCH, FRAME, Answer, Array, Batch, Failure, Job, ModelPlace, Progress, Seen
+from eyewright.tasks.classify import ClassPrediction
+from eyewright.tasks.over_time import OverTimeMaker
 
 _KEPT_SIDE = 1024
 _LOSSY = ("JPEG", "HEIF", "AVIF")
@@ -368,6 +371,8 @@ class _Served:
             told |= promised.told(shown, top=job.top)
         if "explain" in job.wants:
             told["explanations"] = self._explained(job, pixels[0], placements[0], shown, watch)
+        if "over_time" in job.wants:
+            told |= self._over_time(job, watch)
         label, score = shown.headline()
         refused = self._refusals(told)
         if self.refuse:
@@ -427,6 +432,30 @@ class _Served:
             Image.fromarray(np.rint(heat * 255).astype(np.uint8)).save(buffer, "PNG")
             rows.append({**one.to_json(), "heat_png": base64.b64encode(buffer.getvalue()).decode("ascii")})
         return rows
+
+    def _over_time(self, job: Job, watch: _Watch) -> dict[str, Any]:
+        """Return the probabilities of windows of a clip, or why there are none."""
+        clip, kept = self.bundle.preparation.clip, OverTimeMaker()
+        if clip is None:
+            raise UsageError("over_time is for models of clips", fix="leave it out")
+        try:
+            for window in even_windows(job.data, clip, limits=self.limits):
+                one, placement = self.bundle.preparation.apply(Image.fromarray(window.strip))
+                with watch.over(job.until) as options:
+                    try:
+                        raw = self.bundle.raw({IMAGE: one[None]}, run_options=options)
+                    except EyewrightError:
+                        raise
+                    except Exception as error:  # ONNX Runtime raises types of its own
+                        raise _run_error(error, job.until) from error
+                (found,) = self.bundle.read(raw, [placement])
+                timed = replace(cast(ClassPrediction, found), start_s=window.start_s, end_s=window.end_s)
+                kept.add(timed)
+        except UnreadableImageError as error:
+            # The clip itself was predicted; a strip of frames, say, has no times.
+            return {"over_time": None, "over_time_reason": error.message}
+        done = kept.done()
+        return {"over_time": None if done is None else done.to_json()}
 
 
 class _Stoppable:

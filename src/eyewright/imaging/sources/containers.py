@@ -54,9 +54,8 @@ def unopened_video(path: Path) -> InputError:
             file.seek(at)
             index = file.read(min(size, _MOST_INDEX))
             if len(index) == size and not _PICTURES.search(index):
-                return InputError(
-                    f"{quoted(path)} holds no pictures, only sound", fix="pass a video", code="not_a_video"
-                )
+                found = "holds no pictures, only sound" if b"soun" in index else "holds no frames"
+                return InputError(f"{quoted(path)} {found}", fix="pass a video", code="not_a_video")
     return InputError(
         f"{quoted(path)} holds no pictures that can be decoded",
         fix="copy it again, or convert it to MP4",

@@ -35,6 +35,7 @@ const digits = (v) => String(Number(v.toPrecision(4)));
 function query(name, more = {}) {
   const values = { ...more };
   if (model(name).options.includes("iou")) values.conf = "0.05";
+  if (model(name).reads === "clip" && !values.explain) values.over_time = "true";
   const text = new URLSearchParams(values).toString();
   return `/v1/models/${encodeURIComponent(name)}/predict${text ? "?" + text : ""}`;
 }
@@ -136,6 +137,7 @@ function render() {
   const filtered = a && !isOneLabel(a) && !a.values && !hasText(a) && !isVector(a);
   $("threshold-row").hidden = !filtered; $("usual").hidden = !filtered;
   $("explain").disabled = !a;
+  timelines(shot);
   $("heat-row").hidden = !shot.heats[first];
   $("wrong").hidden = !a; $("code").hidden = !a;
   offerCoco();
@@ -219,14 +221,14 @@ async function explain() {
   const shot = state.shot, name = $("model").value;
   if (!shot) return;
   $("explain").disabled = true;
-  say("Covering parts of the image and asking again …");
+  say(shot.clip ? "Covering moments of the clip and asking again …" : "Covering parts of the image and asking again …");
   try {
     const found = await ask(name, shot.blob, { explain: "true" });
     const e = found.explanations[0];
     if (!e) { say("There is nothing to explain: nothing was found."); return; }
-    shot.heats[name] = { layer: await heatLayer(e.heat_png) };
+    if (!shot.clip) shot.heats[name] = { layer: await heatLayer(e.heat_png) };
     shot.answers[name].explanations = found.explanations;
-    say(e.faithful ? `Regions that support ${e.label}.` : `The heatmap for ${e.label} is not reliable: it is no better than chance.`);
+    say(e.faithful ? `${shot.clip ? "Moments" : "Regions"} that support ${e.label}.` : `The heatmap for ${e.label} is not reliable: it is no better than chance.`);
   } catch (error) {
     say(error.message, true);
   } finally {

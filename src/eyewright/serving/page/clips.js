@@ -30,9 +30,11 @@ function stageFor(shot) {
   $("canvases").hidden = Boolean(shot.clip);
   player.hidden = !shot.clip || shot.unplayable;
   $("clip-note").hidden = !shot.unplayable;
-  $("explain").hidden = Boolean(shot.clip);
+  timelines(shot);
   if (!shot.clip) { player.removeAttribute("src"); return; }
   if (player.getAttribute("src") === shot.address) return;
+  player.ontimeupdate = movePlayheads;
+  player.onloadedmetadata = () => { if (state.shot === shot) timelines(shot); };
   player.onerror = () => { if (state.shot === shot) { shot.unplayable = true; stageFor(shot); } };
   player.setAttribute("aria-label", shot.title);
   player.src = shot.address;
@@ -45,9 +47,74 @@ function showAgain() {
   if (Boolean(shot.clip) === readsClips()) { show(shot); return; }
   state.shot = null;
   $("stage").classList.remove("full");
-  for (const id of ["canvases", "clip", "clip-note", "controls", "wrong", "code", "edit-bar"]) $(id).hidden = true;
+  for (const id of ["canvases", "clip", "clip-note", "over-time", "moments", "controls", "wrong", "code", "edit-bar"]) $(id).hidden = true;
   $("clip").removeAttribute("src");
   $("invite").hidden = false;
   $("answer").replaceChildren();
   say(readsClips() ? "This model takes video clips." : "This model takes images.");
+}
+
+// ---- over time: the bars under the player, whose line follows it; a click goes there.
+
+const WIDE = 960, HIGH = 90;
+
+function timelines(shot) {
+  const a = shot.clip ? shot.answers[$("model").value] : null;
+  const over = a && a.over_time, moments = a && a.explanations && a.explanations[0] && a.explanations[0].moments;
+  const rests = Boolean(moments) && Math.max(...moments) > 0;
+  $("over-time").hidden = !over;
+  $("moments").hidden = !rests;
+  if (over) $("over-time").replaceChildren(make("p", { class: "sub", text: "Probabilities over time" }), timeline(shot, stackOf(over)), peaks(over));
+  if (rests) {
+    const e = a.explanations[0];
+    $("moments").replaceChildren(make("p", { class: "sub", text: `Frames on which ${e.label} rests` }), timeline(shot, columnsOf(moments), HIGH / 2));
+  }
+}
+
+function lengthOf(over) {
+  const length = $("clip").duration, times = over.time_s;
+  return Number.isFinite(length) && length > 0 ? length : Math.max(times[0] + times[times.length - 1], 0.001);
+}
+
+// Each class above the one before, as high as its probability.
+function stackOf(over) {
+  const n = over.time_s.length, length = lengthOf(over);
+  const edge = (k) => k <= 0 ? 0 : k >= n ? WIDE : WIDE * (over.time_s[k - 1] + over.time_s[k]) / 2 / length;
+  let below = new Array(n).fill(0);
+  return over.labels.map((label, k) => {
+    const own = over.scores[label], above = below.map((v, i) => v + own[i]), points = [];
+    for (let i = 0; i < n; i++) for (const x of [edge(i), edge(i + 1)]) points.push(`${x.toFixed(1)},${(HIGH * (1 - above[i])).toFixed(1)}`);
+    for (let i = n - 1; i >= 0; i--) for (const x of [edge(i + 1), edge(i)]) points.push(`${x.toFixed(1)},${(HIGH * (1 - below[i])).toFixed(1)}`);
+    below = above;
+    return draw("polygon", { points: points.join(" "), fill: colourOf(over.label_ids[k]) });
+  });
+}
+
+function columnsOf(heat) {
+  const most = Math.max(...heat, 1e-9), step = WIDE / heat.length;
+  return heat.map((v, k) => draw("rect", { x: k * step, width: step * 0.9, y: HIGH / 2 * (1 - v / most), height: HIGH / 2 * v / most, class: "moment" }));
+}
+
+function timeline(shot, shapes, high = HIGH) {
+  const now = draw("line", { x1: 0, x2: 0, y1: 0, y2: high, class: "playhead" }), player = $("clip");
+  const said = $("answer").querySelector(".top");
+  const svg = draw("svg", { viewBox: `0 0 ${WIDE} ${high}`, preserveAspectRatio: "none", class: "timeline", role: "img", "aria-label": `Over time: ${said ? said.textContent : shot.title}` }, ...shapes, now);
+  svg.addEventListener("click", (event) => {
+    const frame = svg.getBoundingClientRect();
+    if (player.duration) player.currentTime = player.duration * (event.clientX - frame.left) / frame.width;
+  });
+  return svg;
+}
+
+function movePlayheads() {
+  const player = $("clip"), x = player.duration ? WIDE * player.currentTime / player.duration : 0;
+  for (const line of document.querySelectorAll(".playhead")) { line.setAttribute("x1", x); line.setAttribute("x2", x); }
+}
+
+function peaks(over) {
+  return make("ul", { class: "legend" }, ...over.labels.map((label, k) => {
+    const swatch = make("span", { class: "swatch" }), own = over.scores[label];
+    swatch.style.background = colourOf(over.label_ids[k]);
+    return make("li", {}, swatch, `${label}, peak ${percent(Math.max(...own), 0)}`);
+  }));
 }
