@@ -292,3 +292,17 @@ def test_other_published_models_are_exported_as_they_are(kind: str, tmp_path: Pa
     made = lifecycle.export(f"hf:{tmp_path / 'net'}", tmp_path / "bundle")
     assert made.labels.names == ("sky", "sea")
     assert made.manifest.familiarity["method"] == "none"
+
+
+def test_the_attention_of_a_tuned_run_is_that_of_transformers(run: Any, tmp_path: Path) -> None:
+    image = np.random.default_rng(2).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    found = ew.attend(run, image)
+    tower = run.net.body.model.vision_model
+    tower.set_attn_implementation("eager")
+    with torch.inference_mode():
+        pixels = run.net.scale(torch.from_numpy(np.array(run.preparation(image)[0][None])))
+        expected = tower(pixel_values=pixels, output_attentions=True).attentions
+    assert found.weights == pytest.approx(torch.stack(expected)[:, 0].numpy(), abs=1e-6)
+    assert found.grid_hw == (6, 6)
+    lifecycle.export(run, tmp_path / "bundle", attention=True)
+    assert ew.attend(tmp_path / "bundle", image).weights == pytest.approx(found.weights, abs=1e-5)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from eyewright.bundle.session import open_session
 from eyewright.core.errors import ParityError, RefusedError, UsageError
+from eyewright.nets.attention import hidden_width
 from eyewright.nets.pixels import PixelNet
 
 _OPSET = 20
@@ -69,7 +70,7 @@ def export_attention(net: PixelNet, path: Path, pixels: NDArray[np.uint8]) -> No
     for holder in (proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output):
         holder.doc_string = ""
         del holder.metadata_props[:]
-    width = body.head.in_features if hasattr(body, "head") else body.model.config.hidden_size
+    width = hidden_width(body)
     kind = body.model.config.model_type if hasattr(body, "model") else "vit"
     for key, value in (("grid_hw", f"{grid[0]},{grid[1]}"), ("width", str(int(width))), ("model_type", kind)):
         entry = proto.metadata_props.add()

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import CheckpointError, InputError, UsageError
+from eyewright.core.task import task_of
 from eyewright.imaging import FORMATS
 from eyewright.imaging.sources.files import iter_images
 from eyewright.lifecycle.loading import bundle_folder, need_torch
@@ -219,7 +220,8 @@ def _of_bundle(bundle: "Bundle", name: str, sources: list[Source]) -> "list[Atte
         verdict = ""
         heats = partial(_repeated, heat.astype(np.float32))
         for one in explain_prepared(bundle, pixels, placement, method="rollout", heats=heats, most=1):
-            verdict = f"For this image the rollout is {one.verdict} as a map of why it is called {one.label!r}."
+            what = f"why it is called {one.label!r}" if _predicts(bundle.task_name) else "what its vector rests on"
+            verdict = f"For this image the rollout is {one.verdict} as a map of {what}."
         result.append(
             Attention(
                 weights, names, names, names, special, "image", name, origin, (len(names), int(about["width"])),
@@ -237,12 +239,18 @@ def _repeated(
     return [heat] * len(targets)
 
 
+def _predicts(task: str) -> bool:
+    """Return whether a model of this task predicts classes, so that a map can be asked why it predicted one."""
+    return "gradients" in task_of(task).options
+
+
 def _own_image(owner: "Run", name: str, source: Source) -> "Attention":
     import torch
 
     from eyewright.explanation import explain_images
     from eyewright.explanation.attention_maps import Attention
     from eyewright.imaging.patches import image_tokens, patch_boxes
+    from eyewright.nets.attention import hidden_width
 
     image, origin = _image(source)
     pixels, placement = owner.preparation(image)
@@ -254,10 +262,11 @@ def _own_image(owner: "Run", name: str, source: Source) -> "Attention":
     names, special = image_tokens(
         weights.shape[-1], grid, body.model.config.model_type if hasattr(body, "model") else ""
     )
-    verdict = ""
-    for found in explain_images(owner.predictor, [image], method="rollout", net=owner.net, most=1):
+    explains = _predicts(owner.task_name)
+    verdict = "" if explains else _UNTESTED
+    for found in explain_images(owner.predictor, [image], method="rollout", net=owner.net, most=1) if explains else ():
         verdict = f"For this image the rollout is {found.verdict} as a map of why it is called {found.label!r}."
-    width = int(body.head.in_features) if hasattr(body, "head") else int(body.model.config.hidden_size)
+    width = hidden_width(body)
     return Attention(
         weights, names, names, names, special, "image", name, origin, (len(names), width), grid,
         image=image, boxes_xyxy=patch_boxes(grid, owner.preparation.size_hw, placement), verdict=verdict,

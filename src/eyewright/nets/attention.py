@@ -1,6 +1,8 @@
 """Attention that can be read, and the vision transformer made of it."""
 
-__all__ = ["VisionTransformer", "attention", "positional_encoding", "vit"]
+__all__ = ["VisionTransformer", "attention", "hidden_width", "positional_encoding", "vit"]
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -172,3 +174,11 @@ def vit(
         dropout=dropout,
         act=activation_of(activation),
     )
+
+
+def hidden_width(body: Any) -> int:
+    """Return how many numbers a token has in the transformer of images behind a body: ours, or one of Hugging Face."""
+    if hasattr(body, "head"):
+        return int(body.head.in_features)
+    config = body.model.config
+    return int(getattr(config, "vision_config", config).hidden_size)

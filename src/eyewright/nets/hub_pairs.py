@@ -147,6 +147,27 @@ class HubPairBody(nn.Module):
         # Every position counts, as both were taught: CLIP reads to the end mark, SigLIP the padding too.
         return unit(_pooled(self.model.get_text_features(input_ids=ids.to(torch.int64))))
 
+    @property
+    def grid_hw(self) -> tuple[int, int]:
+        """How many patches a column and a row of the image hold."""
+        config = self.model.config.vision_config
+        side = int(config.image_size) // int(config.patch_size)
+        return side, side
+
+    def attentions(self, x: Tensor) -> list[Tensor]:
+        """Return every layer's weights in the tower of images, (N, heads, T, T); the last tokens are the patches."""
+        tower = self.model.vision_model
+        before = getattr(tower.config, "_attn_implementation", None)
+        with quiet_transformers():
+            try:
+                # The fused kernels do not keep the weights.
+                self.model.set_attn_implementation("eager")
+                found = tower(pixel_values=x, output_attentions=True).attentions
+            finally:
+                if before:
+                    self.model.set_attn_implementation(before)
+        return [layer for layer in found or () if layer is not None]
+
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return an empty part, the images' vectors, and how near the nearest training image is, in [0, 1]."""
         found = self.embed_images(x)
