@@ -91,7 +91,7 @@ _REACHABLE = (
 
 
 def _make_reachable(app: Any, error: Exception | None) -> None:
-    """Mend what axe-core finds in the theme's pages: headings without a level, code that no keyboard can scroll."""
+    """Fix what axe-core finds in the theme's pages: headings without a level, code that no keyboard can scroll."""
     for page in sorted(Path(app.outdir).rglob("*.html")) if error is None else ():
         text = page.read_text("utf-8")
         for before, after in _REACHABLE:

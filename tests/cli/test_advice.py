@@ -133,3 +133,16 @@ def test_a_wrong_choice_is_answered_with_the_nearest_one(
 ) -> None:
     assert main(list(arguments)) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["monitor", "feedback"], "expected list, import or export, found none"),
+        (["completion"], "expected bash, zsh or fish, found none"),
+        (["monitor"], "expected status, drift, feedback,"),
+    ],
+)
+def test_a_choice_that_is_missing_is_named_by_its_values(words, said, capsys) -> None:  # type: ignore[no-untyped-def]
+    assert main(words) == 2
+    assert said in capsys.readouterr().err

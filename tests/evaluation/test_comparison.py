@@ -89,7 +89,7 @@ def test_a_run_equals_its_bundle(finished) -> None:  # type: ignore[no-untyped-d
     found = ew.compare(finished.run, finished.bundle)
     assert found.better == "neither"
     assert (found.only_a, found.only_b, found.p_value) == (0, 0, 1.0)
-    assert "no difference beyond chance" in str(found)
+    assert "no significant difference" in str(found)
 
 
 def test_images_that_one_of_the_two_was_trained_on_are_refused(finished, shapes: Path) -> None:  # type: ignore[no-untyped-def]
@@ -140,7 +140,7 @@ def drawn(p_value: float, lead: float, **given: Any) -> Comparison:
 @pytest.mark.parametrize(
     ("p_value", "lead", "better", "verdict"),
     [
-        (0.05, 1.0, "neither", "no difference beyond chance"),
+        (0.05, 1.0, "neither", "no significant difference"),
         (0.0499, 1.0, "b", "B is significantly better"),
         (0.0499, -1.0, "a", "A is significantly better"),
         (0.0, 0.0, "a", "A is significantly better"),

@@ -75,7 +75,7 @@ def test_a_folder_is_predicted_and_walked_by_keys(page, tmp_path: Path) -> None:
         page.keyboard.press(key)
         expect(page.locator("#history button").nth(at)).to_have_attribute("aria-current", "true")
     page.keyboard.press("r")
-    expect(page.locator("#said")).to_contain_text("kept beside the prediction")
+    expect(page.locator("#said")).to_contain_text("stored with the prediction")
 
 
 def test_frames_of_a_video_are_images(page, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -76,7 +76,7 @@ def _send(page: Any) -> None:
     from playwright.sync_api import expect
 
     page.click("#send-rows")
-    expect(page.locator("#said")).to_have_text("Thank you: it is kept beside the prediction.")
+    expect(page.locator("#said")).to_have_text("Thank you: it is stored with the prediction.")
 
 
 def _lower(page: Any, n: int) -> None:
@@ -232,7 +232,7 @@ def test_classes_of_a_mask_are_judged_and_a_corrected_mask_is_uploaded(
     again.putpalette(image.getpalette())
     again.save(tmp_path / "mask.png")
     page.set_input_files("#mask-file", str(tmp_path / "mask.png"))
-    expect(page.locator("#said")).to_have_text("Thank you: it is kept beside the prediction.")
+    expect(page.locator("#said")).to_have_text("Thank you: it is stored with the prediction.")
     time.sleep(0.8)
     objects = _stored(all_tasks, page)["objects"]
     names = page.locator("#mask-classes").inner_text()

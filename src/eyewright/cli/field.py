@@ -224,6 +224,8 @@ def serve(o: argparse.Namespace) -> Result:
             print(printable(f"serving  {', '.join(sorted(server.service.models))} at {server.address}"), flush=True)
             if not o.no_log:
                 print(printable(f"log      {o.log or shown_path(Path(o.home) / 'monitor.db')}"), flush=True)
+                if not _share(o.keep):
+                    print("images   not kept; to train on what is corrected, pass --keep images=100%", flush=True)
 
     lifecycle.serve(
         o.bundles,

@@ -71,13 +71,22 @@ class _Parser(argparse.ArgumentParser):
             return self.forms[self._given[0]].parse_known_args(args[1:], namespace)
         return super().parse_known_args(args, namespace)
 
+    def _missing(self, message: str) -> str:
+        """Return argparse's message about what is required, with the choices of what has some in place of its name."""
+        for action in self._actions:
+            choices = [str(c) for c in action.choices or ()]
+            named = {action.dest, str(action.metavar)} & set(message.replace(",", " ").split())
+            if named and not action.option_strings and 1 < len(choices) < 15:
+                return f"expected {', '.join(choices[:-1])} or {choices[-1]}, found none"
+        return message
+
     def error(self, message: str) -> NoReturn:
         if message.startswith("the following arguments are required"):
             # An option that is written wrongly is the reason, more often than one that was forgotten.
             own = {o for action in self._actions for o in action.option_strings}
             named = (text.partition("=")[0] for text in self._given)
             wrong = next((o for o in named if re.fullmatch(r"--[A-Za-z][\w-]*", o) and o not in own), None)
-            message = f"unrecognized arguments: {wrong}" if wrong else message
+            message = f"unrecognized arguments: {wrong}" if wrong else self._missing(message)
         fix = f"see {self.prog} --help"
         verb = re.match(r"argument COMMAND: invalid choice: '(.*?)' \(", message)
         option = re.match(r"unrecognized arguments: (--[\w-]+)", message)

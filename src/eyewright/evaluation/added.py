@@ -25,7 +25,7 @@ _REPLICATES = 400
 _EVEN = "balanced_accuracy"
 """The metric of the verdict where a task has it: every class counts the same, also a rare one."""
 
-_WORDS = {"better": "better", "worse": "worse", "same": "no difference beyond chance"}
+_WORDS = {"better": "better", "worse": "worse", "same": "no significant difference"}
 
 
 def compare_pairs(

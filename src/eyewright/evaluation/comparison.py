@@ -78,7 +78,7 @@ class Comparison:
         verdict = {
             "a": "A is significantly better",
             "b": "B is significantly better",
-            "neither": "no difference beyond chance",
+            "neither": "no significant difference",
         }
         known = f"; {self.trained_on} of these images were trained on by one of the two (--allow-leaks)"
         return f"{verdict[self.better]}: {seen}{known * bool(self.trained_on)}"

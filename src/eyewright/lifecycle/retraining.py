@@ -113,7 +113,8 @@ def retrain(
         event = events.current("champion")
         if event is None:
             raise UsageError(
-                "expected a champion to continue from, found none", fix="promote a bundle, or pass --bundle"
+                "expected a champion to continue from, found none",
+                fix="pass the bundle that is served: --bundle BUNDLE",
             )
         bundle = event.folder
     parent = load_bundle(bundle)

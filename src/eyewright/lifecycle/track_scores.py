@@ -66,7 +66,7 @@ class TrackComparison:
         if hota.low is None or hota.high is None:
             return f"HOTA: B minus A is {value:+.1f} points; one sequence cannot show whether that is chance"
         text = f"HOTA: B minus A is {value:+.1f} points [{100 * hota.low:+.1f}, {100 * hota.high:+.1f}]"
-        said = {"a": "A is better", "b": "B is better", None: "no difference beyond chance"}[self.better]
+        said = {"a": "A is better", "b": "B is better", None: "no significant difference"}[self.better]
         return f"{said}; {text}, over {n} sequences"
 
 

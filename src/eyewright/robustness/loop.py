@@ -93,7 +93,7 @@ def attack_images(
     """Yield what became of uint8 (N, H, W, C), chunk by chunk in their order, until all are done or `deadline`.
 
     With `folder` every chunk is kept there; `resume` takes those that are there, of the same model, images and plan
-    (`identity`), and goes on in chunks of their size. Otherwise a chunk has `chunk` images (default 25).
+    (`identity`), and continues in chunks of their size. Otherwise a chunk has `chunk` images (default 25).
 
     Raises:
         UsageError: `resume` finds the work of another plan.

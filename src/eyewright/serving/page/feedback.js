@@ -319,8 +319,8 @@ async function sendSaid(path, body, kind) {
   for (const b of buttons) b.disabled = true;
   try {
     const told = await (await call(path, { method: "POST", headers: { "Content-Type": kind }, body })).json();
-    tell(told.image_kept ? "Thank you: it is kept beside the prediction."
-      : "Thank you: it is kept beside the prediction. The image itself is not kept, so nothing can be learnt from it (serve with --keep images=100%).");
+    tell(told.image_kept ? "Thank you: it is stored with the prediction."
+      : "Thank you: it is stored with the prediction. The image itself is not, so no model can be trained on it: start the server with --keep images=100%.");
     return true;
   } catch (error) {
     tell(error.message, true);
