@@ -102,8 +102,26 @@ def _run(o: argparse.Namespace) -> Result:
     )
 
 
-def _run_result(done: Any) -> Result:
+def _uses(done: Any, bundle: str) -> list[str]:
+    """Return what a user may do with a bundle, as commands."""
+    from eyewright.core.inputs import MASK
     from eyewright.core.task import task_of
+
+    program = shown_program("eyewright")
+    if MASK in done.bundle.inputs:
+        return [f"  {program} inpaint IMAGE --mask MASK --with {bundle} --out FILLED.png"]
+    task = task_of(done.report.task)
+    what = task.reads.upper()
+    use = f"import eyewright as ew; print(ew.load_bundle('{bundle}').predict('{what}').{task.words.usage})"
+    return [
+        f"  {program} predict {bundle} --source {what}",
+        f"  {program} explain {bundle} {what} --out heatmaps",
+        f"  {program} serve {bundle}",
+        f'  {shown_program("python")} -c "{use}"',
+    ]
+
+
+def _run_result(done: Any) -> Result:
     from eyewright.evaluation import said_findings, summarise
     from eyewright.evaluation.validation import validation_facts
 
@@ -116,18 +134,7 @@ def _run_result(done: Any) -> Result:
     ]
     if done.bundle is not None:
         bundle = shown_path(done.paths["bundle"])
-        task = task_of(done.report.task)
-        what = task.reads.upper()
-        use = f"import eyewright as ew; print(ew.load_bundle('{bundle}').predict('{what}').{task.words.usage})"
-        text += [
-            f"  bundle   {bundle}",
-            "",
-            "Use it:",
-            f"  {shown_program('eyewright')} predict {bundle} --source {what}",
-            f"  {shown_program('eyewright')} explain {bundle} {what} --out heatmaps",
-            f"  {shown_program('eyewright')} serve {bundle}",
-            f'  {shown_program("python")} -c "{use}"',
-        ]
+        text += [f"  bundle   {bundle}", "", "Use it:", *_uses(done, bundle)]
     return {
         "task": done.report.task,
         "out": dict(done.paths),
