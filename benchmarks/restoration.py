@@ -5,9 +5,9 @@
 
 The 60 images of cid22 (../shared/data) are split once (seed 0) into 45 to learn from, of which 5 choose the epoch, and
 15 held out. `DIR/denoise`, `DIR/upscale` and `DIR/holes` are trained for so many minutes where they are missing; a run
-that was cut off is continued. Noise is white, rounded and clipped to 8 bits, its level measured by each method that needs it. DnCNN
-is the published net for sigma 25 (KAIR), in PyTorch. Enlarging is Y of BT.601 (16-235) with a border of 2, from
-Pillow's bicubic reduction of 8-bit RGB. Times are CPU seconds.
+that was cut off is continued. Noise is white, rounded and clipped to 8 bits, its level measured by each method that
+needs it. DnCNN is the published net for sigma 25 (KAIR), in PyTorch. Enlarging is Y of BT.601 (16-235) with a border of
+2, from Pillow's bicubic reduction of 8-bit RGB. Times are CPU seconds.
 """
 
 import argparse

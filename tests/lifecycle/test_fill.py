@@ -1,6 +1,5 @@
 """Holes are filled by a net that was trained on the user's images: from a folder to files, through bundle and CLI."""
 
-import hashlib
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 from tests.lifecycle.test_restore import draw
 
 import eyewright as ew
@@ -91,8 +91,8 @@ def test_no_pixel_depends_on_the_tile(filled) -> None:  # type: ignore[no-untype
 
 
 def test_a_run_that_was_cut_off_ends_with_the_same_weights(quick: None, photos: Path, tmp_path: Path) -> None:
-    def digest(run: Path) -> str:
-        return hashlib.sha256((run / "checkpoints" / "best" / "model.safetensors").read_bytes()).hexdigest()
+    def weights(run: Path) -> dict[str, NDArray[np.float32]]:
+        return load_file(run / "checkpoints" / "best" / "model.safetensors")
 
     def end(row: Mapping[str, str]) -> None:
         signal.raise_signal(signal.SIGTERM)
@@ -103,7 +103,9 @@ def test_a_run_that_was_cut_off_ends_with_the_same_weights(quick: None, photos: 
     with pytest.raises(SystemExit):
         ew.train(photos, out=tmp_path / "cut", observe=end, **given)  # type: ignore[arg-type]
     ew.train(photos, out=tmp_path / "cut", resume=True, **given)  # type: ignore[arg-type]
-    assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert len(whole) > 30
+    assert all(np.array_equal(cut[name], own) for name, own in whole.items())
 
 
 def test_a_net_that_loses_is_a_finding_and_no_bundle(

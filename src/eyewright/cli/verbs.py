@@ -43,11 +43,11 @@ from eyewright.cli.terminal import (
     metrics,
     per_label,
     shown_path,
-    shown_program,
     talk,
     warn,
 )
 from eyewright.cli.training import train_elsewhere
+from eyewright.cli.uses import uses_of
 from eyewright.core.errors import UsageError
 from eyewright.core.quoting import quoted
 
@@ -105,7 +105,6 @@ def _run(o: argparse.Namespace) -> Result:
 
 
 def _run_result(done: Any) -> Result:
-    from eyewright.core.task import task_of
     from eyewright.evaluation import said_findings, summarise
     from eyewright.evaluation.validation import validation_facts
 
@@ -118,19 +117,7 @@ def _run_result(done: Any) -> Result:
     ]
     if done.bundle is not None:
         bundle = shown_path(done.paths["bundle"])
-        task = task_of(done.report.task)
-        what = task.reads.upper()
-        use = f"import eyewright as ew; print(ew.load_bundle('{bundle}').predict('{what}').{task.words.usage})"
-        text += [
-            f"  bundle   {bundle}",
-            "",
-            "Use it:",
-            f"  {shown_program('eyewright')} predict {bundle} --source {what}",
-            f"  {shown_program('eyewright')} explain {bundle} {what} --out heatmaps",
-            f"  {shown_program('eyewright')} serve {bundle}",
-            *_searched(done.bundle, bundle),
-            f'  {shown_program("python")} -c "{use}"',
-        ]
+        text += [f"  bundle   {bundle}", "", "Use it:", *uses_of(done.bundle, done.report.task, bundle)]
     return {
         "task": done.report.task,
         "out": dict(done.paths),
@@ -144,19 +131,6 @@ def _run_result(done: Any) -> Result:
         "text": text,
         "exit": 1 if done.bundle is None else 0,
     }
-
-
-def _searched(made: Any, bundle: str) -> list[str]:
-    """Return how the images of a folder are found by words, with a bundle that embeds texts too."""
-    from eyewright.bundle.texts import has_texts
-
-    if not has_texts(made.manifest.files):
-        return []
-    program = shown_program("eyewright")
-    return [
-        f"  {program} index FOLDER --model {bundle} --out images.index",
-        f'  {program} search images.index "WORDS"',
-    ]
 
 
 def _train(o: argparse.Namespace) -> Result:

@@ -145,7 +145,8 @@ class HoleInput:
         array = np.asarray(value)
         if array.ndim != 2 or 0 in array.shape:
             raise UsageError(f"expected a mask as bool (H, W), found {array.dtype} {array.shape}")
-        return (array != 0).astype(np.uint8)
+        packed: NDArray[np.uint8] = (array != 0).astype(np.uint8)
+        return packed
 
     def unlike(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
         fits = len(shape) == 2 and dtype == np.uint8 and min(shape) >= 1 and max(shape) <= _MOST_SIDE

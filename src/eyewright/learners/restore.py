@@ -25,7 +25,7 @@ from eyewright.imaging.preparation import Preparation
 from eyewright.imaging.regions import cut_region
 from eyewright.imaging.restoring import enlarged
 from eyewright.imaging.tiles import TileCut, grain_level, with_level
-from eyewright.learners.restore_holes import fill_loss, read_masks
+from eyewright.learners.restore_holes import fill_loss, read_masks, reduced
 from eyewright.nets.hub import HubBuilder
 from eyewright.nets.partial import PARTIAL_ALIGN, PARTIAL_REACH
 from eyewright.nets.pixels import PixelNet
@@ -38,7 +38,8 @@ from eyewright.training.recipe import Recipe, unknown_loss
 from eyewright.training.soft_answers import Parts, SoftAnswers
 
 _LARGEST, _SMALLEST = 640, 96
-_LARGEST_WITH_HOLES = 704
+# Most holes are small, and every tile is computed whole.
+_LARGEST_WITH_HOLES = 448
 _PATCH = 96
 _VALIDATED = 256
 # Parts of images that make an epoch, where there are fewer images.
@@ -280,22 +281,12 @@ class RestoreAugmentation:
             )
             top, left = (int(draw.integers(0, n - larger * side + 1)) // 2 * 2 for n in images.shape[1:3])
             turn = int(draw.integers(0, 8))
-            given = _turned(_reduced(images[i, top : top + larger * side, left : left + larger * side], larger), turn)
+            given = _turned(reduced(images[i, top : top + larger * side, left : left + larger * side], larger), turn)
             own = _turned(clean[i, top : top + side, left : left + side], turn) if paired else None
             one, residual = _example(given, own, self.tile, draw, at=None, jitter=_JITTER, source=self.source)
             fed.append(one)
             wanted.append(residual)
         return torch.from_numpy(np.stack(fed)).to(pixels.device), torch.from_numpy(np.stack(wanted)).to(pixels.device)
-
-
-def _reduced(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """Return an image (factor * H, factor * W, C) as the means of blocks, (H, W, C)."""
-    if factor == 1:
-        return image
-    height, width, channels = image.shape
-    blocks = image.reshape(height // factor, factor, width // factor, factor, channels)
-    means: NDArray[np.uint8] = np.rint(blocks.mean((1, 3), dtype=np.float32)).astype(np.uint8)
-    return means
 
 
 def _turned(image: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:

@@ -1,6 +1,6 @@
 """What is special in learning to fill holes: the loss, and masks of the user's own."""
 
-__all__ = ["fill_loss", "read_masks"]
+__all__ = ["fill_loss", "read_masks", "reduced"]
 
 from functools import lru_cache
 from pathlib import Path
@@ -67,3 +67,13 @@ def read_masks(place: str) -> tuple[NDArray[np.bool_], ...]:
             )
         masks.append(mask)
     return tuple(masks)
+
+
+def reduced(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Return an image (factor * H, factor * W, C) as the means of blocks, (H, W, C)."""
+    if factor == 1:
+        return image
+    height, width, channels = image.shape
+    blocks = image.reshape(height // factor, factor, width // factor, factor, channels)
+    means: NDArray[np.uint8] = np.rint(blocks.mean((1, 3), dtype=np.float32)).astype(np.uint8)
+    return means

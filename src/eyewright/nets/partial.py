@@ -180,7 +180,7 @@ class PartialNet(nn.Module):
         known = 1 - hole
         lines = _join_ends(image, known)
         inside = lines.joined * hole
-        # Ends may be alike by chance: what counts is how alike they are nearby.
+        # Ends may be equal by chance: what counts is how similar they are nearby.
         apart = _blurred(lines.apart * inside) / _blurred(inside).clamp(min=1e-6)
         plain = -self.unlike.exp() * apart - self.far.exp() * lines.length.clamp(min=1).log()
         plain = plain + (1 - lines.joined) * -30.0
