@@ -160,6 +160,9 @@ def test_each_client_counts_epsilon_for_its_own_groups(places: Path, tmp_path: P
         # The loss of private images is theirs.
         assert c["losses"] == [None, None]
     assert a.epsilon == served.about["clients"][0]["epsilon"]
+    page = served.report.read_text()
+    assert "sent no losses" in page
+    assert "Loss of clients" not in page
 
 
 def test_a_client_refuses_what_would_run_or_read_something_here(places: Path, tmp_path: Path) -> None:
