@@ -160,6 +160,9 @@ def test_each_client_counts_epsilon_for_its_own_groups(places: Path, tmp_path: P
         # The loss of private images is theirs.
         assert c["losses"] == [None, None]
     assert a.epsilon == served.about["clients"][0]["epsilon"]
+    page = served.report.read_text()
+    assert "sent no losses" in page
+    assert "Loss of clients" not in page
 
 
 def test_a_client_refuses_what_would_run_or_read_something_here(places: Path, tmp_path: Path) -> None:
@@ -225,6 +228,7 @@ def test_a_coordinator_that_cannot_be_meant_is_refused(places: Path, options: di
 PROGRAM = """
 import os, signal, sys
 from eyewright.lifecycle import join_federation, serve_federation
+from eyewright.privacy.rounds import Rounds
 
 what, place, name, port, out, end = sys.argv[1:]
 
@@ -233,14 +237,21 @@ def say(text):
     if end and text.startswith(end):
         os.kill(os.getpid(), signal.SIGKILL)
 
+def run(self, number, *given, **named):
+    # Only in round 4 is there somebody who does not come; a busy machine may be slow in all others.
+    self.deadline_s = 15 if number == 3 else 600
+    return first(self, number, *given, **named)
+
+first, Rounds.run = Rounds.run, run
 if what == "serve":
-    serve_federation(place, clients=3, rounds=6, port=int(port), model="private_net", batch=8, workers=1, deadline_s=15,
+    serve_federation(place, clients=3, rounds=6, port=int(port), model="private_net", batch=8, workers=1,
                      augment="none", out=out, resume=name == "again", least=0.3, say=say)
 else:
-    join_federation("127.0.0.1:" + port, place, name=name, out=out, workers=1, patience_s=60, say=say)
+    join_federation("127.0.0.1:" + port, place, name=name, out=out, workers=1, patience_s=300, say=say)
 """
 
 
+@pytest.mark.timeout(900)
 def test_who_is_killed_comes_back_or_is_left_out_and_nothing_is_lost(places: Path, tmp_path: Path) -> None:
     """The coordinator is killed while it has the updates of round 2; a client after round 3 of 6."""
     expected = simulated(places, tmp_path / "simulated", rounds=6, faults="die:1", least=0.3)
@@ -256,10 +267,10 @@ def test_who_is_killed_comes_back_or_is_left_out_and_nothing_is_lost(places: Pat
     try:
         clients = {n: start("join", n, n, n, "round 3 of 6" if n == victim else "") for n in NAMES}
         started += clients.values()
-        assert started[0].wait(120) == -signal.SIGKILL, started[0].stdout.read()
+        assert started[0].wait(300) == -signal.SIGKILL, started[0].stdout.read()
         again = start("serve", "server", "again", "served", "")
         started.append(again)
-        told, _ = again.communicate(timeout=120)
+        told, _ = again.communicate(timeout=300)
         assert again.returncode == 0, told
         assert "resumed at step 1" in told
         assert clients[victim].wait(60) == -signal.SIGKILL

@@ -345,3 +345,18 @@ def test_detectors_that_miss_many_are_named(tmp_path: Path) -> None:
     assert "Many faces are missed by" in (tmp_path / "report" / "anonymize.html").read_text()
     silent = anonymize(tmp_path / "in", tmp_path / "text", find="text")
     assert not [f for f in silent.findings if f.code == "weak_detector"]
+
+
+def test_only_what_was_searched_for_counts_where_labels_hold_other_things_too() -> None:
+    files = [HiddenFile("a.png", "a.png", (100, 100), {}, 0.0, [np.array([[0, 0, 40, 40]])])]
+    wanted = np.array([[0.0, 0, 40, 40], [0, 0, 40, 40], [60, 60, 70, 70], [0, 0, 40, 100], [0, 0, 10, 10]])
+    labels = ("Face", "chair", "chair", "woman", "")
+    truth = BoxList({"a.png": NamedBoxes(wanted, labels)}, {})
+    faces = measure_recall(files, truth, ("faces",))
+    assert (faces.hidden, faces.n, dict(faces.left_out)) == (2, 2, {"chair": 2, "woman": 1})
+    # The upper 30 % of a woman are her head.
+    heads = measure_recall(files, truth, ("faces", "heads"))
+    assert heads.by_label == {"Face": (1, 1), "woman (head)": (1, 1), "box": (1, 1)}
+    # Boxes of a list of one's own had to be hidden, whatever they are called.
+    assert measure_recall(files, truth, ()).n == 5
+    assert measure_recall(files, truth, ("plates",)).n == 5

@@ -115,6 +115,7 @@ class Anonymized:
                 "large": vars(recall.metric(large=True)),
                 "by_label": {k: {"hidden": a, "n": b} for k, (a, b) in recall.by_label.items()},
                 "unnamed": recall.unnamed,
+                "not_counted": dict(recall.left_out),
             },
             "utility": None
             if self.utility is None
@@ -221,6 +222,14 @@ def anonymize(
                 severity="error",
             )
         )
+    recall = None if truth is None else measure_recall(done.files, truth, kinds)
+    if recall is not None and recall.left_out:
+        shown = ", ".join(f"{k} ({n:,})" for k, n in list(recall.left_out.items())[:8])
+        more = f" and {len(recall.left_out) - 8} more classes" if len(recall.left_out) > 8 else ""
+        text = f"boxes in --check of what was not searched for do not count: {shown}{more}"
+        findings.append(
+            Finding("not_searched_for", text, "add the kind to --find if they had to be hidden", str(check))
+        )
     weak = [f for f in finders if f.weak]
     if weak:
         names_of, kinds_of = (" and ".join(getattr(f, k) for f in weak) for k in ("name", "kind"))
@@ -230,7 +239,7 @@ def anonymize(
     result = Anonymized(
         place, kinds, tuple(f"{f.kind}: {f.name}" for f in finders), how, done.files, tuple(findings), done.others,
         None if dataset is None else _format_of(dataset, labels),
-        None if truth is None else measure_recall(done.files, truth, kinds),
+        recall,
         None if model is None else _utility(model, source, place, quiet),
         {},
     )  # fmt: skip

@@ -149,7 +149,7 @@ class Coordinator:
                     if said:
                         self._say("the coordinator answers")
                     return raw if status == 200 else self._refused(status, raw)
-                reason = f"it answered {status}"
+                reason = "it is not ready yet" if status == 503 else f"status {status}"
             except ssl.SSLCertVerificationError as error:
                 raise RefusedError(
                     f"the certificate of {self.address} is not trusted: {error.verify_message}",
@@ -164,7 +164,7 @@ class Coordinator:
                     code="coordinator_lost",
                 )
             if not said and pause >= 1:
-                self._say(f"{self.address} does not answer ({reason}); trying again for {self._patience_s:g} s")
+                self._say(f"waiting for {self.address}: {reason}; trying for {self._patience_s:g} s")
                 said = True
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)

@@ -58,13 +58,7 @@ def render_federated(
         last=points[-1][1] if points else 0.0,
         metric=metric,
         chart=chart,
-        loss_chart=line_chart(
-            [s for s in losses if s.points],
-            title="loss of clients by round",
-            x_label="round",
-            y_label="mean loss",
-            width=520,
-        ),
+        loss_chart=_loss_chart([s for s in losses if s.points]),
         labels=labels,
         clients=[
             {
@@ -79,3 +73,11 @@ def render_federated(
         received=4 * about["parameters"] * about["rounds"] * len(clients),
     )
     return finish_page(page)
+
+
+def _loss_chart(losses: Sequence[Series]) -> str:
+    """Return the losses of clients by round; nothing where no client sent one."""
+    if not losses:
+        return ""
+    title = "loss of clients by round"
+    return line_chart(losses, title=title, x_label="round", y_label="mean loss", width=520)

@@ -15,7 +15,7 @@ __all__ = [
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from eyewright.imaging.sources import open_source
 from eyewright.imaging.webm import WebmWriter
 from eyewright.metrics.binomial import clopper_pearson
 from eyewright.processing.box_lists import BoxList, NamedBoxes
-from eyewright.processing.finders import Finder, find_all, heads_of
+from eyewright.processing.finders import Finder, find_all, heads_of, is_person, kinds_of
 from eyewright.processing.hiding import How, grown_boxes, hidden_mask, hide_boxes
 from eyewright.processing.losses import reading_losses
 from eyewright.processing.remembering import Memory, remembered
@@ -48,7 +48,6 @@ LEAST_SIDE = 20
 """Recall is also given for boxes with both sides of this many pixels or more."""
 
 _GREY = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N"})
-_PERSONS = frozenset({"person", "pedestrian", "people"})
 _DRAWN = "boxes"
 _AT_ONCE, _OVERLAP = 8 * 2**20, 128
 
@@ -269,7 +268,10 @@ def _ends_of(path: Path) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Recall:
-    """How many of the boxes that had to be hidden are: all, and those of `LEAST_SIDE` pixels or more; by class too."""
+    """How many of the boxes that had to be hidden are: all, and those of `LEAST_SIDE` pixels or more; by class too.
+
+    `left_out` are the classes that were not searched for, with their number of boxes.
+    """
 
     hidden: int
     n: int
@@ -277,6 +279,7 @@ class Recall:
     n_large: int
     by_label: Mapping[str, tuple[int, int]]
     unnamed: int
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def metric(self, *, large: bool = False) -> Metric:
         """Return recall with its exact 95 % interval; None where there was nothing to hide."""
@@ -290,23 +293,29 @@ class Recall:
 def measure_recall(files: Sequence[HiddenFile], truth: BoxList, kinds: Sequence[str]) -> Recall:
     """Compare what was hidden with the boxes that had to be.
 
-    Of classes that are persons the upper part counts, where heads were searched for. `unnamed` files are not in the
-    list and not counted.
+    Of classes that are persons the upper part counts, where heads were searched for. A list may also hold what was not
+    searched for, such as chairs: where some of its classes are of `kinds`, the others do not count. `unnamed` files are
+    not in the list and not counted.
     """
+    counts = _counted(files, truth, kinds)
     by_label: dict[str, list[int]] = {}
+    left_out: Counter[str] = Counter()
     large = [0, 0]
     unnamed = 0
     for file in files:
         named = truth.of(file.source) if file.frames is None else None
         if file.frames is None and named is None:
             unnamed += 1
-        rows = [named] if file.frames is None else [truth.at(i) for i in range(file.frames)]
+        rows = _wanted(file, truth)
         for frame, wanted in enumerate(rows):
             if wanted is None or not len(wanted.boxes):
                 continue
             mask = hidden_mask(file.boxes[frame], file.size_hw)
             for box, label in zip(wanted.boxes, wanted.labels, strict=True):
-                person = label.lower() in _PERSONS and "heads" in kinds
+                if not counts(label):
+                    left_out[label] += 1
+                    continue
+                person = is_person(label) and "heads" in kinds
                 own = heads_of(box[None])[0] if person else box
                 inside = grown_boxes(own[None], file.size_hw, margin=0.0)
                 if not len(inside):
@@ -320,4 +329,17 @@ def measure_recall(files: Sequence[HiddenFile], truth: BoxList, kinds: Sequence[
                     large[0] += good
                     large[1] += 1
     hidden, n = (sum(v[k] for v in by_label.values()) for k in (0, 1))
-    return Recall(hidden, n, large[0], large[1], {k: (a, b) for k, (a, b) in by_label.items()}, unnamed)
+    pairs = {k: (a, b) for k, (a, b) in by_label.items()}
+    return Recall(hidden, n, large[0], large[1], pairs, unnamed, dict(left_out.most_common()))
+
+
+def _wanted(file: HiddenFile, truth: BoxList) -> "list[NamedBoxes | None]":
+    """Return what had to be hidden in an image, or in every frame of a video."""
+    return [truth.of(file.source)] if file.frames is None else [truth.at(i) for i in range(file.frames)]
+
+
+def _counted(files: Sequence[HiddenFile], truth: BoxList, kinds: Sequence[str]) -> Callable[[str], bool]:
+    """Return what decides whether boxes of a class had to be hidden; boxes without a class always had to."""
+    labels = {label for file in files for row in _wanted(file, truth) if row is not None for label in row.labels}
+    searched = {label for label in labels if kinds_of(label) & set(kinds)}
+    return (lambda label: not label or label in searched) if searched else lambda label: True

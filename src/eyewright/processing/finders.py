@@ -7,7 +7,9 @@ __all__ = [
     "built_in_finders",
     "find_all",
     "heads_of",
+    "is_person",
     "kinds_named",
+    "kinds_of",
     "predictor_finder",
 ]
 
@@ -81,6 +83,29 @@ def kinds_named(text: str) -> tuple[str, ...]:
     return KINDS if "all" in given else tuple(k for k in KINDS if k in given)
 
 
+def kinds_of(label: str) -> frozenset[str]:
+    """Return the kinds that a class of boxes is of, by its name; of a person the head can be searched for.
+
+    >>> sorted(kinds_of("License-Plate")), sorted(kinds_of("woman")), sorted(kinds_of("chair"))
+    (['plates'], ['heads'], [])
+    """
+    name = _plain(label)
+    return frozenset("heads" if kind == "persons" else kind for kind, names in _OF_CLASS.items() if name in names)
+
+
+def is_person(label: str) -> bool:
+    """Return whether a class of boxes is that of a whole person.
+
+    >>> is_person("Man"), is_person("head")
+    (True, False)
+    """
+    return _plain(label) in _OF_CLASS["persons"]
+
+
+def _plain(label: str) -> str:
+    return label.lower().replace("_", " ").replace("-", " ")
+
+
 def find_all(finders: Sequence[Finder], image: NDArray[np.uint8]) -> dict[str, Boxes]:
     """Return the boxes of every kind, (n, 5) each: the union of what all finders of the kind have found."""
     found: dict[str, list[Boxes]] = {}
@@ -113,7 +138,7 @@ def predictor_finder(
     Raises:
         BundleError: the model finds no boxes.
     """
-    names = {str(n).lower().replace("_", " ").replace("-", " "): i for i, n in enumerate(predictor.labels.names)}
+    names = {_plain(str(n)): i for i, n in enumerate(predictor.labels.names)}
     own = {i for n, i in names.items() if n in _OF_CLASS[kind]}
     persons = {i for n, i in names.items() if n in _OF_CLASS["persons"]} if kind == "heads" else set()
     if not own and not persons:
