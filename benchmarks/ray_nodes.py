@@ -55,15 +55,20 @@ class Nodes:
             kept = ("--num", "--obj", "--node-ip", "--include-log", "--disable")
             words = ["start", "--block", f"--address={self.address}"]
             words += [a for a in self.arguments if a.startswith(kept)]
-        log = self.place / f"{name}.log"
-        with open(log, "wb") as said:
-            self.running[name] = subprocess.Popen(
-                [sys.executable, "-c", NODE, *words], stdout=said, stderr=said, start_new_session=True
-            )
-        while b"Ray runtime started" not in log.read_bytes():
-            if self.running[name].poll() is not None:
-                raise SystemExit(log.read_text())
-            time.sleep(0.05)
+        # A raylet that starts just after its predecessor was killed sometimes dies itself (Ray 2.60).
+        for _ in range(5):
+            log = self.place / f"{name}.log"
+            with open(log, "wb") as said:
+                self.running[name] = subprocess.Popen(
+                    [sys.executable, "-c", NODE, *words], stdout=said, stderr=said, start_new_session=True
+                )
+            while self.running[name].poll() is None:
+                if b"Ray runtime started" in log.read_bytes():
+                    return
+                time.sleep(0.05)
+            self.kill(name)
+        self.close()
+        raise SystemExit(log.read_text())
 
     def kill(self, name: str) -> None:
         with suppress(ProcessLookupError):

@@ -212,7 +212,7 @@ def _require_token() -> None:
         return
     path = os.environ.get("RAY_AUTH_TOKEN_PATH") or str(Path.home() / ".ray" / "auth_token")
     try:
-        found = Path(path).read_text().strip()
+        found = Path(path).read_text("utf-8").strip()
     except (OSError, ValueError):
         found = ""
     if not found:
