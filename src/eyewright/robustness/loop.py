@@ -1,6 +1,6 @@
 """The loop over images: each is attacked by every attack until one succeeds; chunk by chunk, so that it can resume."""
 
-__all__ = ["Chunk", "Plan", "attack_images", "join_chunks"]
+__all__ = ["Chunk", "Plan", "attack_images", "check_resumable", "join_chunks"]
 
 import io
 import time
@@ -244,12 +244,21 @@ def join_chunks(chunks: Sequence[Chunk]) -> Chunk:
     return Chunk(**joined)
 
 
-def _open_work(folder: Path, identity: dict[str, Any], *, resume: bool) -> None:
+def check_resumable(folder: Path, plan: Plan, identity: dict[str, Any]) -> bool:
+    """Return whether `folder` holds work to resume; it may be asked before anything is computed.
+
+    Raises:
+        UsageError: it is the work of another model, plan or other images (`identity`).
+    """
+    return _holds_work(folder, {**identity, **asdict(plan)})
+
+
+def _holds_work(folder: Path, identity: dict[str, Any]) -> bool:
     import json
 
     about = folder / "plan.json"
     wanted = json.loads(json.dumps(identity))
-    if resume and about.is_file():
+    if about.is_file():
         try:
             found = json.loads(about.read_text("utf-8"))
         except ValueError:
@@ -260,10 +269,16 @@ def _open_work(folder: Path, identity: dict[str, Any], *, resume: bool) -> None:
                 f"the work in {quoted(folder.parent)} differs in: {', '.join(keys)}",
                 fix="resume with the same model, data and options, or choose another --out",
             )
+        return True
+    return False
+
+
+def _open_work(folder: Path, identity: dict[str, Any], *, resume: bool) -> None:
+    if resume and _holds_work(folder, identity):
         return
     for chunk in folder.glob("chunk-*.npz"):
         chunk.unlink()
-    write_json(about, identity)
+    write_json(folder / "plan.json", identity)
 
 
 def _write_chunk(path: Path, chunk: Chunk) -> None:
