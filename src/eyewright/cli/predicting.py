@@ -3,7 +3,7 @@
 __all__ = ["add_predict", "predict"]
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,7 +159,7 @@ def predict(o: argparse.Namespace) -> Result:
             if o.json or o.quiet:
                 continue
             # A long folder is shown as it goes; nothing is held back to the end.
-            shown = prediction.line()
+            shown = _line(prediction, row, top=o.top)
             print(printable(f"{item}: {shown}" if time_s is None else f"{time_s:8.2f} s: {shown}"), flush=True)
     if not n:
         raise UnreadableImageError("none of the images can be read", fix="see the lines above")
@@ -173,6 +173,18 @@ def predict(o: argparse.Namespace) -> Result:
         "findings": findings,
         "exit": 1 if findings else 0,
     }
+
+
+def _line(prediction: "Prediction", row: Mapping[str, Any], *, top: int | None) -> str:
+    """Say in a line what was predicted: with `top` as many labels as were asked for, and the set of labels if there is
+    one."""
+    line = prediction.line()
+    if top is not None and row.get("labels") and "scores" in row:
+        line = "  ".join(f"{name} {score:.1%}" for name, score in zip(row["labels"], row["scores"], strict=True))
+    promised = row.get("set")
+    if promised is None:
+        return line
+    return f"{line}  [{promised['coverage']:.1%} set: {', '.join(promised['labels']) or 'no label'}]"
 
 
 def _promised(o: argparse.Namespace, bundle: "Bundle") -> "Guarantees | None":
