@@ -181,12 +181,10 @@ def test_what_was_done_is_resumed_and_other_work_is_refused(toy: Toy, tmp_path: 
         again = attack_predictor(toy.predictor(), toy.dataset, work=tmp_path / "work", resume=True, **given)
         assert read == [30]
         assert again.levels == first.levels
+        said: list[str] = []
+        other = {**given, "steps": 6, "say": said.append}
         with pytest.raises(UsageError, match="differs in: steps"):
-            said: list[str] = []
-            other = {**given, "steps": 6}
-            attack_predictor(
-                toy.predictor(), toy.dataset, work=tmp_path / "work", resume=True, say=said.append, **other
-            )
+            attack_predictor(toy.predictor(), toy.dataset, work=tmp_path / "work", resume=True, **other)
         # The checks take minutes; it is refused before them.
         assert said == []
         (tmp_path / "work" / kept[0]).write_bytes(b"PK damaged")
