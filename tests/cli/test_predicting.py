@@ -99,3 +99,19 @@ def test_a_process_that_is_killed_leaves_every_frame_that_it_reported(finished, 
     assert len(rows) >= 60
     assert len(frames) >= 60
     assert frames[59].time_s == pytest.approx(59 / 25, abs=0.002) == pytest.approx(rows[59]["time_s"], abs=0.01)
+
+
+def test_the_line_of_an_image_has_the_labels_that_were_asked_for_and_the_set(
+    finished, shapes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # type: ignore[no-untyped-def]
+    image, bundle = str(shapes / "disc" / "003.png"), str(finished.paths["bundle"])
+
+    def said(*options: str) -> str:
+        assert main(["predict", bundle, "--source", image, *options]) == 0
+        return capsys.readouterr().out
+
+    assert main(["predict", bundle, "--source", image, "--json", "--coverage", "0.6"]) == 0
+    row = json.loads(capsys.readouterr().out)["predictions"][0]
+    first = f"{row['labels'][0]} {row['scores'][0]:.1%}"
+    assert said("--top", "1").strip() == f"{image}: {first}"
+    assert said("--coverage", "0.6").strip().endswith(f"  [60.0% set: {', '.join(row['set']['labels']) or 'no label'}]")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 
 import eyewright as ew
@@ -15,6 +16,7 @@ from eyewright.core import installed as door
 from eyewright.core import task as tasks
 from eyewright.core.errors import DatasetError, UsageError
 from eyewright.core.task import task_names, task_of
+from eyewright.lifecycle import tuning
 from eyewright.testing import check_task
 
 PACKAGE = '''
@@ -39,6 +41,10 @@ def tiny_net(n_classes, *, channels, size_hw):
     from torch import nn
 
     return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * channels, n_classes))
+
+
+def broken_net(n_classes, *, channels, size_hw):
+    raise RuntimeError("no such device")
 
 
 def turn_over(image):
@@ -98,6 +104,7 @@ canary = eyewright_addon:CANARY
 [eyewright.nets]
 tiny_addon = eyewright_addon:tiny_net
 gone_addon = eyewright_addon:nothing
+broken_addon = eyewright_addon:broken_net
 [eyewright.steps]
 turn-over = eyewright_addon:TURN_OVER
 odd-step = eyewright_addon:NONSENSE
@@ -144,6 +151,18 @@ def test_a_net_of_a_package_is_listed_and_trained(shapes: Path, tmp_path: Path) 
         ew.train(shapes, model="tiny_addon", task="detect", epochs=1, out=tmp_path / "other")
     with pytest.raises(UsageError, match="of eyewright-addon cannot be imported"):
         ew.train(shapes, model="gone_addon", epochs=1, out=tmp_path / "other")
+
+
+def test_a_net_of_a_package_that_cannot_be_built_is_named(shapes: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'broken_addon' cannot be built: RuntimeError: no such device"):
+        ew.train(shapes, model="broken_addon", epochs=1, out=tmp_path / "run")
+
+
+def test_a_search_leaves_out_dropout_of_a_net_that_has_none() -> None:
+    trial = optuna.create_study().ask()
+    drawn = tuning._suggest(trial, ew.Recipe(model="tiny_addon"), first=False)
+    assert drawn.dropout == 0
+    assert drawn.lr is not None
 
 
 def test_a_step_of_a_package_is_done() -> None:

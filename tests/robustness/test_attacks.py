@@ -182,8 +182,12 @@ def test_what_was_done_is_resumed_and_other_work_is_refused(toy: Toy, tmp_path: 
         again = attack_predictor(toy.predictor(), toy.dataset, work=tmp_path / "work", resume=True, **given)
         assert read == [30]
         assert again.levels == first.levels
+        said: list[str] = []
+        other = {**given, "steps": 6, "say": said.append}
         with pytest.raises(UsageError, match="differs in: steps"):
-            attack_predictor(toy.predictor(), toy.dataset, work=tmp_path / "work", resume=True, **{**given, "steps": 6})
+            attack_predictor(toy.predictor(), toy.dataset, work=tmp_path / "work", resume=True, **other)
+        # The checks take minutes; it is refused before them.
+        assert said == []
         (tmp_path / "work" / kept[0]).write_bytes(b"PK damaged")
         with pytest.raises(UsageError, match="is damaged"):
             attack_predictor(toy.predictor(), toy.dataset, work=tmp_path / "work", resume=True, **given)
@@ -195,6 +199,11 @@ def test_a_budget_ends_between_images_and_says_so(toy: Toy) -> None:
         attack_predictor(toy.predictor(), toy.dataset, eps=(0.1,), attacks=("fgsm",), steps=5, queries=20, deadline=0.0)
     assert ended.value.exit_code == 5
     assert ended.value.details["attacked"] == 0
+    # The checks take longer than the images: they end with the budget, too.
+    told: list[str] = []
+    with pytest.raises(BudgetError):
+        attack_predictor(toy.predictor(), toy.dataset, eps=(0.1,), attacks=("fgsm",), deadline=0.0, say=told.append)
+    assert [line.split(":")[0] for line in told[1:]] == ["pass  eps 0"]
     clock = iter([0.0, 0.0, 9.0])
     plan = Plan("linf", (0.1,), ("fgsm",))
     with pytest.MonkeyPatch.context() as patch:

@@ -3,7 +3,7 @@
 __all__ = ["add_predict", "predict"]
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +161,7 @@ def predict(o: argparse.Namespace) -> Result:
             if o.json or o.quiet:
                 continue
             # A long folder is shown as it goes; nothing is held back to the end.
-            shown = prediction.line(**shown_of)
+            shown = _line(prediction.line(**shown_of), row)
             print(printable(f"{item}: {shown}" if time_s is None else f"{time_s:8.2f} s: {shown}"), flush=True)
     if not n:
         raise UnreadableImageError("none of the images can be read", fix="see the lines above")
@@ -175,6 +175,14 @@ def predict(o: argparse.Namespace) -> Result:
         "findings": findings,
         "exit": 1 if findings else 0,
     }
+
+
+def _line(line: str, row: Mapping[str, Any]) -> str:
+    """Return the line of a prediction with its set of labels, if there is one."""
+    promised = row.get("set")
+    if promised is None:
+        return line
+    return f"{line}  [{promised['coverage']:.1%} set: {', '.join(promised['labels']) or 'no label'}]"
 
 
 def _promised(o: argparse.Namespace, bundle: "Bundle") -> "Guarantees | None":

@@ -7,11 +7,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from eyewright.core.errors import BudgetError, MissingExtraError, RefusedError, UsageError
 from eyewright.core.files import held_lock, write_json
+from eyewright.core.installed import installed, open_installed
 from eyewright.core.quoting import quoted
 from eyewright.core.task import task_of
 from eyewright.data import label_error_rule, leak_rule
@@ -162,6 +164,16 @@ def _one_trial(
         study.tell(trial, run.about["training"][f"val_{metric}"])
 
 
+def _takes_dropout(recipe: "Recipe") -> bool:
+    """Return whether the net can be built with dropout; a net of the user's own or of a package need not."""
+    if ":" in recipe.model:
+        return False
+    if recipe.model not in installed("eyewright.nets"):
+        return True
+    taken = signature(open_installed("eyewright.nets", recipe.model)).parameters.values()
+    return any(p.name == "dropout" or p.kind is p.VAR_KEYWORD for p in taken)
+
+
 def _suggest(trial: Any, recipe: "Recipe", *, first: bool) -> "Recipe":
     """Draw what the recipe leaves open; the first trial takes the defaults."""
     from eyewright.training.optimisers import default_lr
@@ -181,7 +193,7 @@ def _suggest(trial: Any, recipe: "Recipe", *, first: bool) -> "Recipe":
         drawn["weight_decay"] = trial.suggest_float("weight_decay", 1e-4, 0.3, log=True)
     if recipe.label_smoothing is None and recipe.loss == "cross_entropy":
         drawn["label_smoothing"] = trial.suggest_float("label_smoothing", 0.0, 0.2)
-    if recipe.dropout == plain.dropout and not tuned and ":" not in recipe.model:
+    if recipe.dropout == plain.dropout and not tuned and _takes_dropout(recipe):
         drawn["dropout"] = trial.suggest_float("dropout", 0.0, 0.4)
     if recipe.augment == "auto":
         drawn["augment"] = trial.suggest_categorical("augment", ["light", "strong"])

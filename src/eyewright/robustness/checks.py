@@ -7,12 +7,14 @@ give a false sense of security". A number whose checks fail is no evidence.
 __all__ = ["CHECKS", "NOT_APPLIED", "Check", "Status", "check_passes", "run_checks", "settle_randomness"]
 
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.core.errors import BudgetError
 from eyewright.core.rng import generator
 from eyewright.metrics.bootstrap import mcnemar_exact
 from eyewright.robustness.attacks.square import square
@@ -90,28 +92,43 @@ def run_checks(
     *,
     apart: float,
     n_classes: int,
+    late: Callable[[], bool] = lambda: False,
+    say: Callable[[Check], None] = lambda check: None,
 ) -> tuple[Check, ...]:
     """Return the eight checks on some images, float32 (N, H, W, C) with whole 8-bit values.
 
     `predicted` are the classes that the model predicts for the same images outside of any attack, `apart` what
-    `settle_randomness` returned.
+    `settle_randomness` returned. Each is told by `say` when it is made.
+
+    Raises:
+        BudgetError: it became `late` before all were made, or with the last.
     """
     scores = ask_in_parts(victim.scores, images)
     own = scores.argmax(1)
     right = is_right(scores, labels) & (predicted == labels)
     kept, wanted = images[right], labels[right]
     look = _Look(victim, kept, wanted, plan, len(images), n_classes)
-    checks = (
-        _eps_0(look, predicted, own, images, labels),
-        _unbounded(look),
-        _monotone(look, threat),
-        _more_steps(look, threat),
-        _black_box(look, threat),
-        _gradients(look),
-        _determinism(victim, apart),
-        _loss_rises(look, threat),
+    makers: tuple[Callable[[], Check], ...] = (
+        lambda: _eps_0(look, predicted, own, images, labels),
+        lambda: _unbounded(look),
+        lambda: _monotone(look, threat),
+        lambda: _more_steps(look, threat),
+        lambda: _black_box(look, threat),
+        lambda: _gradients(look),
+        lambda: _determinism(victim, apart),
+        lambda: _loss_rises(look, threat),
     )
-    return tuple(replace(c, name=name) for c, name in zip(checks, CHECKS, strict=True))
+    checks: list[Check] = []
+    for make, name in zip(makers, CHECKS, strict=True):
+        checks.append(replace(make(), name=name))
+        say(checks[-1])
+        if late():
+            raise BudgetError(
+                "the budget ended while the measurement was checked, before an image was attacked",
+                fix="give a larger --budget, or a smaller --queries or --steps",
+                details={"attacked": 0, "checks": [c.name for c in checks if c.status == "fail"]},
+            )
+    return tuple(checks)
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from eyewright.metrics.points import group_numbers
 from eyewright.robustness.attacks import attacks_in
 from eyewright.robustness.checks import check_passes, run_checks, settle_randomness
 from eyewright.robustness.corruptions import corrupted_accuracy, spatial_worst
-from eyewright.robustness.loop import CHUNK, Chunk, Plan, attack_images, join_chunks
+from eyewright.robustness.loop import CHUNK, Chunk, Plan, attack_images, check_resumable, join_chunks
 from eyewright.robustness.model import ScoreModel, Victim, is_right
 from eyewright.robustness.report import Corrupted, RobustnessReport, fallen_of, levels_of, measure
 from eyewright.robustness.threat import Norm, check_norm
@@ -98,6 +98,10 @@ def attack_predictor(
     if trained_for is not None and eps is None:
         bounds = tuple(sorted({e for e in bounds if e < trained_for - 1e-9} | {trained_for}))
     plan = Plan(norm, bounds, chosen, steps, restarts, queries, seed)
+    identity = {**(model or {}), "ids": _digest(dataset, rows)}
+    if resume and work is not None:
+        # Before the checks, which take minutes.
+        check_resumable(work, plan, identity)
     threats = plan.threats
     headline = next((e for e in bounds if trained_for is not None and abs(e - trained_for) < 1e-9), bounds[-1])
     images = pixels.astype(np.float32) / np.float32(255)
@@ -122,16 +126,9 @@ def attack_predictor(
         threat,
         apart=apart,
         n_classes=len(predictor.labels),
+        late=lambda: deadline is not None and time.monotonic() >= deadline,
+        say=lambda check: say(f"{check.status:5} {check.name}: {check.said}"),
     )
-    for check in checks:
-        say(f"{check.status:5} {check.name}: {check.said}")
-    if deadline is not None and time.monotonic() >= deadline:
-        raise BudgetError(
-            "the budget ended while the measurement was checked, before an image was attacked",
-            fix="give a larger --budget, or a smaller --queries or --steps",
-            details={"attacked": 0, "checks": [c.name for c in checks if c.status == "fail"]},
-        )
-    identity = {**(model or {}), "ids": _digest(dataset, rows)}
     chunk = None
     if deadline is not None:
         # The checks cost an image about what the attack within one bound costs it. Several chunks fit in what is left.

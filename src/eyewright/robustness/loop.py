@@ -1,6 +1,6 @@
 """The loop over images: each is attacked by every attack until one succeeds; chunk by chunk, so that it can resume."""
 
-__all__ = ["Chunk", "Plan", "attack_images", "join_chunks"]
+__all__ = ["Chunk", "Plan", "attack_images", "check_resumable", "join_chunks"]
 
 import io
 import time
@@ -246,13 +246,22 @@ def join_chunks(chunks: Sequence[Chunk]) -> Chunk:
     return Chunk(**joined)
 
 
-def _open_work(folder: Path, identity: dict[str, Any], chunk: int, *, resume: bool) -> int:
-    """Return how many images a chunk of the work in a folder has: `chunk`, or what it was started with."""
+def check_resumable(folder: Path, plan: Plan, identity: dict[str, Any]) -> bool:
+    """Return whether `folder` holds work to resume; it may be asked before anything is computed.
+
+    Raises:
+        UsageError: it is the work of another model, plan or other images (`identity`).
+    """
+    return _held_work(folder, {**identity, **asdict(plan)}) is not None
+
+
+def _held_work(folder: Path, identity: dict[str, Any]) -> int | None:
+    """Return how many images a chunk of the work in a folder has; None where there is none."""
     import json
 
     about = folder / "plan.json"
     wanted = json.loads(json.dumps(identity))
-    if resume and about.is_file():
+    if about.is_file():
         try:
             found = json.loads(about.read_text("utf-8"))
         except ValueError:
@@ -265,9 +274,17 @@ def _open_work(folder: Path, identity: dict[str, Any], chunk: int, *, resume: bo
                 fix="resume with the same model, data and options, or choose another --out",
             )
         return int(size)
+    return None
+
+
+def _open_work(folder: Path, identity: dict[str, Any], chunk: int, *, resume: bool) -> int:
+    """Return how many images a chunk of the work in a folder has: `chunk`, or what it was started with."""
+    held = _held_work(folder, identity) if resume else None
+    if held is not None:
+        return held
     for path in folder.glob("chunk-*.npz"):
         path.unlink()
-    write_json(about, {**identity, "chunk": chunk})
+    write_json(folder / "plan.json", {**identity, "chunk": chunk})
     return chunk
 
 

@@ -200,8 +200,10 @@ def build_net(
     except EyewrightError:
         raise
     except Exception as error:
-        # A builder of the user's own may raise anything; one of ours that does is a fault and is reported as such.
-        if not isinstance(error, TypeError) and ":" not in recipe.model:
+        # A builder of the user's own, or of a package, may raise anything; one of ours that does is a fault and is
+        # reported as such.
+        ours = ":" not in recipe.model and getattr(build, "__module__", "").partition(".")[0] == "eyewright"
+        if not isinstance(error, TypeError) and ours:
             raise
         said = f"the model {recipe.model!r} cannot be built: {what_was_raised(error)}"
         raise UsageError(said, fix="see eyewright models") from error
