@@ -181,3 +181,33 @@ def test_resume_is_named_only_where_it_exists(capsys, monkeypatch) -> None:
     assert doctoring is not None
     assert main(["doctor", "x"]) == 130
     assert "--resume" not in capsys.readouterr().err
+
+
+def _least(verb: str) -> list[str]:
+    """Return a command of the verb with nothing that exists, and only what it requires."""
+    words, given, required = verb.split(), [], []
+    for name, action in options_of(build_parser()):
+        if name != verb or action.nargs in ("?", "*"):
+            continue
+        value = str(next(iter(action.choices))) if action.choices else "1" if action.type is not None else "nowhere"
+        if not action.option_strings:
+            given.append(value)
+        elif action.required:
+            required += [action.option_strings[-1], value]
+    return [*words, *given, *required]
+
+
+# Those that need no input, and would do all of their work here.
+WITHOUT_INPUT = {"quickstart", "models", "formats", "info", "completion", "steps"}
+
+
+@pytest.mark.parametrize("verb", sorted({verb for verb, _ in options_of(build_parser()) if verb} - WITHOUT_INPUT))
+def test_each_command_on_what_does_not_exist_ends_in_a_line(verb: str, capsys, tmp_path, monkeypatch) -> None:
+    """A command that shares its function with another one may lack an option that the function reads."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EYEWRIGHT_HOME", str(tmp_path / "home"))
+    code = main(_least(verb))
+    shown = capsys.readouterr().err
+    assert code in (0, 1, 2, 3, 4, 5), shown
+    assert "unrecognized" not in shown
+    assert "bug in Eyewright" not in shown

@@ -311,3 +311,20 @@ def test_a_row_without_a_label_costs_that_row_and_not_the_table(tmp_path: Path) 
     found = open_dataset(tmp_path, task="classify")
     assert (len(found), found.account.read) == (5, 5)
     assert [(r.text, r.n) for r in found.account.dropped] == [("its label is empty", 1)]
+
+
+def test_damaged_pages_of_a_table_are_refused_in_a_line(tmp_path: Path) -> None:
+    """The footer is sound, so that the table opens; its pages cannot be decoded."""
+    table = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [{"image": {"bytes": _png(k), "path": f"{k}.png"}, "label": k % 2} for k in range(6)]
+    place = tmp_path / "train.parquet"
+    parquet.write_table(table.Table.from_pylist(rows), place)
+    first = parquet.ParquetFile(place).metadata.row_group(0)
+    starts = [first.column(k).dictionary_page_offset or first.column(k).data_page_offset for k in range(3)]
+    data = bytearray(place.read_bytes())
+    for start in starts:
+        data[start : start + 12] = b"\xff" * 12
+    place.write_bytes(data)
+    with pytest.raises(EyewrightError, match=r"'train\.parquet' is damaged in its row group 0"):
+        open_dataset(tmp_path, task="classify")

@@ -45,11 +45,14 @@ def add_generated_options(p: argparse.ArgumentParser) -> None:
 
 
 def asked_generated(o: argparse.Namespace) -> "AddGenerated | None":
-    """Return what was asked for, None where nothing was.
+    """Return what was asked for, None where nothing was or the command has no such options.
 
     Raises:
         UsageError: an option of generated images without a generator.
     """
+    if "add_generated" not in o:
+        # `harden` trains as `train` does, and has no such options.
+        return None
     given = {"fraction": o.generated_fraction, "pairs": o.generated_pairs}
     if o.add_generated is None:
         named = next((k for k, v in {**given, "for": o.generated_for}.items() if v), None)

@@ -188,7 +188,7 @@ def spelling_hint(name: str, known: Iterable[str]) -> str:
 
 def plain_reason(error: BaseException) -> str:
     """Say why something failed, for a message that names the file itself: what the system calls an error of a file,
-    without its number and the path; of an error of ours what was found, without what to do; of a key its name.
+    without its number and the path; of an `EyewrightError` the message, without the fix; of a key its name.
 
     >>> plain_reason(FileNotFoundError(2, "No such file or directory", "a.csv")), plain_reason(ValueError("no"))
     ('No such file or directory', 'no')

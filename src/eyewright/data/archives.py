@@ -16,6 +16,7 @@ __all__ = [
     "read_parquet",
     "rows_of_parquet",
     "open_shard",
+    "read_group",
     "shards_in",
     "write_webdataset",
 ]
@@ -27,7 +28,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
-from eyewright.core.errors import InputError
+from eyewright.core.errors import InputError, plain_reason
 from eyewright.core.extras import import_extra
 from eyewright.core.files import checked_output
 from eyewright.core.quoting import quoted
@@ -207,7 +208,7 @@ def read_parquet(file: Any, name: str, rows: Sequence[int]) -> Iterator[bytes | 
                 raise InputError(f"{name!r} has no row {row:,}", fix="plan the job again")
         if held is None:
             check_group(table, group, name)
-            held = table.read_row_group(group, columns=[column]).column(0)
+            held = read_group(table, group, [column], name).column(0)
         value = held[row - first].as_py()
         data = value.get("bytes") if isinstance(value, dict) else value
         yield data if data and len(data) <= Limits().bytes else None
@@ -233,7 +234,7 @@ def open_parquet(file: Any, name: str) -> tuple[Any, list[str]]:
     arrow = import_extra("pyarrow", extra="parquet", what="Parquet")
     parquet = import_extra("pyarrow.parquet", extra="parquet", what="Parquet")
     if isinstance(file, Path):
-        # pyarrow would wait at a FIFO for ever.
+        # pyarrow would wait at a FIFO forever.
         open_shard(file).close()
     try:
         table = parquet.ParquetFile(file)
@@ -264,6 +265,21 @@ def check_group(table: Any, group: int, name: str) -> None:
     if size > _MOST_GROUP:
         fix = "write it with smaller row groups"
         raise InputError(f"{quoted(name)} has a group of rows of {size / 2**30:.1f} GiB", fix=fix)
+
+
+def read_group(table: Any, group: int, columns: Sequence[str], name: str) -> Any:
+    """Return columns of a group of rows as pyarrow has them.
+
+    Raises:
+        InputError: the data of the group are damaged.
+    """
+    try:
+        return table.read_row_group(group, columns=list(columns))
+    except (ValueError, OSError, NotImplementedError) as error:
+        # pyarrow's errors of damaged pages are a ValueError or an OSError.
+        said = plain_reason(error).splitlines()[0][:200]
+        fix = "write or copy it again"
+        raise InputError(f"{quoted(name)} is damaged in its row group {group}: {said}", fix=fix) from None
 
 
 def cell_bytes(table: Any, group: int, column: str) -> int:

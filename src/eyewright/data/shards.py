@@ -27,7 +27,7 @@ from eyewright.core.extras import import_extra
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.labels import LabelSpace
 from eyewright.core.quoting import quoted
-from eyewright.data.archives import cell_bytes, check_group, iter_tar, open_parquet, open_shard
+from eyewright.data.archives import cell_bytes, check_group, iter_tar, open_parquet, open_shard, read_group
 from eyewright.data.dataset import Dataset
 from eyewright.data.readers.naming import EXTENSIONS, SPLITS, split_of
 from eyewright.data.targets.objects import OBJECTS
@@ -361,7 +361,7 @@ class _Table:
             each = cell_bytes(self._file, group, self.image)
             # Of the image only its name is read here.
             wanted = [*self._others, *([f"{self.image}.path"] if self._has_paths else [])]
-            cells = self._file.read_row_group(group, columns=wanted).to_pylist() if wanted else []
+            cells = read_group(self._file, group, wanted, self.name).to_pylist() if wanted else []
             for k in range(self._firsts[group + 1] - self._firsts[group]):
                 row = self._firsts[group] + k
                 said = cells[k] if cells else {}
@@ -395,7 +395,7 @@ class _Table:
         with self._lock:
             held = self._groups.get((group, column))
             if held is None:
-                held = self._groups[group, column] = self._file.read_row_group(group, columns=[column]).column(0)
+                held = self._groups[group, column] = read_group(self._file, group, [column], self.name).column(0)
                 while len(self._groups) > _KEPT_GROUPS:
                     self._groups.popitem(last=False)
             self._groups.move_to_end((group, column))
