@@ -114,9 +114,10 @@ def test_uncertain_clips_are_written_for_review(
         rows = list(csv.DictReader(file))
     assert told["review"] == {"below": 1.0, "n": 8, "nothing_found": 0}
     assert [float(r["confidence"]) for r in rows] == sorted(max(p["scores"]) for p in told["predictions"])
-    frames = json.loads((run / "bundle/bundle.json").read_text())["inputs"]["image"]["preparation"]["clip"]["frames"]
-    _, about = read_clip(tmp_path / "out/review" / rows[0]["clip"], ClipSampling(frames))
-    assert about.frames == frames
+    sampling = ew.load_bundle(run / "bundle").preparation.clip
+    assert sampling is not None
+    _, about = read_clip(tmp_path / "out/review" / rows[0]["clip"], sampling)
+    assert about.frames == sampling.frames
     # As long as the clip, or a second.
     assert about.seconds == pytest.approx(1.0, abs=0.01)
     # Not a second time into the same folder, and not of windows.
