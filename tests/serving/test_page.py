@@ -218,7 +218,7 @@ def test_it_works_by_keyboard_on_a_phone_in_the_dark(browser, two, shapes: Path)
     assert "%" in label
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
     dark = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
-    assert dark == "rgb(16, 22, 21)"
+    assert dark == "rgb(16, 21, 28)"
     named = page.evaluate(
         "() => [...document.querySelectorAll('button, input, select')].filter(e => e.offsetParent && "
         "!(e.textContent.trim() || e.labels && e.labels.length || e.ariaLabel || e.title)).length"

@@ -154,9 +154,9 @@ def test_a_line_counts_the_objects_of_six_classes_at_most() -> None:
         names = LabelSpace(tuple("abcdefgh"))
         return BoxPrediction(np.zeros((n, 4), np.float32), np.ones(n, np.float32), np.array(ids), names, (9, 9)).line()
 
-    assert line(0, 1, 1) == "2 b, 1 a"
-    assert line(0, 1, 2, 3, 4, 5) == "1 a, 1 b, 1 c, 1 d, 1 e, 1 f"
-    assert line(0, 1, 2, 3, 4, 5, 6) == "1 a, 1 b, 1 c, 1 d, 1 e, 1 f, …"
+    assert line(0, 1, 1) == "b × 2, a × 1"
+    assert line(0, 1, 2, 3, 4, 5) == "a × 1, b × 1, c × 1, d × 1, e × 1, f × 1"
+    assert line(0, 1, 2, 3, 4, 5, 6) == "a × 1, b × 1, c × 1, d × 1, e × 1, f × 1, …"
 
 
 def test_chosen_objects_keep_all_that_is_known_of_them() -> None:
@@ -179,12 +179,13 @@ def test_chosen_objects_keep_all_that_is_known_of_them() -> None:
 
 
 def test_objects_are_drawn_in_the_colours_of_their_tracks_or_classes() -> None:
-    image = np.zeros((20, 30, 3), np.uint8)
+    # Larger than the texts, which otherwise cover the boxes.
+    image = np.zeros((90, 160, 3), np.uint8)
 
     def drawn(**more: object) -> np.ndarray:
         return two(**more).drawn_on(image)
 
-    assert drawn().shape == (20, 30, 3)
+    assert drawn().shape == (90, 160, 3)
     assert drawn().any()
     assert not image.any()
     assert not np.array_equal(drawn(), drawn(label_ids=(0, 0)))

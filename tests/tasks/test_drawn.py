@@ -16,7 +16,7 @@ class Negative(Drawn):
     def __init__(self, image: np.ndarray | None) -> None:
         self.image = image
 
-    def line(self) -> str:
+    def line(self, *, top: int | None = None) -> str:
         return "negative"
 
     def drawn_on(self, image: np.ndarray) -> np.ndarray:
@@ -53,7 +53,7 @@ class Captioned(Drawn):
     def __init__(self, image: np.ndarray | None, width: int, rows: int | None = 4) -> None:
         self.image, self.width, self.rows = image, width, rows
 
-    def line(self) -> str:
+    def line(self, *, top: int | None = None) -> str:
         return "captioned"
 
     def drawn_on(self, image: np.ndarray) -> np.ndarray:
@@ -109,7 +109,7 @@ def test_a_kept_image_may_be_read_again_each_time_and_is_no_part_of_the_repr() -
         source: str = ""
         image: np.ndarray | None = kept_image()
 
-        def line(self) -> str:
+        def line(self, *, top: int | None = None) -> str:
             return "one"
 
     read: list[int] = []

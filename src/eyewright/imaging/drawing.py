@@ -55,19 +55,20 @@ def draw_objects(
         else:
             draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour_of(int(colours[k])), width=line)
     # They also choose the place of their text first.
-    taken: list[tuple[float, float, float, float]] = []
+    places: dict[int, tuple[float, float, float, float]] = {}
     for k in range(len(boxes)):
         x0, y0, x1, y1 = (float(v) for v in boxes[k])
-        colour = colour_of(int(colours[k]))
         text = texts[k] if k < len(texts) else ""
         if not text or max(x1 - x0, y1 - y0) < size * 0.8:
             continue
         wide, high = font.getlength(text) + 4, size + 3
-        left, top = _place((x0, y0, x1, y1), wide, high, image.shape[:2], taken)
-        taken.append((left, top, left + wide, top + high))
-        draw.rectangle((left, top, left + wide, top + high), fill=colour)
+        left, top = _place((x0, y0, x1, y1), wide, high, image.shape[:2], tuple(places.values()))
+        places[k] = (left, top, left + wide, top + high)
+    for k, plate in reversed(places.items()):
+        colour = colour_of(int(colours[k]))
+        draw.rectangle(plate, fill=colour)
         dark = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2] > 140
-        draw.text((left + 2, top), text, fill=(15, 15, 15) if dark else (255, 255, 255), font=font)
+        draw.text((plate[0] + 2, plate[1]), texts[k], fill=(15, 15, 15) if dark else (255, 255, 255), font=font)
     return np.asarray(picture)
 
 
@@ -78,17 +79,20 @@ def _place(
     size_hw: tuple[int, int],
     taken: Sequence[tuple[float, float, float, float]],
 ) -> tuple[float, float]:
-    """Return the left and top of a box's text: above, below or inside it, on none of `taken` if that is possible."""
+    """Return the left and top of a box's text: above, below or inside it, where it covers least of `taken`."""
     x0, y0, x1, y1 = box
     lefts = [min(max(0.0, x), max(0.0, size_hw[1] - wide)) for x in (x0, x1 - wide)]
     tops = [y for y in (y0 - high, y1, y0, y1 - high) if y >= 0 and y + high <= size_hw[0]]
     places = [(x, y) for y in tops for x in lefts] or [(lefts[0], max(0.0, y0))]
 
-    def free(place: tuple[float, float]) -> bool:
+    def covered(place: tuple[float, float]) -> float:
         x, y = place
-        return all(x >= t[2] or x + wide <= t[0] or y >= t[3] or y + high <= t[1] for t in taken)
+        return sum(
+            max(0.0, min(x + wide, t[2]) - max(x, t[0])) * max(0.0, min(y + high, t[3]) - max(y, t[1])) for t in taken
+        )
 
-    return next(filter(free, places), places[0])
+    # The first of those that cover the least.
+    return min(places, key=covered)
 
 
 def _dashed_box(

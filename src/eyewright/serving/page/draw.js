@@ -129,7 +129,11 @@ function drawBoxes(canvas, answer, rows, scale) {
     const text = `${answer.labels[k]} ${Math.round(answer.scores[k] * 100)}%`, colour = colourOf(answer.label_ids[k]);
     const wide = pen.measureText(text).width + 8 * unit;
     const [x, y] = placeOf(boxes[k], wide, tall, width, canvas.height, taken);
-    taken.push([x, y, x + wide, y + tall]);
+    taken.push([x, y, x + wide, y + tall, text, colour]);
+  }
+  // Where there is no room, those of highest score lie on top.
+  for (const [x, y, right, , text, colour] of taken.reverse()) {
+    const wide = right - x;
     pen.fillStyle = colour;
     pen.fillRect(x, y, wide, tall);
     pen.fillStyle = inkOn(colour);
@@ -137,12 +141,13 @@ function drawBoxes(canvas, answer, rows, scale) {
   }
 }
 
-// Where a text of a box lies: above it, below it, or inside it at its top or bottom, on none of those that are `taken`.
+// Where a text of a box lies: above it, below it, or inside it at its top or bottom, where it covers least of what is `taken`.
 function placeOf([x0, y0, x1, y1], wide, tall, width, height, taken) {
   const lefts = [x0, x1 - wide].map((x) => Math.max(0, Math.min(x, width - wide)));
   const places = [y0 - tall, y1, y0, y1 - tall].flatMap((y) => lefts.map((x) => [x, y])).filter(([, y]) => y >= 0 && y + tall <= height);
-  const free = places.find(([x, y]) => taken.every((t) => x >= t[2] || x + wide <= t[0] || y >= t[3] || y + tall <= t[1]));
-  return free || places[0] || [lefts[0], Math.max(0, y0)];
+  const covered = ([x, y]) => taken.reduce((sum, t) => sum + Math.max(0, Math.min(x + wide, t[2]) - Math.max(x, t[0])) * Math.max(0, Math.min(y + tall, t[3]) - Math.max(y, t[1])), 0);
+  const least = Math.min(...places.map(covered));
+  return places.find((p) => covered(p) === least) || [lefts[0], Math.max(0, y0)];
 }
 
 // From a grey heatmap to colours that can be seen over any image: transparent, yellow, red.
