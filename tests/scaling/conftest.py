@@ -8,6 +8,9 @@ import pytest
 
 from eyewright.imaging import encode_image
 
+# Only child processes import it, as `ray`.
+collect_ignore = ["fake_ray"]
+
 BUNDLE = Path(__file__).parents[1] / "bundle" / "format1"
 
 _POISON = """
