@@ -147,7 +147,7 @@ def test_the_best_epoch_is_compared_with_a_line_through_its_neighbours() -> None
     # Of equals the last counts, and it is never below zero.
     equal = [0.5, 0.9, 0.5, 0.5, 0.5, 0.5, 0.5, 0.9]
     assert choice_optimism(equal) == pytest.approx(0.9 - min(0.5, float(np.polyfit(range(-5, 0), equal[2:7], 1)[1])))
-    assert choice_optimism([0.5] * 8) == 0.0
+    assert choice_optimism([0.5] * 8) == pytest.approx(0.0, abs=1e-12)
     assert choice_optimism([0.5] * 7) is None
     assert choice_optimism([0.5] * 7 + [math.inf]) is None
 
@@ -201,6 +201,15 @@ def test_a_difference_is_tested_from_eight_images_a_side_on() -> None:
         "metric": "accuracy", "p_value": 1.0, "differs": False, "causes": [],
     }  # fmt: skip
     assert "unit" not in found
+
+
+def test_scores_of_images_differ_only_where_the_metric_does() -> None:
+    """The rank of an image is lower among fewer: recall at 10 may be 100 % on both sides."""
+    made, own = answers("classify", 60, skill=np.ones(60)), answers("classify", 60)
+    ranks = Validation(own.dataset, own.results, np.full(60, 0.5), 1.0, None)
+    found = compare_validation(ranks, made.dataset, made.report(), training={"metric": "accuracy", "epochs": 1})
+    assert found is not None
+    assert (found["p_value"] < 0.05, found["differs"], found["causes"]) == (True, False, [])
 
 
 def test_a_difference_beyond_chance_is_explained_by_the_choice_only_where_validation_went_better() -> None:

@@ -237,4 +237,4 @@ def test_a_run_is_checked_against_shuffled_weights_and_a_bundle_cannot_be(finish
 def test_an_unfaithful_verdict_says_why() -> None:
     alike = str(Verdict(False, 0.1, 0.43, 0.02, 19, unlearnt=0.9))
     assert "hardly changes when the weights are shuffled" in alike
-    assert "no better than random maps" in str(Verdict(False, 0.1, 0.11, 0.02, 19, unlearnt=0.1))
+    assert "does not beat all 19 random maps (insertion" in str(Verdict(False, 0.1, 0.11, 0.02, 19, unlearnt=0.1))

@@ -55,9 +55,10 @@ def check_policy(folder: Path, manifest: Manifest, more: Mapping[str, float] | N
             raise PolicyError(f"the policy {rule!r} is not one we know", fix="write it as min_… or max_…")
         value = _evidence(folder, manifest, name)
         if value is None:
+            how = "attack" if name == "robust_accuracy" else "evaluate"
             raise PolicyError(
                 f"the policy asks for {rule} = {bound:g}, and the bundle holds no evidence for {name!r}",
-                fix="evaluate the run and export it again with its report",
+                fix=f"{how} the run and export it again with its report",
             )
         if value < bound if direction == "min" else value > bound:
             raise PolicyError(

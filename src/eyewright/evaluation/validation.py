@@ -218,13 +218,17 @@ def compare_validation(
     clusters = [_clusters(d) for d, _ in sides]
     rng = generator(seed, "validation")
     p_value = two_sample_p_value(scores, test_scores, clusters[0], clusters[1], rng=rng)
-    metric = followed_metric(task).name
+    info = followed_metric(task)
+    metric = info.name
     told = (validation.value, report.metrics[metric].value)
+    # The scores of single images may rest on how many there are, as a rank does: the metric must differ the same way.
+    gap = float(scores.mean() - test_scores.mean()) * (1 if info.higher_is_better else -1)
+    agrees = told[0] is None or told[1] is None or (told[0] - told[1]) * gap > 0
     table: dict[str, Any] = {
         "metric": metric,
         **({"unit": unit} if (unit := report.metrics[metric].unit) else {}),
         "p_value": p_value,
-        "differs": p_value < _LEVEL,
+        "differs": p_value < _LEVEL and agrees,
         "choice": None,
         "causes": [],
     }

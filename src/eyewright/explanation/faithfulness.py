@@ -52,7 +52,8 @@ class Verdict:
         numbers = f"insertion minus deletion {gap:.2f}, of random maps {self.random:.2f}{shuffled}"
         if not self.faithful:
             same = self.unlearnt is not None and self.unlearnt > _MOST_ALIKE
-            why = "hardly changes when the weights are shuffled" if same else "is no better than random maps"
+            # The number that is shown is their mean, which a map may well be above.
+            why = "hardly changes when the weights are shuffled" if same else f"does not beat all {self.n} random maps"
             return f"{word}: the map {why} ({numbers})"
         return f"{word} ({numbers})"
 

@@ -211,7 +211,7 @@ function answerCard(a, second = false) {
   parts.push(list);
   if (a.explanations && a.explanations[0]) {
     const e = a.explanations[0];
-    parts.push(make("p", { class: "sub", text: e.faithful ? `Heat for ${e.label}: covering it changes the answer more than any of 19 random maps.` : `Heat for ${e.label}: no better than random maps, do not believe it.` }));
+    parts.push(make("p", { class: "sub", text: e.faithful ? `Heat for ${e.label}: covering it changes the answer more than any of 19 random maps.` : `Heat for ${e.label}: it does not beat all of 19 random maps, do not believe it.` }));
   }
   parts.push(make("p", { class: "hash", text: `prediction ${a.prediction_id} · bundle ${a.digest.slice(0, 16)}` }));
   return parts;
