@@ -160,7 +160,7 @@ def test_an_image_is_grey_only_where_all_three_channels_are_the_same(channel: in
     image[3, 5, channel] += 1
     tried = try_image(Adds("noise:20"), dataset(image), 0, image)
     rng = generator(0, "degrade", "x/000000")
-    noisy, _ = TileCut(2, "noise:20").degradation(image, rng=rng)
+    noisy, _, _ = TileCut(2, "noise:20").degradation(image, rng=rng)
     assert np.array_equal(tried.given, noisy)
     grey = try_image(Adds("noise:20"), dataset(image), 0, picture(grey=True))
     assert (np.ptp(grey.given, 2) == 0).all()

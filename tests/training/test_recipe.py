@@ -51,7 +51,7 @@ def test_a_recipe_that_is_not_toml_is_refused(tmp_path: Path, text: str) -> None
 def test_the_vocabulary_is_there() -> None:
     of_classes = {"cross_entropy", "binary_cross_entropy", "mse", "huber", "focal"}
     of_others = {"dice_cross_entropy", "dice", "boundary", "varifocal", "mae", "ctc", "infonce", "sigmoid"}
-    of_others |= {"softplus", "relativistic"}
+    of_others |= {"softplus", "relativistic", "fill"}
     assert of_classes | of_others == set(loss_names())
     assert set(task_of("classify").losses) == of_classes
     assert {"muon", "adamw", "adam", "sgd", "momentum", "rmsprop", "gd"} == set(OPTIMIZERS)
