@@ -82,7 +82,7 @@ def test_a_class_that_lives_in_one_group_is_learnt_and_said_not_to_be_tested(
     out = tmp_path / "out"
     assert call(capsys, "train", data, "--group-by", r"/(\w+)-\d\d-", "--out", out, *FAST)[0] == 0
     about = json.loads((out / "run.json").read_text())
-    assert any("class 'dark' is learnt and not tested" in n for n in about["dataset"]["notes"])
+    assert any("class 'dark' is trained on but not tested" in n for n in about["dataset"]["notes"])
     assert any("class 'dark' belong together" in w for w in about["grouping"]["warnings"])
 
 
@@ -102,4 +102,4 @@ def test_a_given_split_that_cuts_through_groups_trains_and_warns_with_the_number
     # The sixth group is in validation: it was not trained on.
     assert (said["leaks"]["siblings"], said["leaks"]["sibling_groups"]) == (10, 5)
     (warning,) = json.loads((out / "run.json").read_text())["warnings"]
-    assert "10 of 12 test images are of 5 groups that training images are of too" in warning
+    assert "10 of 12 test images belong to 5 groups that also contain training images" in warning

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from eyewright.cli import main
+from eyewright.cli.clips import _NumberOrEngine
 from eyewright.cli.numbers import Checked, Number, Numbers
 from eyewright.cli.parser import build_parser
 from eyewright.cli.places import check_texts
@@ -33,7 +34,9 @@ NUMERIC = [(verb, a) for verb, a in options_of(build_parser()) if isinstance(a.t
 def test_no_option_reads_a_number_without_bounds() -> None:
     kinds = {(verb, a.dest): a.type for verb, a in options_of(build_parser()) if a.type is not None}
     texts = {"target"}
-    assert all(isinstance(k, Number | Numbers | Checked) or name in texts for (_, name), k in kinds.items()), kinds
+    assert all(
+        isinstance(k, Number | Numbers | Checked | _NumberOrEngine) or name in texts for (_, name), k in kinds.items()
+    ), kinds
     assert len(NUMERIC) > 100
     numeric_names = {"N", "K", "Q", "P", "R", "X", "MS", "N,N"}
     for verb, action in options_of(build_parser()):

@@ -54,7 +54,7 @@ def test_a_model_that_is_as_good_everywhere_is_not_accused(task: str) -> None:
 
 def test_where_nothing_is_new_the_headline_says_what_the_number_does_not() -> None:
     report = answers("classify", N).report(novelty=near(0.1))
-    assert "does not say how the model will do on new things" in summarise(report)
+    assert "does not tell how the model performs on new things" in summarise(report)
 
 
 def test_images_without_a_sibling_are_told_apart() -> None:
@@ -83,7 +83,7 @@ def test_where_most_images_have_a_sibling_the_number_does_not_tell_of_new_things
     report = answers(task, N, skill=np.ones(N)).report(novelty=Novelty(Nearness(np.linspace(0.1, 1, N), ratio)))
     assert report.tables["novelty"]["no_new"]
     assert "78 of the 90 test images have a near copy" in summarise(report)
-    assert "does not say how the model will do on new things" in summarise(report)
+    assert "does not tell how the model performs on new things" in summarise(report)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -55,5 +55,5 @@ def test_doctor_finds_images_in_the_wrong_folder(tmp_path: Path) -> None:
     assert len(named - set(moved)) <= 2
     first = next(f for f in found if f.path in moved)
     kind = first.path.split("-")[1]
-    assert f"say '{kind}'" in first.message
+    assert f"predict '{kind}'" in first.message
     assert f"move it to '{kind}'" in first.fix

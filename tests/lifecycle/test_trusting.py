@@ -58,7 +58,9 @@ def test_sets_and_unfamiliar_images_are_measured(wide: Bundle, noise: Path, tmp_
     area = roc_auc_score(np.r_[np.zeros(60), np.ones(12)], -np.concatenate(confidence))
     assert other["by_confidence"] == pytest.approx(area)
     said = say_trust(report)
-    assert said[0].startswith("Sets of labels that should hold the true one in 90.0% of cases, each class for itself")
+    assert said[0].startswith(
+        "Prediction sets that should contain the true label in 90.0% of cases, separately for each class"
+    )
     assert "Of 12 unfamiliar images 100.0% [" in said[-1]
     page = (tmp_path / "out" / "report.html").read_text()
     assert "How far single predictions can be trusted" in page

@@ -358,7 +358,7 @@ def test_a_part_says_where_a_worker_begins(job: Path, monkeypatch: pytest.Monkey
         (
             ["export", "job", "--out", "x", "--to", "lsf"],
             2,
-            "expected --to slurm or kubernetes for the job 'job', found 'lsf'",
+            "expected --to slurm, kubernetes, kuberay or kserve for the job 'job', found 'lsf'",
         ),
         (["export", "none", "--out", "x", "--to", "slurm"], 3, "expected the plan of a job"),
     ],

@@ -150,7 +150,7 @@ def test_the_page_has_a_table_of_recall_and_the_queries() -> None:
     pictures |= {f"d/{k}.png\0found": {"image": f"data:found{k}"} for k in (6, 7, 8)}
     table, worst, examples = REPORTING.page(shown(), pictures).blocks
     assert [[(c.text, c.bounds) for c in row] for row in table.rows] == [
-        [("caption → image", ""), *[("25.0%", "[12.5, 50.0]")] * 3, ("4", "[2, 8]")],
+        [("caption → image", ""), *[("25.0%", "[12.5, 50.0]")] * 3, ("4", "[2.0, 8.0]")],
         [("image → caption", ""), *[("25.0%", "[12.5, 50.0]")] * 3, ("–", "")],
     ]
     assert table.note == "How."

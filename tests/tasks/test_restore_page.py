@@ -50,7 +50,7 @@ def test_a_finding_names_what_is_better_and_there_is_one() -> None:
     bad = Metric(-1.0, -2.0, -0.5)
     (fault,) = find_faults(report(bad, psnr_gain=bad))
     assert fault.message == (
-        "the net loses to total variation (process --steps denoise:tv): -1 dB (95% interval -2 to -0.5)"
+        "the net loses to total variation (process --steps denoise:tv): -1.00 dB (95% interval -2.00 to -0.50)"
     )
     assert fault.fix == "train longer or on more images; use total variation (process --steps denoise:tv)"
     (fault,) = find_faults(report(Metric(1.0, 0.5, 2.0), psnr_gain=Metric(0.5, -0.5, 1.0)))
@@ -61,7 +61,8 @@ def test_a_finding_names_what_is_better_and_there_is_one() -> None:
 def test_the_summary_says_the_gain_and_which_images_gain_nothing() -> None:
     gain = Metric(3.0, 2.0, 4.0)
     assert summarise(report(gain, item(0, 0.1))) == (
-        "noise:5-50: 31 dB where total variation has 28 dB: a gain of 3 dB (95% interval 2 to 4). Details that are not "
+        "noise:5-50: 31 dB where total variation has 28 dB: a "
+        "gain of 3.0 dB (95% interval 2.0 to 4.0). Details that are not "
         "in the input are guesses."
     )
     said = summarise(report(gain, item(4, 0.0), item(5, -1.0), item(6, 1.0), degrade=SELF, baseline="bicubic"))

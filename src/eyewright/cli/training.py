@@ -17,6 +17,8 @@ _OWN = ("--on", "--processes")
 
 def add_train_on(p: argparse.ArgumentParser) -> None:
     """Add the options that say where several processes train."""
+    # The words of the command, which are repeated there.
+    p.set_defaults(words=[])
     p.add_argument(
         "--on",
         type=Checked(check_engine),

@@ -54,6 +54,12 @@ def prune_channels(
     for one in share.values() if isinstance(share, Mapping) else [share]:
         if not 0 < one < 1:
             raise ValueError(f"expected a fraction in (0, 1), found {one}")
+    if not getattr(net.body, "prunable", True):
+        raise RefusedError(
+            "removing channels is not supported for a net of partial convolutions",
+            fix="quantise or distil it instead",
+            code="prune",
+        )
     if not layer_names(net):
         raise RefusedError(
             "removing channels is not supported for a net without convolutions and dense layers",

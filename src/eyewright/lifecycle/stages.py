@@ -56,7 +56,6 @@ from eyewright.lifecycle.judging import train_judge
 from eyewright.lifecycle.loading import need_torch, open_any
 from eyewright.lifecycle.newness import novelty_of, with_findings, with_validation
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_model, load_run, recipe_of
-from eyewright.lifecycle.publishing import export_published
 from eyewright.lifecycle.sharding import train_shards
 from eyewright.lifecycle.teaching import published_predictor, teacher_for
 from eyewright.lifecycle.trusting import TrustAsked, with_trust
@@ -470,6 +469,8 @@ def export_checked(
     if isinstance(model, str) and model.startswith("hf:"):
         if attention or not isinstance(validation, str | Path | None):
             raise UsageError("expected no --with-attention with a published model", fix="leave it out")
+        from eyewright.lifecycle.publishing import export_published
+
         return export_published(model, out, data=validation, name=name, policy=policy)
     need_torch()
     from eyewright.exporting import export_bundle
