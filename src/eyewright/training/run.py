@@ -210,7 +210,7 @@ def build_net(
     if not isinstance(body, nn.Module):
         raise UsageError(
             f"expected the model {recipe.model!r} to be a torch.nn.Module, found {type(body).__name__}",
-            fix="see docs/how-to/add-a-task.md",
+            fix="see docs/how-to/add-a-net-or-target.md",
         )
     if recipe.private or (recipe.federated and parse_federated(recipe.federated).norm == "group"):
         without_batch_norm(body)
