@@ -1,6 +1,15 @@
 """Options that a simulated federation and a coordinator share, and what both print."""
 
-__all__ = ["add_images_of", "add_private", "add_recipe", "add_strategy", "recipe_of", "shown"]
+__all__ = [
+    "add_images_of",
+    "add_private",
+    "add_recipe",
+    "add_strategy",
+    "images_of",
+    "recipe_of",
+    "shown",
+    "strategy_of",
+]
 
 import argparse
 from typing import TYPE_CHECKING, Any
@@ -65,6 +74,13 @@ def add_strategy(p: argparse.ArgumentParser) -> None:
         choices=("group", "average"),
         help="batch normalisation becomes group normalisation, or its statistics are averaged (default group)",
     )
+    p.add_argument(
+        "--least",
+        type=Number(0, 1, whole=False, open_low=True),
+        default=0.5,
+        metavar="F",
+        help="fraction of the clients that a round needs (default 0.5)",
+    )
 
 
 def add_private(p: argparse.ArgumentParser) -> None:
@@ -95,6 +111,32 @@ def add_recipe(p: argparse.ArgumentParser) -> None:
         p.add_argument("--" + name.replace("_", "-"), type=kind, metavar="N", help=RECIPE_HELP[name])
     for name in _WORDS:
         p.add_argument("--" + name.replace("_", "-"), metavar="NAME", help=RECIPE_HELP[name])
+
+
+def strategy_of(o: argparse.Namespace) -> dict[str, Any]:
+    """Return what was asked of rounds, updates and the privacy of clients."""
+    return {
+        "rounds": o.rounds,
+        "strategy": o.strategy,
+        "local_epochs": o.local_epochs,
+        "faulty": o.faulty,
+        "mu": o.mu,
+        "server_lr": o.server_lr,
+        "norm": o.norm,
+        "secure": o.secure,
+        "least": o.least,
+        "private": " ".join(o.private or ()),
+    }
+
+
+def images_of(o: argparse.Namespace) -> dict[str, Any]:
+    """Return what was asked of how data is read."""
+    return {
+        "group_by": o.group_by,
+        "label_depth": o.label_depth,
+        "ignore": tuple(o.ignore),
+        "workers": o.workers,
+    }
 
 
 def recipe_of(o: argparse.Namespace) -> dict[str, Any]:

@@ -5,7 +5,16 @@ __all__ = ["add_federating", "federate"]
 import argparse
 from collections.abc import Callable
 
-from eyewright.cli.federated_options import add_images_of, add_private, add_recipe, add_strategy, recipe_of, shown
+from eyewright.cli.federated_options import (
+    add_images_of,
+    add_private,
+    add_recipe,
+    add_strategy,
+    images_of,
+    recipe_of,
+    shown,
+    strategy_of,
+)
 from eyewright.cli.federating_apart import AddForm, add_federating_apart
 from eyewright.cli.numbers import Number
 from eyewright.cli.terminal import Result, talk
@@ -41,13 +50,6 @@ def add_federating(
         metavar="R",
         help="public range of an update's values with --secure; larger ones end training (default 4)",
     )
-    p.add_argument(
-        "--least",
-        type=Number(0, 1, whole=False, open_low=True),
-        default=0.5,
-        metavar="F",
-        help="fraction of the clients that a round needs (default 0.5)",
-    )
     add_private(p)
     p.add_argument(
         "--faults",
@@ -72,24 +74,12 @@ def federate(o: argparse.Namespace) -> Result:
         o.data,
         clients=o.clients if o.clients == "groups" else int(o.clients),
         alpha=o.alpha,
-        rounds=o.rounds,
-        strategy=o.strategy,
-        local_epochs=o.local_epochs,
-        faulty=o.faulty,
-        mu=o.mu,
-        server_lr=o.server_lr,
-        norm=o.norm,
-        secure=o.secure,
         secure_range=o.secure_range,
-        least=o.least,
-        private=" ".join(o.private or ()),
         faults=o.faults or "",
         out=o.out,
-        group_by=o.group_by,
-        label_depth=o.label_depth,
-        ignore=tuple(o.ignore),
         leaks=o.leaks,
-        workers=o.workers,
+        **strategy_of(o),
+        **images_of(o),
         **talk(o),
         **recipe_of(o),
     )

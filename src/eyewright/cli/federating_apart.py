@@ -5,7 +5,16 @@ __all__ = ["AddForm", "add_federating_apart"]
 import argparse
 from typing import Protocol
 
-from eyewright.cli.federated_options import add_images_of, add_private, add_recipe, add_strategy, recipe_of, shown
+from eyewright.cli.federated_options import (
+    add_images_of,
+    add_private,
+    add_recipe,
+    add_strategy,
+    images_of,
+    recipe_of,
+    shown,
+    strategy_of,
+)
 from eyewright.cli.field import read_token
 from eyewright.cli.numbers import Number
 from eyewright.cli.terminal import Result, shown_path, talk
@@ -55,13 +64,6 @@ def _add_serve(p: argparse.ArgumentParser) -> None:
     p.add_argument("--tls-cert", metavar="FILE", help="certificate (PEM), for https")
     p.add_argument("--tls-key", metavar="FILE", help="its private key (PEM)")
     add_strategy(p)
-    p.add_argument(
-        "--least",
-        type=Number(0, 1, whole=False, open_low=True),
-        default=0.5,
-        metavar="F",
-        help="fraction of the clients that a round needs (default 0.5)",
-    )
     add_private(p)
     p.add_argument("--secure", action="store_true", help="not supported between processes; see the simulation")
     p.add_argument(
@@ -122,24 +124,12 @@ def _serve(o: argparse.Namespace) -> Result:
         hosts=o.allow_host,
         tls_cert=o.tls_cert,
         tls_key=o.tls_key,
-        rounds=o.rounds,
-        strategy=o.strategy,
-        local_epochs=o.local_epochs,
-        faulty=o.faulty,
-        mu=o.mu,
-        server_lr=o.server_lr,
-        norm=o.norm,
-        secure=o.secure,
-        least=o.least,
-        private=" ".join(o.private or ()),
         deadline_s=parse_duration_s(o.deadline),
         wait_s=parse_duration_s(o.wait),
         out=o.out,
         resume=o.resume,
-        group_by=o.group_by,
-        label_depth=o.label_depth,
-        ignore=tuple(o.ignore),
-        workers=o.workers,
+        **strategy_of(o),
+        **images_of(o),
         **talk(o),
         **recipe_of(o),
     )
@@ -159,11 +149,8 @@ def _join(o: argparse.Namespace) -> Result:
         max_epsilon=o.max_epsilon,
         patience_s=parse_duration_s(o.patience),
         out=o.out,
-        group_by=o.group_by,
-        label_depth=o.label_depth,
-        ignore=tuple(o.ignore),
         device=o.device,
-        workers=o.workers,
+        **images_of(o),
         **talk(o),
     )
     sent = sum(d.sent for d in done.rounds)
