@@ -8,7 +8,6 @@ __all__ = ["FederationServer"]
 
 import asyncio
 import contextlib
-import logging
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -21,6 +20,7 @@ from eyewright.core.errors import EyewrightError, UsageError, plain_reason
 from eyewright.core.quoting import quoted
 from eyewright.privacy.federated_messages import Join, Update
 from eyewright.privacy.rounds import ConflictError, ForeignError, Rounds
+from eyewright.serving.answering import answer_request
 from eyewright.serving.exchange import (
     Budget,
     HttpError,
@@ -28,17 +28,13 @@ from eyewright.serving.exchange import (
     Request,
     Response,
     Send,
-    error_response,
     json_response,
-    parse_request,
     read_body,
 )
 from eyewright.serving.guards import Guard
 from eyewright.serving.listening import open_port, quiet_server, uvicorn_config
 from eyewright.serving.pace import Pace
 from eyewright.serving.settings import Settings, is_loopback
-
-_log = logging.getLogger("eyewright.serving")
 
 _SMALL_BODY = 2**16
 _POLL_S = 15.0
@@ -57,24 +53,10 @@ class FederationApp:
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        request: Request | None = None
-        try:
-            request = parse_request(scope)
-            self.guard.check(request)
-            response = await self._answer(request, receive)
-        except EyewrightError as error:
-            response = error_response(_as_http(error))
-        except (asyncio.CancelledError, GeneratorExit):
-            raise
-        except Exception:  # noqa: BLE001 - a client sees no traceback, whatever it is
-            _log.exception("a bug in Eyewright")
-            response = json_response({"error": "a bug in Eyewright", "code": "fault", "fix": "please report it"}, 500)
-        if request is None or not request.whole:
-            # What is left of the body would be read as the next request.
-            response.headers.append((b"connection", b"close"))
-        await response.send(send, method=scope["method"])
+        await answer_request(scope, receive, send, self._answer, refused=_as_http)
 
     async def _answer(self, request: Request, receive: Receive) -> Response:
+        self.guard.check(request)
         method, path, rounds = request.method, request.path, self.rounds
         if (method, path) == ("GET", ("v1", "federation")):
             found = rounds.description()

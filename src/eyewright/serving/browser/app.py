@@ -5,7 +5,6 @@ __all__ = ["BrowserApp"]
 import asyncio
 import csv
 import io
-import logging
 import os
 import time
 from collections.abc import Mapping
@@ -14,8 +13,8 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from eyewright.core.errors import EyewrightError
 from eyewright.core.spreadsheets import to_cell
+from eyewright.serving.answering import answer_request
 from eyewright.serving.browser.editor import Editor
 from eyewright.serving.browser.page import read_browser_page
 from eyewright.serving.browser.pictures import Pictures
@@ -28,18 +27,14 @@ from eyewright.serving.exchange import (
     Request,
     Response,
     Send,
-    error_response,
     json_response,
     parse_json,
-    parse_request,
     read_body,
 )
 from eyewright.serving.guards import Guard
 from eyewright.serving.options import read_options
 from eyewright.serving.pace import Pace
 from eyewright.serving.settings import Settings
-
-_log = logging.getLogger("eyewright.serving")
 
 _PAGE = 200
 _SIDE = 160
@@ -67,21 +62,7 @@ class BrowserApp:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1000})
             return
-        request: Request | None = None
-        try:
-            request = parse_request(scope)
-            response = await self._answer(request, receive)
-        except EyewrightError as error:
-            response = error_response(error)
-        except (asyncio.CancelledError, GeneratorExit):
-            raise
-        except Exception:  # noqa: BLE001 - a client sees no traceback, whatever it is
-            _log.exception("a bug in Eyewright")
-            response = json_response({"error": "a bug in Eyewright", "code": "fault", "fix": "please report it"}, 500)
-        if request is None or not request.whole:
-            # What is left of the body would be read as the next request.
-            response.headers.append((b"connection", b"close"))
-        await response.send(send, method=scope["method"])
+        await answer_request(scope, receive, send, self._answer)
 
     async def _answer(self, request: Request, receive: Receive) -> Response:
         page = self.pages.get(request.path)
