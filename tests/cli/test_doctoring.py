@@ -62,7 +62,7 @@ def test_ignore_is_an_option_of_doctor(photos: Path, capfd) -> None:  # type: ig
     said = json.loads(capfd.readouterr().out)
     assert not any("is ignored" in f["message"] for f in said["findings"])
     assert main(["doctor", str(photos), "--ignore", "blot"]) == 3
-    assert "'blot' is no class of the data" in capfd.readouterr().err
+    assert "'blot' is not a class of the data" in capfd.readouterr().err
 
 
 def test_a_place_that_cannot_be_written_ends_with_usage(photos: Path, capfd) -> None:  # type: ignore[no-untyped-def]

@@ -109,6 +109,15 @@ def test_classes_that_are_empty_tiny_unbalanced_or_misspelt(clean: Path) -> None
     assert found["label_typo"] == 2
 
 
+def test_a_short_plural_is_a_typo_and_two_letters_are_none(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, n in (("nut", 60), ("Nuts", 4), ("ox", 60), ("oxs", 4), ("pin", 60), ("pint", 4)):
+        for i in range(n):
+            put(tmp_path / name / f"{i}.png", encode_image(noise(rng)))
+    (found,) = [f for f in audit(tmp_path) if f.code == "label_typo"]
+    assert found.message == "class 'Nuts' (4 images) looks like 'nut' (60) misspelt"
+
+
 def test_numbered_classes_are_no_typos(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name, n in (("character01", 60), ("character02", 10), ("part 7a", 10), ("part 8a", 60)):

@@ -262,13 +262,22 @@ def _similar_names(plain: Mapping[str, str]) -> set[tuple[str, str]]:
         if word:
             digits = re.sub(r"\D", "", word)
             shorter = {word[:k] + word[k + 1 :] for k in range(len(word))} if len(word) >= _SHORTEST_SLIP else set()
-            for form in {word, "".join(sorted(word)) + "*"} | shorter:
+            singular = {word[:-1]} if _is_plural(word, word[:-1]) else set()
+            for form in {word, "".join(sorted(word)) + "*"} | shorter | singular:
                 alike[digits, form].append(name)
     return {(a, b) if a < b else (b, a) for own in alike.values() for a, b in itertools.combinations(own, 2)}
 
 
+def _is_plural(word: str, of: str) -> bool:
+    """Return whether a word is another with an s, however short: "nuts" and "nut", not "as" and "a"."""
+    return len(of) >= 3 and word == f"{of}s"
+
+
 def _one_slip(a: str, b: str) -> bool:
-    """Return whether one letter was missed, added, swapped or mistaken; numbers in names are never slips."""
+    """Return whether one letter was missed, added, swapped or mistaken, or a plural's; numbers in names
+    are never slips."""
+    if _is_plural(a, b) or _is_plural(b, a):
+        return True
     if min(len(a), len(b)) < _SHORTEST_SLIP or abs(len(a) - len(b)) > 1 or re.sub(r"\D", "", a) != re.sub(r"\D", "", b):
         return False
     changed = [o for o in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes() if o[0] != "equal"]

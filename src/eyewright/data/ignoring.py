@@ -119,7 +119,7 @@ def _named(labels: LabelSpace, name: str) -> int:
     alike = [i for i, n in enumerate(labels.names) if _words(n.casefold()) == _words(name.casefold())]
     if len(alike) == 1:
         return alike[0]
-    raise DatasetError(f"--ignore {name!r} is no class of the data", fix=spelling_hint(name, labels.names))
+    raise DatasetError(f"--ignore {name!r} is not a class of the data", fix=spelling_hint(name, labels.names))
 
 
 def _without(dataset: Dataset, gone: set[int], asked: Sequence[str]) -> Dataset:

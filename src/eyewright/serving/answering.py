@@ -34,7 +34,7 @@ async def answer_request(
     *,
     refused: Callable[[EyewrightError], EyewrightError] = _itself,
 ) -> None:
-    """Send what `answer` returns for a request; of an error, `refused` says what the client is told. A fault of ours
+    """Send what `answer` returns for a request; of an error, `refused` says what the client is told. A bug in Eyewright
     is logged, and the client sees no traceback."""
     request: Request | None = None
     try:
