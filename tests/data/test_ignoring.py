@@ -146,7 +146,7 @@ def test_a_folder_called_ignore_is_left_out(tmp_path: Path) -> None:
 
 def test_ignoring_what_is_no_class_or_every_class_is_refused(tmp_path: Path) -> None:
     folders(tmp_path, "cat", "dog")
-    with pytest.raises(DatasetError, match="'cta' is no class"):
+    with pytest.raises(DatasetError, match="--ignore 'cta' is not a class of the data; did you mean 'cat'"):
         open_dataset(tmp_path, ignore=("cta",))
     with pytest.raises(UsageError, match="not ignored"):
         open_dataset(tmp_path, ignore=("cat", "dog"))

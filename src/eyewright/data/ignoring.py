@@ -53,7 +53,7 @@ def ignore_classes(dataset: Dataset, ignore: Sequence[str] = ()) -> Dataset:
     so. With "none" in `ignore`, only the other names in it are ignored.
 
     Raises:
-        DatasetError: a name that is no class of the dataset.
+        DatasetError: a name that is not a class of the dataset.
         UsageError: no class would remain.
     """
     asked, habits = tuple(n for n in ignore if n != "none"), "none" not in ignore
