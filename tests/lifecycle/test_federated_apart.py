@@ -19,8 +19,10 @@ from eyewright.imaging import write_image
 from eyewright.lifecycle import join_federation, load_run, serve_federation
 from eyewright.lifecycle.federating import federate
 from eyewright.privacy.coordinator import Coordinator
-from eyewright.privacy.federated_messages import Description
+from eyewright.privacy.federated_messages import Description, Revealed, Task
 from eyewright.privacy.local_training import vector_of
+from eyewright.privacy.masked_rounds import MaskedClient, MaskedServer
+from eyewright.privacy.participation import Participation, read_participation
 
 NAMES = ("north", "south", "west")
 FAST: dict[str, Any] = {"model": "private_net", "batch": 8, "workers": 1, "augment": "none"}
@@ -129,6 +131,72 @@ def test_rounds_between_processes_are_those_of_the_simulation(
     assert np.array_equal(load_file(north.weights)["body.0.weight"], again.state_dict()["body.0.weight"].numpy())
 
 
+@pytest.mark.parametrize("strategy", ["fedavg", "fedadam"])
+def test_masked_rounds_between_processes_are_those_of_the_simulation(
+    places: Path, tmp_path: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = simulated(places, tmp_path / "simulated", rounds=2, secure=True, strategy=strategy)
+    seen: list[np.ndarray] = []
+    take = MaskedServer.take_update
+
+    def watched(self: MaskedServer, number: int, raw: bytes, digest: str) -> str:
+        seen.append(np.frombuffer(raw, "<u8"))
+        return take(self, number, raw, digest)
+
+    monkeypatch.setattr(MaskedServer, "take_update", watched)
+    both = Together()
+    both.serve(places / "server", clients=3, rounds=2, secure=True, strategy=strategy, out=tmp_path / "served")
+    for name in NAMES:
+        both.join(places / name, name, out=tmp_path / name, secure=True)
+    served, north = both.ended("server", "north")
+    assert np.array_equal(vector_of(served.run.net), vector_of(expected.run.net))
+    size = len(vector_of(served.run.net))
+    assert [c["bytes"] for c in served.about["clients"]] == [2 * 8 * size] * 3
+    assert [(c["losses"], c["refused"]) for c in served.about["clients"]] == [([None, None], [])] * 3
+    assert [d.accepted for d in north.rounds] == [True, True]
+    # What the coordinator received is spread over all 2^64 numbers; an update without a mask is near 0 or 2^64.
+    assert len(seen) == 6
+    for sent in seen:
+        assert np.all(np.abs(np.bincount((sent >> np.uint64(62)).astype(int), minlength=4) / size - 0.25) < 0.05)
+    assert "with secure aggregation" in served.report.read_text()
+
+
+def test_a_client_asks_for_secure_aggregation(places: Path, tmp_path: Path) -> None:
+    both = Together()
+    both.serve(places / "server", clients=2, rounds=1, out=tmp_path / "served", wait_s=3.0)
+    with pytest.raises(RefusedError, match="expected secure aggregation, found none"):
+        join_federation(both.address, places / "north", name="north", secure=True, out=tmp_path / "north")
+    both.ended("server")
+
+
+def test_the_same_round_is_never_revealed_for_two_sets_of_clients(tmp_path: Path) -> None:
+    """A coordinator that began a round again gets the same sum, and no second one to subtract the first from."""
+    from eyewright.lifecycle.federated_client import _Member
+
+    state = Participation("f", "a", "i")
+    said: list[str] = []
+
+    def revealed(came: list[int], **other: Any) -> Revealed:
+        clients = {k: MaskedClient("s", k) for k in range(4)}
+        keys = {k: c.keys() for k, c in clients.items()}
+        sealed = {k: c.shares(keys, 3) for k, c in clients.items()}
+        clients[0].mask(np.zeros(4, np.uint64), {k: sealed[k].shares[0] for k in (1, 2, 3)})
+        task = Task("reveal", round=1, model="m", lr=[0.1], session="s", clients=came)
+        member = _Member(*[None] * 4, state, tmp_path, 0, said.append)  # type: ignore[arg-type]
+        return member._revealed(msgspec.structs.replace(task, **other), clients[0])
+
+    assert set(revealed([0, 1, 2, 3]).masks) == {0, 1, 2, 3}
+    state = read_participation(tmp_path, federation="f", name="a", images="i")
+    again = revealed([0, 1, 2])
+    assert (again.masks, again.keys) == ({}, {})
+    assert "the difference would tell" in again.why
+    assert said == [f"round 2: nothing is revealed: {again.why}"]
+    assert set(revealed([0, 1, 2, 3]).masks) == {0, 1, 2, 3}
+    # Updates of another round, or from other weights, are others.
+    assert revealed([0, 1, 2], round=2).masks
+    assert revealed([0, 1, 2], model="n").masks
+
+
 def test_each_client_counts_epsilon_for_its_own_groups(places: Path, tmp_path: Path) -> None:
     from eyewright.privacy import Steps, epsilon_of
 
@@ -184,13 +252,12 @@ def test_a_client_refuses_what_would_run_or_read_something_here(places: Path, tm
         ({"recipe": {**good.recipe, "run": "rm"}}, "unknown recipe option"),
         ({"recipe": {**good.recipe, "federated": ""}}, "of no federation"),
         ({"recipe": {**good.recipe, "federated": "clients=2 epsilon=1 noise-from=seed"}}, "protects nothing"),
-        ({"recipe": {**good.recipe, "federated": "clients=2 secure=yes"}}, "secure aggregation"),
         ({"preparation": {**good.preparation, "size_hw": [9000, 9000]}}, "9000x9000"),
         ({"preparation": {}}, "not valid"),
         ({"labels": ["a", "a"]}, "not valid"),
         ({"scaling": {}}, "scaling"),
         ({"parameters": 2**40}, "weights"),
-        ({"protocol": 2}, "speaks protocol 2"),
+        ({"protocol": 1}, "speaks protocol 1"),
     ]
     for change, why in hostile:
         told[:] = [msgspec.structs.replace(good, **change)]
@@ -209,7 +276,8 @@ def test_a_client_refuses_what_would_run_or_read_something_here(places: Path, tm
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"secure": True}, "secure aggregation is not supported between processes"),
+        ({"secure": True, "clients": 501}, "at most 500 clients with --secure"),
+        ({"secure": True, "strategy": "median"}, "found 'median', which compares single updates"),
         ({"private": "epsilon=3 noise-from=seed"}, "could subtract"),
         ({"model": "mine.nets:net"}, "catalogue"),
         ({"clients": ["a", "a"]}, "once"),
@@ -227,10 +295,10 @@ def test_a_coordinator_that_cannot_be_meant_is_refused(places: Path, options: di
 
 PROGRAM = """
 import os, signal, sys
-from eyewright.lifecycle import join_federation, serve_federation
+from eyewright.lifecycle import federated_client, join_federation, serve_federation
 from eyewright.privacy.rounds import Rounds
 
-what, place, name, port, out, end = sys.argv[1:]
+what, place, name, port, out, end, secure = sys.argv[1:]
 
 def say(text):
     print(text, flush=True)
@@ -242,30 +310,47 @@ def run(self, number, *given, **named):
     self.deadline_s = 15 if number == 3 else 600
     return first(self, number, *given, **named)
 
-first, Rounds.run = Rounds.run, run
+def die(self, task, masked):
+    # Its keys and shares are with the others, and its update never comes.
+    if end == "masked" and task.round == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return learn(self, task, masked)
+
+member = federated_client._Member
+learn, member._masked_update = member._masked_update, die
+how = "run_masked" if secure else "run"
+first = getattr(Rounds, how)
+setattr(Rounds, how, run)
 if what == "serve":
     serve_federation(place, clients=3, rounds=6, port=int(port), model="private_net", batch=8, workers=1,
-                     augment="none", out=out, resume=name == "again", least=0.3, say=say)
+                     augment="none", out=out, resume=name == "again", least=0.3, secure=bool(secure), say=say)
 else:
     join_federation("127.0.0.1:" + port, place, name=name, out=out, workers=1, patience_s=300, say=say)
 """
 
 
 @pytest.mark.timeout(900)
-def test_who_is_killed_comes_back_or_is_left_out_and_nothing_is_lost(places: Path, tmp_path: Path) -> None:
-    """The coordinator is killed while it has the updates of round 2; a client after round 3 of 6."""
-    expected = simulated(places, tmp_path / "simulated", rounds=6, faults="die:1", least=0.3)
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
+def test_who_is_killed_comes_back_or_is_left_out_and_nothing_is_lost(
+    places: Path, tmp_path: Path, secure: bool
+) -> None:
+    """The coordinator is killed while it has the updates of round 2; a client after round 3 of 6. With secure
+    aggregation, a client is killed in round 4 when the others have masked their updates with its keys."""
+    expected = simulated(places, tmp_path / "simulated", rounds=6, faults="die:1", least=0.3, secure=secure)
     (victim,) = (c["name"] for c in expected.about["clients"] if c["fault"])
     port = str(_free_port())
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
 
+    dying = "masked" if secure else "round 3 of 6"
+
     def start(what: str, place: str, name: str, out: str, end: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", PROGRAM, what, str(places / place), name, port, str(tmp_path / out), end]
+        command += ["yes" if secure else ""]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
 
     started = [start("serve", "server", "first", "served", "round 2: ")]
     try:
-        clients = {n: start("join", n, n, n, "round 3 of 6" if n == victim else "") for n in NAMES}
+        clients = {n: start("join", n, n, n, dying if n == victim else "") for n in NAMES}
         started += clients.values()
         assert started[0].wait(300) == -signal.SIGKILL, started[0].stdout.read()
         again = start("serve", "server", "again", "served", "")

@@ -171,7 +171,7 @@ def test_a_name_belongs_to_the_key_that_it_joined_with() -> None:
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ({"protocol": 99}, "protocol 1, found 99"),
+        ({"protocol": 99}, "protocol 2, found 99"),
         ({"federation": "other"}, "federation"),
         ({"parameters": 7}, "numbers 6, found 7"),
         ({"name": "../a"}, "letters, digits"),

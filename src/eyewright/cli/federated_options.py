@@ -4,6 +4,7 @@ __all__ = [
     "add_images_of",
     "add_private",
     "add_recipe",
+    "add_secure",
     "add_strategy",
     "images_of",
     "recipe_of",
@@ -83,6 +84,18 @@ def add_strategy(p: argparse.ArgumentParser) -> None:
     )
 
 
+def add_secure(p: argparse.ArgumentParser) -> None:
+    """Add secure aggregation."""
+    p.add_argument("--secure", action="store_true", help="the server sees only the sum of masked updates")
+    p.add_argument(
+        "--secure-range",
+        type=Number(1e-9, 1e6, whole=False),
+        default=4.0,
+        metavar="R",
+        help="public range of an update's values with --secure; larger ones are refused (default 4)",
+    )
+
+
 def add_private(p: argparse.ArgumentParser) -> None:
     """Add differential privacy of each client."""
     p.add_argument(
@@ -124,6 +137,7 @@ def strategy_of(o: argparse.Namespace) -> dict[str, Any]:
         "server_lr": o.server_lr,
         "norm": o.norm,
         "secure": o.secure,
+        "secure_range": o.secure_range,
         "least": o.least,
         "private": " ".join(o.private or ()),
     }

@@ -9,6 +9,7 @@ from eyewright.cli.federated_options import (
     add_images_of,
     add_private,
     add_recipe,
+    add_secure,
     add_strategy,
     images_of,
     recipe_of,
@@ -42,14 +43,7 @@ def add_federating(
         help="of the Dirichlet distribution that divides classes; small: each client has few classes (default 0.5)",
     )
     add_strategy(p)
-    p.add_argument("--secure", action="store_true", help="the server sees only the sum of masked updates")
-    p.add_argument(
-        "--secure-range",
-        type=Number(1e-9, 1e6, whole=False),
-        default=4.0,
-        metavar="R",
-        help="public range of an update's values with --secure; larger ones end training (default 4)",
-    )
+    add_secure(p)
     add_private(p)
     p.add_argument(
         "--faults",
@@ -74,7 +68,6 @@ def federate(o: argparse.Namespace) -> Result:
         o.data,
         clients=o.clients if o.clients == "groups" else int(o.clients),
         alpha=o.alpha,
-        secure_range=o.secure_range,
         faults=o.faults or "",
         out=o.out,
         leaks=o.leaks,

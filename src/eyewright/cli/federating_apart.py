@@ -9,6 +9,7 @@ from eyewright.cli.federated_options import (
     add_images_of,
     add_private,
     add_recipe,
+    add_secure,
     add_strategy,
     images_of,
     recipe_of,
@@ -64,8 +65,8 @@ def _add_serve(p: argparse.ArgumentParser) -> None:
     p.add_argument("--tls-cert", metavar="FILE", help="certificate (PEM), for https")
     p.add_argument("--tls-key", metavar="FILE", help="its private key (PEM)")
     add_strategy(p)
+    add_secure(p)
     add_private(p)
-    p.add_argument("--secure", action="store_true", help="not supported between processes; see the simulation")
     p.add_argument(
         "--deadline",
         default="10m",
@@ -91,6 +92,9 @@ def _add_join(p: argparse.ArgumentParser) -> None:
         type=Number(0, 1e9, whole=False, open_low=True),
         metavar="E",
         help="take part only with differential privacy of at most this epsilon",
+    )
+    p.add_argument(
+        "--secure", action="store_true", help="take part only if the coordinator sees only the sum of all updates"
     )
     p.add_argument(
         "--patience", default="10m", metavar="T", help="how long the coordinator may be out of reach (default 10m)"
@@ -147,6 +151,7 @@ def _join(o: argparse.Namespace) -> Result:
         token=read_token(o.token_file, "EYEWRIGHT_TOKEN"),
         ca=o.ca,
         max_epsilon=o.max_epsilon,
+        secure=o.secure,
         patience_s=parse_duration_s(o.patience),
         out=o.out,
         device=o.device,

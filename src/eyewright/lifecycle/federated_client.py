@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eyewright.catalog import build_of
 from eyewright.core.errors import BundleError, DatasetError, EyewrightError, RefusedError, UsageError
@@ -28,14 +29,20 @@ from eyewright.privacy.federated_messages import (
     PROTOCOL,
     Description,
     Join,
+    Keys,
+    Revealed,
+    Sealed,
     Spent,
     Task,
     Update,
     pack_weights,
     unpack_weights,
 )
+from eyewright.privacy.masked_rounds import MaskedClient
+from eyewright.privacy.masking import weighed
 from eyewright.privacy.participation import Done, Participation, read_participation
 from eyewright.privacy.rounds import ConflictError, ForeignError
+from eyewright.privacy.secret_keys import need_cryptography
 from eyewright.privacy.updates import digest_of
 from eyewright.training.federated_options import FederatedOptions, parse_federated
 from eyewright.training.recipe import Recipe
@@ -76,6 +83,7 @@ def join_federation(
     token: str | None = None,
     ca: PathLike | None = None,
     max_epsilon: float | None = None,
+    secure: bool = False,
     patience_s: float = 600.0,
     out: PathLike | None = None,
     group_by: str | None = None,
@@ -97,6 +105,7 @@ def join_federation(
         name: of this client; the same one to come back.
         token, ca: as for `privacy.coordinator.Coordinator`.
         max_epsilon: take no part unless each image (or group) is protected by differential privacy of at most this.
+        secure: take no part unless the coordinator sees only the sum of all updates.
         patience_s: how long the coordinator may be out of reach.
 
     Raises:
@@ -113,7 +122,7 @@ def join_federation(
     coordinator = Coordinator(address, token=token, ca=None if ca is None else Path(ca), patience_s=patience_s, say=say)
     folder = Path(out) if out is not None else Path("runs") / "federated-clients" / name
     told = coordinator.description()
-    recipe, options, preparation = _checked(told, max_epsilon)
+    recipe, options, preparation = _checked(told, max_epsilon, secure)
     recipe = replace(recipe, device=device)
     say(_in_words(coordinator, told, recipe, options))
     local, client, digest = _prepared(
@@ -156,6 +165,8 @@ class _Member:
     most: int
     say: Callable[[str], None]
     sent: Update | None = None
+    learnt: tuple[str, NDArray[np.float32], float] | None = None
+    masked: MaskedClient | None = None
 
     def join(self) -> None:
         client = self.client
@@ -176,7 +187,9 @@ class _Member:
                     return self._keep(task.model)
                 if task.state == "stopped":
                     raise RefusedError(f"the coordinator has stopped: {task.why[:400]}", fix="ask who started it")
-                if task.state == "learn":
+                if task.session:
+                    self._masked_step(task)
+                elif task.state == "learn":
                     self._round(task)
                 elif time.monotonic() - began < _LONGEST_PAUSE_S:
                     time.sleep(_PAUSE_S)
@@ -191,6 +204,9 @@ class _Member:
         update = self.sent
         if update is None or (update.round, update.model) != (task.round, task.model):
             update = self.sent = self._learn(task)
+        self._send(task, update)
+
+    def _send(self, task: Task, update: Update) -> None:
         taken = self.coordinator.send(update)
         epsilon = self.client.epsilon
         self.state.note(Done(task.round, len(update.numbers), update.loss, taken.accepted, taken.why[:400], epsilon))
@@ -202,7 +218,76 @@ class _Member:
         words += [] if taken.accepted else [f"refused by the coordinator: {taken.why[:400]}"]
         self.say(", ".join(words))
 
+    def _masked_step(self, task: Task) -> None:
+        """Do a step of secure aggregation: keys, shares, a masked update, or what removes the masks of the sum."""
+        if not self.local.options.secure:
+            raise RefusedError("the coordinator asks for secure aggregation, which it did not describe")
+        if task.state == "keys" and (self.masked is None or self.masked.session != task.session):
+            self.masked = MaskedClient(task.session, task.number)
+        masked = self.masked
+        if masked is None or (masked.session, masked.number) != (task.session, task.number):
+            # The coordinator names a round whose secrets are gone: joining again says so.
+            self.join()
+            return
+        if task.state == "keys":
+            self._step(masked.keys())
+        elif task.state == "shares":
+            self._step(masked.shares(task.keys, task.threshold))
+        elif task.state == "learn":
+            self._send(task, self._masked_update(task, masked))
+        elif task.state == "reveal":
+            self._step(self._revealed(task, masked))
+
+    def _step(self, sent: Keys | Sealed | Revealed) -> None:
+        taken = self.coordinator.step(sent)
+        if not taken.accepted:
+            self.say(f"left out of this round: {taken.why[:400]}")
+
+    def _masked_update(self, task: Task, masked: MaskedClient) -> Update:
+        """Return the update of a round, weighed and masked; one that was made before is not made again."""
+        asked = _asked(task)
+        if self.learnt is None or self.learnt[0] != asked:
+            self.learnt = (asked, *self._update(task))
+        _, vector, _ = self.learnt
+        if not self.client.images <= task.images < 2**60:
+            raise RefusedError(f"the coordinator counts {task.images:,} images of all clients")
+        if not np.isfinite(vector).all():
+            raise RefusedError("training gave a number that is not finite", fix="ask for a lower --lr")
+        numbers = weighed(vector, self.client.images, task.images, self.local.options.secure_range)
+        raw = masked.mask(numbers, task.sealed).astype("<u8").tobytes()
+        return Update(task.round, task.model, digest_of(raw), raw, None, self._spent(), task.session)
+
+    def _revealed(self, task: Task, masked: MaskedClient) -> Revealed:
+        """Return what removes the masks of the sum, unless it and an earlier sum would tell single updates."""
+        marks = (_asked(task), digest_of(str(sorted(task.clients)).encode()))
+        before = self.state.revealed.get(task.round)
+        if before is not None and before[0] == marks[0] and before[1] != marks[1]:
+            why = (
+                "a sum of other clients' updates of this very round is known; the difference would tell single updates"
+            )
+            self.say(f"round {task.round + 1}: nothing is revealed: {why}")
+            return Revealed(task.session, why=why)
+        found = masked.reveal(task.clients)
+        # Written before it leaves: also after a restart, of this round only the same sum is revealed.
+        self.state.revealed[task.round] = marks
+        self.state.write(self.folder)
+        return found
+
     def _learn(self, task: Task) -> Update:
+        update, loss = self._update(task)
+        numbers = pack_weights(update)
+        private = self.local.options.epsilon is not None
+        shown = None if private or not math.isfinite(loss) else loss
+        return Update(task.round, task.model, digest_of(numbers), numbers, shown, self._spent())
+
+    def _spent(self) -> Spent | None:
+        client = self.client
+        if self.local.options.epsilon is None or client.epsilon is None:
+            return None
+        return Spent(client.epsilon, client.delta, client.noise)
+
+    def _update(self, task: Task) -> tuple[NDArray[np.float32], float]:
+        """Learn from the weights of a round; return the update and the mean loss."""
         client, local = self.client, self.local
         if not 0 <= task.number < 2**31 or not 0 <= task.round < (local.recipe.epochs or 0):
             raise RefusedError(f"the coordinator asks for round {task.round + 1} of {local.recipe.epochs}")
@@ -217,18 +302,12 @@ class _Member:
 
             steps = local_steps(client.units, local.recipe, local.options)
             # Noise may be repeated only where all else is: a difference of two updates would be without it.
-            asked = digest_of(f"{task.model} {task.number} {task.lr} {task.progress}".encode())
-            client.steps = self.state.begin(task.round, asked, steps, self.most)
+            client.steps = self.state.begin(task.round, _asked(task), steps, self.most)
             # Counted before anything is computed: whatever happens now, it is paid for.
             self.state.write(self.folder)
         update, loss = local.learn(client, before, number=task.round, lr=task.lr, progress=task.progress)
         client.steps = self.state.steps if private else 0
-        numbers = pack_weights(update)
-        spent = None
-        if private and client.epsilon is not None:
-            spent = Spent(client.epsilon, client.delta, client.noise)
-        shown = None if private or not math.isfinite(loss) else loss
-        return Update(task.round, task.model, digest_of(numbers), numbers, shown, spent)
+        return update, loss
 
     def _keep(self, digest: str) -> Path:
         """Write the weights that were learnt, as `train --weights` reads them."""
@@ -243,7 +322,14 @@ class _Member:
         return path
 
 
-def _checked(told: Description, max_epsilon: float | None) -> tuple[Recipe, FederatedOptions, Preparation]:
+def _asked(task: Task) -> str:
+    """Return a digest of all that an update follows from, but for the client's own images."""
+    return digest_of(f"{task.model} {task.number} {task.lr} {task.progress}".encode())
+
+
+def _checked(
+    told: Description, max_epsilon: float | None, secure: bool
+) -> tuple[Recipe, FederatedOptions, Preparation]:
     """Return recipe, options and preparation of a federation, none of which runs or reads anything of this machine's.
 
     Raises:
@@ -275,7 +361,7 @@ def _checked(told: Description, max_epsilon: float | None) -> tuple[Recipe, Fede
         (not 1 <= told.parameters <= _MOST_WEIGHTS, f"its net has {told.parameters:,} weights"),
         (sizes != {"mean": preparation.channels, "std": preparation.channels}, "its scaling is of other pixels"),
         (max(preparation.size_hw) > 4096, f"its images have {preparation.size_hw[1]}x{preparation.size_hw[0]} pixels"),
-        (options.secure, "secure aggregation is not supported between processes"),
+        (secure and not options.secure, "expected secure aggregation, found none"),
         (
             options.epsilon is not None and options.noise_from == "seed",
             "its noise follows from a seed that the coordinator knows: it protects nothing",
@@ -286,6 +372,8 @@ def _checked(told: Description, max_epsilon: float | None) -> tuple[Recipe, Fede
     if max_epsilon is not None and (options.epsilon is None or options.epsilon > max_epsilon):
         found = "no differential privacy" if options.epsilon is None else f"epsilon {options.epsilon:g}"
         raise refused(f"expected epsilon of at most {max_epsilon:g}, found {found}")
+    if options.secure:
+        need_cryptography()
     return recipe, options, preparation
 
 
@@ -295,6 +383,7 @@ def _in_words(coordinator: Coordinator, told: Description, recipe: Recipe, optio
     return (
         f"{coordinator.address}: {recipe.epochs} rounds of {options.strategy}, {options.clients} clients, "
         f"{recipe.model} with {told.parameters:,} weights; classes {labels}; differential privacy: {private}"
+        f"{'; secure aggregation' if options.secure else ''}"
     )
 
 

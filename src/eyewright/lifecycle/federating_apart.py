@@ -22,6 +22,7 @@ from eyewright.lifecycle.opening import asked_of, check_model, free_folder, reci
 from eyewright.lifecycle.stages import train_on
 from eyewright.privacy.federated_messages import NAME, PROTOCOL, Description
 from eyewright.privacy.rounds import Rounds
+from eyewright.privacy.secret_keys import need_cryptography
 from eyewright.serving.federation import FederationServer
 from eyewright.serving.settings import Settings
 from eyewright.training.federated_options import FederatedOptions
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _LINGER_S = 30.0
 _MOST_BODY = 2**33
+_MOST_MASKED = 500
 
 
 @named_options(FederateOptions)
@@ -56,6 +58,7 @@ def serve_federation(
     server_lr: float = 0.01,
     norm: str = "group",
     secure: bool = False,
+    secure_range: float = 4.0,
     least: float = 0.5,
     private: str = "",
     deadline_s: float = 600.0,
@@ -83,6 +86,8 @@ def serve_federation(
         hosts: other names by which clients may call it.
         tls_cert, tls_key: files of PEM; without them requests are not encrypted.
         rounds, strategy, local_epochs, faulty, mu, server_lr, norm, private: as for `federate`.
+        secure, secure_range: the coordinator sees only the sum of updates, whose values times the client's part of all
+            images are in this range.
         least: the fraction of the clients that a round needs.
         deadline_s: how long a round waits for clients; those that are late are dropped until they ask again.
         wait_s: how long it waits where too few clients are there.
@@ -102,12 +107,15 @@ def serve_federation(
     n = clients if isinstance(clients, int) else len(names)
     _check_names(names)
     if secure:
-        raise UsageError(
-            "secure aggregation is not supported between processes: it needs an exchange of keys between clients",
-            fix="leave --secure out; the simulation shows what a server would see",
-        )
+        need_cryptography()
+        if n > _MOST_MASKED:
+            raise UsageError(
+                f"expected at most {_MOST_MASKED} clients with --secure, found {n:,}: every two share a mask",
+                fix="lower --clients, or leave --secure out",
+            )
     settings = FederatedOptions(
         clients=n, strategy=strategy, local_epochs=local_epochs, mu=mu, server_lr=server_lr, norm=norm, least=least,
+        secure=secure, secure_range=secure_range,
         faulty=allowed_faulty(strategy, n, faulty), **private_words(private),
     )  # fmt: skip
     if settings.noise_from == "seed":

@@ -14,7 +14,7 @@ import msgspec
 
 from eyewright.core.errors import EyewrightError, RefusedError, UsageError, plain_reason
 from eyewright.core.quoting import quoted
-from eyewright.privacy.federated_messages import Description, Join, Joined, Taken, Task, Update
+from eyewright.privacy.federated_messages import Description, Join, Joined, Keys, Revealed, Sealed, Taken, Task, Update
 from eyewright.privacy.rounds import ConflictError, ForeignError
 from eyewright.privacy.updates import digest_of
 
@@ -114,6 +114,15 @@ class Coordinator:
         """
         raw = msgspec.msgpack.encode(update)
         return self._message(Taken, "POST", "/v1/update", raw, within_s=self._transfer_s)
+
+    def step(self, sent: Keys | Sealed | Revealed) -> Taken:
+        """Send what a step of secure aggregation asks for.
+
+        Raises:
+            ConflictError: the step is over.
+        """
+        names: dict[type, str] = {Keys: "keys", Sealed: "shares", Revealed: "reveal"}
+        return self._message(Taken, "POST", f"/v1/{names[type(sent)]}", msgspec.msgpack.encode(sent))
 
     def leave(self) -> None:
         """Say that nobody needs to wait for this client; where that does not arrive, a deadline passes instead."""

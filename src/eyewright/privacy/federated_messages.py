@@ -10,7 +10,10 @@ __all__ = [
     "Description",
     "Join",
     "Joined",
+    "Keys",
     "NAME",
+    "Revealed",
+    "Sealed",
     "Spent",
     "Taken",
     "Task",
@@ -26,7 +29,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised with every change that older clients would misread."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -74,8 +77,40 @@ class Joined(msgspec.Struct, forbid_unknown_fields=True):
     key: str
 
 
+class Keys(msgspec.Struct, forbid_unknown_fields=True):
+    """The public keys of a client for one round: `sealing` for what others send to it, `masking` for masks."""
+
+    session: str
+    sealing: bytes
+    masking: bytes
+
+
+class Sealed(msgspec.Struct, forbid_unknown_fields=True):
+    """Shares of a client's two secrets, sealed for each other client by its number, and a commitment to the first."""
+
+    session: str
+    commitment: bytes
+    shares: dict[int, bytes]
+
+
+class Revealed(msgspec.Struct, forbid_unknown_fields=True):
+    """The shares that a client holds of others' secrets, by their numbers.
+
+    They are of the seeds of those whose updates came (`masks`), and of the keys of those who dropped out. A client that
+    reveals nothing says why.
+    """
+
+    session: str
+    masks: dict[int, bytes] = {}
+    keys: dict[int, bytes] = {}
+    why: str = ""
+
+
 class Task(msgspec.Struct, forbid_unknown_fields=True):
     """What a client has to do: "wait" and ask again, "learn", or nothing more.
+
+    With secure aggregation a round has four steps: send "keys", send "shares", "learn", and "reveal" the shares that
+    remove the masks of the sum.
 
     Args:
         round: from 0 on.
@@ -84,15 +119,27 @@ class Task(msgspec.Struct, forbid_unknown_fields=True):
         progress: how far training is, in [0, 1].
         model: SHA-256 of the weights to start from; at the "end", of those that were learnt.
         why: the reason, where the coordinator has "stopped".
+        session: of secure aggregation; a repeated round has another.
+        images: of all clients together, which an update is weighed by before it is masked.
+        threshold: how many clients recover the secrets of one.
+        keys: of the clients that take part, by number, for "shares".
+        sealed: what others sent to this client, by number, for "learn".
+        clients: the numbers of those whose updates came, for "reveal".
     """
 
-    state: Literal["wait", "learn", "end", "stopped"]
+    state: Literal["wait", "keys", "shares", "learn", "reveal", "end", "stopped"]
     round: int = 0
     number: int = 0
     lr: list[float] = []
     progress: float = 0.0
     model: str = ""
     why: str = ""
+    session: str = ""
+    images: int = 0
+    threshold: int = 0
+    keys: dict[int, Keys] = {}
+    sealed: dict[int, bytes] = {}
+    clients: list[int] = []
 
 
 class Spent(msgspec.Struct, forbid_unknown_fields=True):
@@ -106,7 +153,8 @@ class Spent(msgspec.Struct, forbid_unknown_fields=True):
 class Update(msgspec.Struct, forbid_unknown_fields=True):
     """A client's update of a round: float32 numbers, their SHA-256, and that of the weights that it started from.
 
-    `loss` is the mean of the round; None with differential privacy, since epsilon does not cover it.
+    With secure aggregation, numbers are masked: uint64, little-endian. `loss` is the mean of the round; None with
+    differential privacy, since epsilon does not cover it, and with secure aggregation, since it is of one client.
     """
 
     round: int
@@ -115,6 +163,7 @@ class Update(msgspec.Struct, forbid_unknown_fields=True):
     numbers: bytes
     loss: float | None = None
     spent: Spent | None = None
+    session: str = ""
 
 
 class Taken(msgspec.Struct, forbid_unknown_fields=True):

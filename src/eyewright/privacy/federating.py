@@ -4,7 +4,7 @@ A round is one update of the training loop, so that validation, checkpoints, rep
 Clients are simulated in this process (`SimulatedClients`), or are processes of their own (`privacy.remote`).
 """
 
-__all__ = ["Answer", "Clients", "Federation", "SimulatedClients", "federated_step", "resolved_recipe"]
+__all__ = ["Answer", "Clients", "Collected", "Federation", "SimulatedClients", "federated_step", "resolved_recipe"]
 
 import hashlib
 import math
@@ -30,7 +30,7 @@ from eyewright.privacy.local_training import (
     vector_of,
     working_copy,
 )
-from eyewright.privacy.masking import masked_update, quantise, unmasked_sum
+from eyewright.privacy.masking import masked_update, unmasked_sum, weighed
 from eyewright.privacy.shares import dirichlet_shares, grouped_shares
 from eyewright.privacy.updates import UpdateCheck
 from eyewright.training.federated_options import FederatedOptions
@@ -52,6 +52,16 @@ class Answer:
     loss: float | None = None
 
 
+@dataclass(frozen=True)
+class Collected:
+    """What came in a round. With secure aggregation `total` is the sum of updates that their clients weighed, float64
+    (D,), and `added` the numbers of these clients; `total` is None where too few are left."""
+
+    answers: Sequence[Answer]
+    total: NDArray[np.float64] | None = None
+    added: Sequence[int] = ()
+
+
 class Clients(Protocol):
     """The clients of a federation: where they are, and how a round reaches them."""
 
@@ -65,7 +75,7 @@ class Clients(Protocol):
         """Prepare for the first round, or to continue after one."""
         ...
 
-    def collect(self, state: TrainState, before: NDArray[np.float32]) -> Sequence[Answer]:
+    def collect(self, state: TrainState, before: NDArray[np.float32]) -> Collected:
         """Let every client learn from the weights `before`; return their answers in the order of their numbers."""
         ...
 
@@ -174,13 +184,21 @@ def federated_step(federation: Federation) -> Step:
     def step(state: TrainState, batch: Batch) -> Tensor:
         number, o = state.step, federation.options
         before = vector_of(state.net)
-        answers = federation._clients.collect(state, before)
-        updates = {a.client: a.update for a in answers if a.update is not None}
-        if len(updates) < max(1, math.ceil(o.least * len(federation.clients))):
+        came = federation._clients.collect(state, before)
+        updates = {a.client: a.update for a in came.answers if a.update is not None}
+        used = list(came.added) if o.secure else list(updates)
+        weights = np.array([federation.clients[k].images for k in used], np.float64)
+        if len(used) < max(1, math.ceil(o.least * len(federation.clients))):
             federation.aborted.append(number + 1)
-        else:
-            load_vector(state.net, before + _joined(federation, updates, number))
-        good = [a.loss for a in answers if a.loss is not None]
+        elif not o.secure:
+            # Updates that were refused are no longer among those that a rule must withstand.
+            federation.aggregator.faulty = min(o.faulty, most_faulty(o.strategy, len(updates)))
+            load_vector(state.net, before + federation.aggregator(np.stack(list(updates.values())), weights))
+        elif came.total is not None:
+            everyone = float(sum(c.images for c in federation.clients))
+            mean = came.total * (everyone / weights.sum())
+            load_vector(state.net, before + federation.aggregator(mean[None], np.ones(1)))
+        good = [a.loss for a in came.answers if a.loss is not None]
         return torch.tensor(float(np.mean(good)) if good else 0.0)
 
     return step
@@ -237,11 +255,11 @@ class SimulatedClients:
                 make_private(client, self.recipe, o)
             self.clients.append(client)
 
-    def collect(self, state: TrainState, before: NDArray[np.float32]) -> Sequence[Answer]:
+    def collect(self, state: TrainState, before: NDArray[np.float32]) -> Collected:
         """Let every client learn, and check what it sends."""
         o, number = self.options, state.step
         local = self._training(state)
-        answers = []
+        answers: list[Answer] = []
         for k, client in enumerate(self.clients):
             if client.fault == "die" and number >= (self.recipe.epochs or 1) // 2:
                 client.rounds.append(ClientRound(0, None, "nothing was sent"))
@@ -255,7 +273,29 @@ class SimulatedClients:
             why = "" if o.secure and update.size == self._check.size else self._check(update)
             client.rounds.append(ClientRound(size, loss, why))
             answers.append(Answer(k, None if why else update, loss))
-        return answers
+        if not o.secure:
+            return Collected(answers)
+        updates = {a.client: a.update for a in answers if a.update is not None}
+        if len(updates) < max(1, math.ceil(o.least * len(self.clients))):
+            return Collected(answers, None, list(updates))
+        return Collected(answers, self._masked_total(updates, number), list(updates))
+
+    def _masked_total(self, updates: Mapping[int, NDArray[np.floating]], number: int) -> NDArray[np.float64]:
+        """Return the sum of masked updates, as a server computes it."""
+        o, everyone = self.options, list(range(len(self.clients)))
+        secret = hashlib.sha256(f"round {number} of seed {self.recipe.seed}".encode()).digest()
+        images = sum(c.images for c in self.clients)
+        sent = {}
+        for k, update in updates.items():
+            try:
+                numbers = weighed(update, self.clients[k].images, images, o.secure_range)
+            except RefusedError as error:
+                raise RefusedError(
+                    f"{self.clients[k].name}, round {number + 1}: {error.message}", fix=error.fix
+                ) from None
+            sent[k] = masked_update(numbers, k, everyone, secret=secret)
+        least = max(2, math.ceil(o.least * len(self.clients)))
+        return unmasked_sum(sent, everyone, largest=o.secure_range, secret=secret, least=least)
 
     def state(self) -> Mapping[str, Any]:
         """Return nothing: a simulation cannot be resumed."""
@@ -296,31 +336,6 @@ def _sent(client: Client, update: NDArray[np.float32]) -> NDArray[np.float32]:
         client.first = update if client.first is None else client.first
         return client.first
     return update
-
-
-def _joined(federation: Federation, updates: Mapping[int, NDArray[np.floating]], number: int) -> NDArray[np.float64]:
-    """Return what the server adds to its weights."""
-    o, clients = federation.options, federation.clients
-    weights = np.array([clients[k].images for k in updates], np.float64)
-    if not o.secure:
-        # Updates that were refused are no longer among those that a rule must withstand.
-        federation.aggregator.faulty = min(o.faulty, most_faulty(o.strategy, len(updates)))
-        return federation.aggregator(np.stack(list(updates.values())), weights)
-    everyone = list(range(len(clients)))
-    secret = hashlib.sha256(f"round {number} of seed {federation.recipe.seed}".encode()).digest()
-    total = float(sum(c.images for c in clients))
-    sent = {}
-    for k, update in updates.items():
-        # Clients weigh their updates themselves: the numbers of images are public.
-        own = np.asarray(update, np.float64) * (clients[k].images / total)
-        try:
-            numbers = quantise(own, o.secure_range)
-        except RefusedError as error:
-            raise RefusedError(f"{clients[k].name}, round {number + 1}: {error.message}", fix=error.fix) from None
-        sent[k] = masked_update(numbers, k, everyone, secret=secret)
-    least = max(2, math.ceil(o.least * len(clients)))
-    found = unmasked_sum(sent, everyone, largest=o.secure_range, secret=secret, least=least)
-    return federation.aggregator((found * total / weights.sum())[None], np.ones(1))
 
 
 def resolved_recipe(recipe: Recipe, options: FederatedOptions) -> Recipe:

@@ -3,10 +3,11 @@
 Each pair of clients shares a seed and draws a mask with it; one client adds it, the other subtracts it (Bonawitz et al.
 2017).
 Updates are whole numbers modulo 2^64, so that masks cancel exactly. Here all parties are in one process: this computes
-what the server would see, and is no protocol against an attacker in it.
+what the server would see, and is no protocol against an attacker in it. `masked_rounds` is the protocol between
+processes.
 """
 
-__all__ = ["LEVELS", "masked_update", "quantise", "unmasked_sum"]
+__all__ = ["LEVELS", "dequantise", "masked_update", "quantise", "unmasked_sum", "weighed"]
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,17 @@ def quantise(update: NDArray[np.floating], largest: float) -> Masked:
             fix="raise --secure-range, or lower --lr",
         )
     return np.rint(values * (LEVELS / largest)).astype(np.int64).astype(np.uint64)
+
+
+def weighed(update: NDArray[np.floating], images: int, everyone: int, largest: float) -> Masked:
+    """Return what a client adds to the sum: its update times its part of all images, as whole numbers modulo 2^64.
+
+    Clients weigh their updates themselves: numbers of images are public.
+
+    Raises:
+        RefusedError: as `quantise`.
+    """
+    return quantise(np.asarray(update, np.float64) * (images / float(everyone)), largest)
 
 
 def masked_update(numbers: Masked, client: int, others: Sequence[int], *, secret: bytes) -> Masked:
@@ -71,7 +83,12 @@ def unmasked_sum(
         for client in sent:
             mask = _mask(secret, client, gone, len(total))
             total = total - mask if client < gone else total + mask
-    return total.astype(np.int64).astype(np.float64) * (largest / LEVELS)
+    return dequantise(total, largest)
+
+
+def dequantise(numbers: Masked, largest: float) -> NDArray[np.float64]:
+    """Return the values of a sum of whole numbers modulo 2^64."""
+    return numbers.astype(np.int64).astype(np.float64) * (largest / LEVELS)
 
 
 def _mask(secret: bytes, a: int, b: int, size: int) -> Masked:

@@ -41,6 +41,8 @@ class Participation(msgspec.Struct):
         secret: in hexadecimal, what private samples and noise follow from; whoever knows it can subtract the noise.
         steps: how many private updates were started.
         round, asked, first: of the last of them: its round, the digest of what it started from, and its number.
+        revealed: with secure aggregation, by round, digests of what the update started from and of whose updates were
+            added.
     """
 
     federation: str
@@ -53,6 +55,7 @@ class Participation(msgspec.Struct):
     asked: str = ""
     first: int = 0
     done: list[Done] = []
+    revealed: dict[int, tuple[str, str]] = {}
 
     def begin(self, number: int, asked: str, steps: int, most: int) -> int:
         """Count the private updates of a round; return the number of the first.

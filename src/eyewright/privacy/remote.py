@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from eyewright.nets.pixels import PixelNet
 from eyewright.privacy.federated_messages import Description
-from eyewright.privacy.federating import Answer
+from eyewright.privacy.federating import Answer, Collected
 from eyewright.privacy.local_training import Client, ClientRound, vector_of
-from eyewright.privacy.rounds import Member, Rounds
+from eyewright.privacy.masking import dequantise
+from eyewright.privacy.rounds import Member, Received, Rounds
 from eyewright.training.federated_options import FederatedOptions
 from eyewright.training.loop import FitData
 from eyewright.training.steps import TrainState
@@ -54,7 +55,7 @@ class RemoteClients:
         """Let clients join."""
         self._rounds.describe(self._describe(len(vector_of(net))))
 
-    def collect(self, state: TrainState, before: NDArray[np.float32]) -> Sequence[Answer]:
+    def collect(self, state: TrainState, before: NDArray[np.float32]) -> Collected:
         """Offer a round to the clients, and wait for what they send."""
 
         def stop() -> None:
@@ -64,13 +65,33 @@ class RemoteClients:
             if state.signals:
                 raise SystemExit(143)
 
-        number, rounds = state.step, self._rounds
+        number, rounds, o = state.step, self._rounds, self._options
         members = rounds.gather(self._wait_s, stop)
         if not self.clients:
             self.clients = [_client(m, k) for k, m in enumerate(members)]
-        rounds.await_active(max(1, math.ceil(self._options.least * len(members))), self._wait_s, stop)
+        least = max(1, math.ceil(o.least * len(members)))
+        rounds.await_active(max(2, least) if o.secure else least, self._wait_s, stop)
         lr = [float(g["lr"]) for g in state.optimiser.param_groups]
-        received = rounds.run(number, before, lr=lr, progress=state.progress, stop=stop)
+        total, added = None, []
+        if o.secure:
+            found = rounds.run_masked(number, before, lr=lr, progress=state.progress, fraction=o.least, stop=stop)
+            received: Mapping[str, Received] = found.received
+            if found.total is not None:
+                total = dequantise(found.total, o.secure_range)
+                added = [k for k, m in enumerate(members) if m.name in received]
+            else:
+                self._say(f"round {number + 1} changes nothing: {found.why}")
+        else:
+            received = rounds.run(number, before, lr=lr, progress=state.progress, stop=stop)
+        answers = self._noted(members, received)
+        used = len(added) if o.secure else sum(a.update is not None for a in answers)
+        losses = [a.loss for a in answers if a.loss is not None]
+        loss = f", mean loss {np.mean(losses):.4f}" if losses else ""
+        self._say(f"round {number + 1}: {used} of {len(members)} updates{loss}")
+        return Collected(answers, total, added)
+
+    def _noted(self, members: Sequence[Member], received: Mapping[str, Received]) -> list[Answer]:
+        """Note with each client what it sent, and return all answers."""
         answers = []
         for member, client in zip(members, self.clients, strict=True):
             came = received.get(member.name)
@@ -80,10 +101,6 @@ class RemoteClients:
                 continue
             client.rounds.append(ClientRound(came.sent, came.loss, came.why, came.digest))
             answers.append(Answer(client.number, came.update, came.loss))
-        used = sum(a.update is not None for a in answers)
-        losses = [a.loss for a in answers if a.loss is not None]
-        loss = f", mean loss {np.mean(losses):.4f}" if losses else ""
-        self._say(f"round {number + 1}: {used} of {len(members)} updates{loss}")
         return answers
 
     def state(self) -> Mapping[str, Any]:

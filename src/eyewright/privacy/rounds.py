@@ -3,7 +3,7 @@
 Training runs in one thread, and requests are answered in another; both meet here. No torch, no HTTP.
 """
 
-__all__ = ["ConflictError", "ForeignError", "Member", "Received", "Rounds"]
+__all__ = ["ConflictError", "ForeignError", "MaskedSum", "Member", "Received", "Rounds"]
 
 import hashlib
 import hmac
@@ -25,6 +25,9 @@ from eyewright.privacy.federated_messages import (
     Description,
     Join,
     Joined,
+    Keys,
+    Revealed,
+    Sealed,
     Spent,
     Taken,
     Task,
@@ -32,6 +35,7 @@ from eyewright.privacy.federated_messages import (
     pack_weights,
     unpack_weights,
 )
+from eyewright.privacy.masked_rounds import Masked, MaskedServer
 from eyewright.privacy.updates import UpdateCheck, digest_of
 
 _MOST_IMAGES = 10**9
@@ -88,6 +92,16 @@ class _Round:
     lr: list[float]
     progress: float
     received: dict[str, Received] = field(default_factory=dict)
+    masked: MaskedServer | None = None
+
+
+@dataclass(frozen=True)
+class MaskedSum:
+    """The sum of masked updates, modulo 2^64, None where it cannot be computed, and whose updates are in it."""
+
+    total: Masked | None
+    received: Mapping[str, Received]
+    why: str = ""
 
 
 class Rounds:
@@ -212,11 +226,64 @@ class Rounds:
                     break
                 self._changed.wait(_LOOK_S)
             self._open = None
-            for m in self._active():
-                if m.name not in now.received:
-                    m.active = False
-                    self._say(f"round {number + 1}: {m.name} sent nothing in {self.deadline_s:g} s and is dropped")
+            self._drop(number, [m for m in self._active() if m.name not in now.received])
             return dict(now.received)
+
+    def _drop(self, number: int, late: Sequence[Member]) -> None:
+        for m in late:
+            if not m.active:
+                continue
+            m.active = False
+            self._say(f"round {number + 1}: {m.name} sent nothing in {self.deadline_s:g} s and is dropped")
+
+    def run_masked(
+        self,
+        number: int,
+        vector: NDArray[np.floating],
+        *,
+        lr: Sequence[float],
+        progress: float,
+        fraction: float,
+        stop: Callable[[], None],
+    ) -> MaskedSum:
+        """Offer a round with secure aggregation; return the sum of the updates of at least `fraction` of the members.
+
+        Each of its four steps waits until all members that are there have answered, or the deadline.
+        """
+        model = pack_weights(vector)
+        with self._changed:
+            names = list(self.members)
+            server = MaskedServer(
+                (k for k, m in enumerate(self.members.values()) if m.active), self._check.size, fraction
+            )
+            now = _Round(number, model, digest_of(model), [float(v) for v in lr], float(progress), masked=server)
+            self._open = now
+            try:
+                enough = True
+                while enough:
+                    self._changed.notify_all()
+                    self._await_step(server, stop)
+                    self._drop(number, [self.members[names[k]] for k in server.missing if not server.is_enough])
+                    if server.stage == "reveal":
+                        break
+                    enough = server.advance()
+                received = {n: r for n, r in now.received.items() if not r.why}
+                if not enough:
+                    return MaskedSum(None, now.received, server.why)
+                try:
+                    return MaskedSum(server.total(), received)
+                except RefusedError as error:
+                    return MaskedSum(None, now.received, error.message)
+            finally:
+                self._open = None
+
+    def _await_step(self, server: MaskedServer, stop: Callable[[], None]) -> None:
+        until = time.monotonic() + self.deadline_s
+        while time.monotonic() < until and not server.is_enough:
+            stop()
+            if not any(m.active for k, m in enumerate(self.members.values()) if k in server.missing):
+                return
+            self._changed.wait(_LOOK_S)
 
     def finish(self, vector: NDArray[np.floating]) -> None:
         """Tell clients that the last round is over, and give them what was learnt."""
@@ -240,8 +307,8 @@ class Rounds:
 
     @property
     def most_bytes(self) -> int:
-        """How long the body of an update may be."""
-        return 4 * self._check.size + 4096
+        """How long the body of an update may be: masked numbers have 8 bytes."""
+        return 8 * self._check.size + 4096
 
     def description(self) -> Description | None:
         """Return what is learnt; None while that is being prepared."""
@@ -310,8 +377,14 @@ class Rounds:
         if not known.active:
             self._say(f"{known.name} is back")
         known.active = True
+        if self._open is not None and self._open.masked is not None:
+            # Who joins again has begun again: the secrets of the round are gone.
+            self._open.masked.gone.add(self._number(known))
         self._changed.notify_all()
         return Joined(asked.key)
+
+    def _number(self, member: Member) -> int:
+        return list(self.members).index(member.name)
 
     def task(self, name: str, key: str) -> Task:
         """Return what a client has to do now.
@@ -326,10 +399,63 @@ class Rounds:
                     self._note_told(member)
                 return self._end
             now = self._open
-            if now is None or member.name in now.received or not self._begun:
+            if now is None or not self._begun:
                 return Task("wait")
-            number = list(self.members).index(member.name)
+            number = self._number(member)
+            if now.masked is not None:
+                return self._masked_task(now, now.masked, number)
+            if member.name in now.received:
+                return Task("wait")
             return Task("learn", now.number, number, now.lr, now.progress, now.digest)
+
+    def _masked_task(self, now: _Round, server: MaskedServer, number: int) -> Task:
+        if not server.is_in(number):
+            return Task("wait")
+        task = Task(
+            server.stage, now.number, number, now.lr, now.progress, now.digest, session=server.session,
+            images=sum(m.images for m in self.members.values()), threshold=server.threshold,
+        )  # fmt: skip
+        if server.stage == "shares":
+            task.keys = server.keys
+        elif server.stage == "learn":
+            task.sealed = server.sealed_for(number)
+        elif server.stage == "reveal":
+            task.clients = server.came
+        return task
+
+    def take_step(self, name: str, key: str, sent: Keys | Sealed | Revealed) -> Taken:
+        """Take what a client sends in a step of secure aggregation that is not its update.
+
+        Raises:
+            ForeignError: it has not joined.
+            ConflictError: the step is over.
+        """
+        with self._changed:
+            member = self._member(name, key)
+            number = self._number(member)
+            stages: dict[type, str] = {Keys: "keys", Sealed: "shares", Revealed: "reveal"}
+            server = self._masked(stages[type(sent)], sent.session, number)
+            if isinstance(sent, Keys):
+                why = server.take_keys(number, sent)
+            elif isinstance(sent, Sealed):
+                why = server.take_shares(number, sent)
+            else:
+                why = server.take_revealed(number, sent)
+            if why:
+                self._exclude(server, number, f"{name}: {why}")
+            self._changed.notify_all()
+            return Taken(not why, why)
+
+    def _exclude(self, server: MaskedServer, number: int, why: str) -> None:
+        server.gone.add(number)
+        self._say(f"left out of this round: {why}")
+
+    def _masked(self, stage: str, session: str, number: int) -> MaskedServer:
+        """Return the open round of secure aggregation, in which this client has something to do."""
+        server = None if self._open is None else self._open.masked
+        if server is None or session != server.session or stage != server.stage or number not in server.expected:
+            raise ConflictError("this step of secure aggregation is over", fix="ask for the next one")
+        return server
 
     def weights(self, name: str, key: str, digest: str) -> bytes:
         """Return the weights of this digest: those of the open round, or at the end those that were learnt.
@@ -367,6 +493,8 @@ class Rounds:
                 raise ConflictError(
                     f"round {update.round + 1} is over, or began with other weights", fix="ask for the next round"
                 )
+            if now.masked is not None:
+                return self._take_masked(now, member, update)
             before = now.received.get(name)
             if before is not None:
                 if before.digest != update.digest:
@@ -386,6 +514,23 @@ class Rounds:
                 self._say(f"round {now.number + 1}: the update of {name} is refused: {why}")
             self._changed.notify_all()
             return Taken(not why, why)
+
+    def _take_masked(self, now: _Round, member: Member, update: Update) -> Taken:
+        number = self._number(member)
+        if now.masked is not None and now.masked.has_update(number, update.session, update.digest):
+            return Taken(True)
+        server = self._masked("learn", update.session, number)
+        why = server.take_update(number, update.numbers, update.digest)
+        if update.spent is not None:
+            _note_spent(member, update.spent)
+        known = now.received.get(member.name)
+        if known is None or known.why:
+            # What a single update is cannot be seen, nor whether it has been sent before.
+            now.received[member.name] = Received(None, len(update.numbers), "", None, why)
+        if why:
+            self._exclude(server, number, f"{member.name}: {why}")
+        self._changed.notify_all()
+        return Taken(not why, why)
 
     def leave(self, name: str, key: str) -> None:
         """Do not wait for a client until it asks again."""

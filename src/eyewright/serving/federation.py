@@ -12,13 +12,14 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from eyewright.core.errors import EyewrightError, UsageError, plain_reason
 from eyewright.core.quoting import quoted
-from eyewright.privacy.federated_messages import Join, Update
+from eyewright.privacy.federated_messages import Join, Keys, Revealed, Sealed, Update
 from eyewright.privacy.rounds import ConflictError, ForeignError, Rounds
 from eyewright.serving.answering import answer_request
 from eyewright.serving.exchange import (
@@ -37,6 +38,10 @@ from eyewright.serving.pace import Pace
 from eyewright.serving.settings import Settings, is_loopback
 
 _SMALL_BODY = 2**16
+_STEP_BODY = 2**20
+_STEPS: Mapping[str, type[Keys] | type[Sealed] | type[Revealed]] = MappingProxyType(
+    {"keys": Keys, "shares": Sealed, "reveal": Revealed}
+)
 _POLL_S = 15.0
 _LOOK_S = 0.05
 _START_S = 30.0
@@ -78,6 +83,11 @@ class FederationApp:
             await self._read(request, receive, rounds.most_bytes)
             update = _decoded(msgspec.msgpack.decode, request.body, Update)
             return json_response(await asyncio.to_thread(rounds.take, name, key, update))
+        if method == "POST" and path[:1] == ("v1",) and len(path) == 2 and path[1] in _STEPS:
+            rounds.task(name, key)
+            await self._read(request, receive, _STEP_BODY)
+            sent = _decoded(msgspec.msgpack.decode, request.body, _STEPS[path[1]])
+            return json_response(await asyncio.to_thread(rounds.take_step, name, key, sent))
         if (method, path) == ("POST", ("v1", "leave")):
             await self._read(request, receive, _SMALL_BODY)
             rounds.leave(name, key)
