@@ -323,7 +323,7 @@ class _Member:
 
 
 def _asked(task: Task) -> str:
-    """Return a digest of all that an update follows from, but for the client's own images."""
+    """Return a digest of all that an update follows from, except the client's own images."""
     return digest_of(f"{task.model} {task.number} {task.lr} {task.progress}".encode())
 
 
