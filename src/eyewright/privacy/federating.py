@@ -54,8 +54,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Collected:
-    """What came in a round. With secure aggregation `total` is the sum of updates that their clients weighed, float64
-    (D,), and `added` the numbers of these clients; `total` is None where too few are left."""
+    """What clients sent in a round.
+
+    With secure aggregation `total` is the sum of weighed updates, float64 (D,), None where too few clients are left, and
+    `added` holds the numbers of those whose updates are in it.
+    """
 
     answers: Sequence[Answer]
     total: NDArray[np.float64] | None = None

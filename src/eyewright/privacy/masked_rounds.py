@@ -2,8 +2,8 @@
 
 Every client draws two keys for the round and a seed of its own, and gives each other client a sealed share of both
 secrets. It sends its update plus the mask of its seed, plus or minus a mask for each other client. The masks of pairs
-cancel in the sum. In the end the others reveal, for every client, the shares of one secret only: of the seed where its
-update came, of the masking key where it did not. The coordinator then removes what is left, and has the sum.
+cancel in the sum. In the end the others reveal, for every client, their shares of one secret only: of the seed where
+its update came, of the masking key where it did not. The coordinator then removes what is left, and has the sum.
 
 This protects updates from a coordinator that follows the protocol, whatever it does with what it received.
 """
@@ -76,7 +76,7 @@ class MaskedClient:
         return Keys(self.session, self._sealing.public, self._masking.public)
 
     def shares(self, keys: Mapping[int, Keys], threshold: int) -> Sealed:
-        """Return sealed shares of both secrets for all others whose public `keys` are given.
+        """Return both secrets in sealed shares for all others whose public `keys` are given.
 
         Raises:
             RefusedError: too few take part, too few could recover a secret, or a key is no key.
@@ -122,7 +122,7 @@ class MaskedClient:
         return masked
 
     def reveal(self, came: Collection[int]) -> Revealed:
-        """Return the shares of the seeds of those whose updates `came`, and of the keys of the others.
+        """Return the secret shares of the seeds of those whose updates `came`, and of the keys of the others.
 
         Asked again, the answer is the same, whoever is named then: of no client both secrets are revealed.
 
@@ -154,7 +154,7 @@ class MaskedClient:
 
 
 class MaskedServer:
-    """The coordinator's side of one round: what came, what is waited for, and in the end the sum.
+    """The coordinator's side of one round: what clients sent, who is waited for, and in the end the sum.
 
     Args:
         clients: the numbers of those that may take part.
@@ -278,12 +278,12 @@ class MaskedServer:
         for number in self._came:
             seed = combine({n: r.masks[number] for n, r in usable.items()})
             if commitment(seed) != self._sealed[number].commitment:
-                raise RefusedError(f"the shares of client {number + 1} are not of the mask that it used")
+                raise RefusedError(f"the secret shares of client {number + 1} are not of the mask that it used")
             total -= mask_of(seed, self.size)
         for number in set(self._sealed) - set(self._came):
             private = combine({n: r.keys[number] for n, r in usable.items()})
             if public_of(private) != self.keys[number].masking:
-                raise RefusedError(f"the shares of client {number + 1} are not of the key that it used")
+                raise RefusedError(f"the secret shares of client {number + 1} are not of the key that it used")
             pair = KeyPair(private)
             for other in self._came:
                 mask = _pair_mask(pair, self.keys[other].masking, self.session, number, other, self.size)

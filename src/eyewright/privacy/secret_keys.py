@@ -115,7 +115,7 @@ def mask_of(seed: bytes, size: int) -> NDArray[np.uint64]:
 
 
 def split(secret: bytes, holders: Sequence[int], threshold: int) -> dict[int, bytes]:
-    """Return a share of a secret of 32 bytes for each holder; any `threshold` of them recover it, fewer tell nothing.
+    """Divide a secret of 32 bytes into shares, one for each holder; any `threshold` of them recover it, fewer tell nothing.
 
     Holders are numbered from 0.
 
@@ -150,7 +150,7 @@ def combine(shares: Mapping[int, bytes]) -> bytes:
                 below = below * (other - own) % _PRIME
         total = (total + int.from_bytes(share, "big") * above * pow(below, -1, _PRIME)) % _PRIME
     if total >= 2 ** (8 * SECRET_BYTES):
-        raise RefusedError("the shares of a secret do not belong together, or are too few")
+        raise RefusedError("the secret shares of a secret do not belong together, or are too few")
     return total.to_bytes(SECRET_BYTES, "big")
 
 
