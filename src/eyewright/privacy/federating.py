@@ -56,8 +56,8 @@ class Answer:
 class Collected:
     """What clients sent in a round.
 
-    With secure aggregation `total` is the sum of weighed updates, float64 (D,), None where too few clients are left, and
-    `added` holds the numbers of those whose updates are in it.
+    With secure aggregation `total` is the sum of weighed updates, float64 (D,), and `added` holds the numbers of the
+    clients whose updates are in it. It is None where too few are left.
     """
 
     answers: Sequence[Answer]

@@ -115,7 +115,7 @@ def mask_of(seed: bytes, size: int) -> NDArray[np.uint64]:
 
 
 def split(secret: bytes, holders: Sequence[int], threshold: int) -> dict[int, bytes]:
-    """Divide a secret of 32 bytes into shares, one for each holder; any `threshold` of them recover it, fewer tell nothing.
+    """Divide 32 bytes into one share per holder. Any `threshold` shares recover them; fewer tell nothing.
 
     Holders are numbered from 0.
 
