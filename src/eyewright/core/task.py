@@ -134,6 +134,11 @@ class MetricInfo:
     kind: Literal["share", "bounded", "plain"] = "bounded"
     rate: bool = False
 
+    @property
+    def in_percent(self) -> bool:
+        """Whether values are shown in per cent."""
+        return self.rate or self.bounds == (0.0, 1.0)
+
 
 @dataclass(frozen=True)
 class Words:

@@ -305,8 +305,11 @@ def confusion_svg(confusion: NDArray[np.int64], names: Sequence[str], *, unit: s
     tall = min(wide, _MOST_TALL)
     top = min(150, 12 + (6 if turned_names else 0) * longest) + 34
     width, height = left + c * wide + lean, top + c * tall + 4
+    # On a phone it scrolls rather than shrink its cells and names beyond reading.
+    least = min(440, round(0.7 * left + c * 44 + lean))
     parts = [
-        f'<svg class="matrix" viewBox="0 0 {width:.0f} {height:.0f}" role="group" aria-label="confusion matrix">',
+        f'<svg class="matrix" style="min-width:{least}px" viewBox="0 0 {width:.0f} {height:.0f}" role="group" '
+        'aria-label="confusion matrix">',
         f'<text class="label" x="{left + c * wide / 2:.1f}" y="13" text-anchor="middle">predicted class</text>',
         f'<text class="label" transform="translate(13 {top + c * tall / 2:.1f}) rotate(-90)" text-anchor="middle">'
         "true class</text>",

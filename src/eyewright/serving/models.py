@@ -44,6 +44,7 @@ class Model:
         """What a client may know of the model."""
         m = self.manifest
         points = m.thresholds.get("classes") or {}
+        known = {info.name: info for info in task_of(m.task).metrics}
         return {
             "name": self.name,
             "title": m.name,
@@ -53,6 +54,8 @@ class Model:
             "digest": self.digest,
             "labels": list(m.labels.names),
             "label_words": list(task_of(m.task).words.label),
+            "metric_titles": {k: known[k].title for k in m.metrics if k in known},
+            "rates": [k for k in m.metrics if k not in known or known[k].in_percent],
             "units": {k: u for k in m.metrics if (u := task_of(m.task).unit(m.labels.names, k))},
             **self._image,
             "inputs": {
