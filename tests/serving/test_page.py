@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from tests.serving.conftest import Served, serving
 
-import eyewright
 from eyewright.monitoring import open_store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
