@@ -331,7 +331,7 @@ function about() {
   $("about").replaceChildren(make("div", { class: "cards" },
     card(m.title, facts, links),
     card("Test metrics, measured before export", ...metrics),
-    card(`${m.labels.length} ${m.label_words[m.labels.length === 1 ? 0 : 1]}`, make("p", {}, ...m.labels.slice(0, 300).map((l) => make("span", { class: "chip", text: l }))))));
+    ...(m.label_words.length ? [card(`${m.labels.length} ${m.label_words[m.labels.length === 1 ? 0 : 1]}`, make("p", {}, ...m.labels.slice(0, 300).map((l) => make("span", { class: "chip", text: l }))))] : [])));
 }
 
 // Rates in per cent, amounts with their unit and the digits that their interval leaves certain, as in the report.
