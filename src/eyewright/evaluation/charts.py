@@ -58,7 +58,7 @@ def line_chart(
     ys += [y for points in known for _, low, high in points for y in (low, high)]
     x0, x1 = x_range or (min(xs), max(xs))
     y0, y1 = y_range or _padded(min(ys), max(ys))
-    if y_percent and y_range is None and 0 <= min(ys) and max(ys) <= 1:
+    if y_percent and y_range is None and min(ys) >= 0 and max(ys) <= 1:
         y0, y1 = max(y0, 0.0), min(y1, 1.0)
     if x1 <= x0:
         x0, x1 = x0 - 0.5, x1 + 0.5
