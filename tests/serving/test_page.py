@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from tests.serving.conftest import Served, serving
 
-import eyewright
 from eyewright.monitoring import open_store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -59,10 +58,10 @@ def page(browser, two) -> Iterator[Any]:
 
 
 def test_a_class_has_the_colour_that_reports_and_drawn_files_give_it(browser) -> None:
-    from eyewright.imaging.drawing import colour_of
+    from eyewright.imaging.drawing import DRAWING_SCRIPT, colour_of
 
     opened = browser.new_page()
-    opened.add_script_tag(path=str(Path(eyewright.__file__).parent / "serving" / "page" / "draw.js"))
+    opened.add_script_tag(path=str(DRAWING_SCRIPT))
     shown = opened.evaluate("[...Array(200).keys()].map(colourOf)")
     opened.close()
     assert shown == ["#" + bytes(colour_of(k)).hex() for k in range(200)]

@@ -114,19 +114,24 @@ class Bundle:
         return self.predict(source, **options)
 
     def __repr__(self) -> str:
-        main = task_of(self.task_name).main_metric
-        value = self.manifest.metrics.get(main, {}).get("value")
-        shown = "" if value is None else f", {main} {value:.3f}"
-        words = task_of(self.task_name).words.count(len(self.labels))
-        return f"<Bundle {self.manifest.name!r}: {self.task_name}, {words}{shown}>"
+        task = task_of(self.task_name)
+        main, words = task.metric(task.main_metric), task.words
+        value = self.manifest.metrics.get(main.name, {}).get("value")
+        shown = "" if value is None else f", {main.title} {main.show(value)}"
+        labels = f", {words.count(len(self.labels))}" if words.names_labels else ""
+        return f"<Bundle {self.manifest.name!r}: {self.task_name}{labels}{shown}>"
 
     def _repr_html_(self) -> str:
         """Return what the bundle predicts and how it was measured, for notebooks."""
-        rows = [(task_of(self.task_name).words.label[1], joined(self.labels.names, 8)), ("folder", str(self.folder))]
-        for name, m in self.manifest.metrics.items():
+        task = task_of(self.task_name)
+        rows = [(task.words.label[1], joined(self.labels.names, 8))] if task.words.names_labels else []
+        for info in task.metrics:
+            m = self.manifest.metrics.get(info.name) or {}
             if m.get("value") is not None:
-                interval = "" if m.get("low") is None else f" [{m['low']:.3f}, {m['high']:.3f}]"
-                rows.append((name, f"{m['value']:.3f}{interval} n={m.get('n', 0)}"))
+                unit = task.unit(self.labels.names, info.name)
+                ends = "" if m.get("low") is None else f" [{info.show(m['low'])}, {info.show(m['high'])}]"
+                rows.append((info.title, f"{info.show(m['value'])} {unit}".strip() + f"{ends} n={m.get('n', 0):,}"))
+        rows.append(("folder", str(self.folder)))
         return html_card(f"Bundle {self.manifest.name}: {self.task_name}", rows)
 
     @property

@@ -30,7 +30,7 @@ def add_auditing(verb: Callable[[str], argparse.ArgumentParser]) -> None:
 
 
 def audit_privacy(o: argparse.Namespace) -> Result:
-    """Audit a run, and print how well its training images can be told from others."""
+    """Audit a run, and print how well its training images can be distinguished from others."""
     from eyewright import lifecycle
 
     names = None if o.attack is None else tuple(t.strip() for t in o.attack.split(",") if t.strip())
@@ -64,7 +64,7 @@ def audit_privacy(o: argparse.Namespace) -> Result:
         findings.append(
             _finding(
                 "membership",
-                "training images can be told from others by an attack",
+                "an attack distinguishes training images from others",
                 "train with --private, with fewer epochs, or on more images",
             )
         )

@@ -336,7 +336,9 @@ def _verify(o: argparse.Namespace) -> Result:
     m = bundle.manifest
     files = f"{len(m.files)} files" if m.files else "all files"
     text = [f"{shown_path(bundle.folder)}: {files} unchanged, golden pairs agree"]
-    text.append(f"{m.task}, {task_of(m.task).words.count(len(m.labels))}, {m.takes}")
+    words = task_of(m.task).words
+    labels = f"{words.count(len(m.labels))}, " if words.names_labels else ""
+    text.append(f"{m.task}, {labels}{m.takes}")
     signed = "verified" if o.key is not None else "not_checked" if _is_signed(o.bundle, bundle.folder) else "none"
     if o.key is not None:
         text.append(f"signature made with the key of {o.key}")

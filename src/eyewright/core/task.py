@@ -134,6 +134,19 @@ class MetricInfo:
     kind: Literal["share", "bounded", "plain"] = "bounded"
     rate: bool = False
 
+    @property
+    def in_percent(self) -> bool:
+        """Whether values are shown in per cent."""
+        return self.rate or self.bounds == (0.0, 1.0)
+
+    def show(self, value: float) -> str:
+        """Return a value in per cent or with four digits.
+
+        >>> MetricInfo("accuracy", "accuracy", "").show(0.9976), metric_named("kappa").show(0.9976)
+        ('99.8%', '0.9976')
+        """
+        return f"{value:.1%}" if self.in_percent else f"{value:.4g}"
+
 
 @dataclass(frozen=True)
 class Words:
@@ -142,7 +155,7 @@ class Words:
     `noun` ("classification"), `does` and `gives` (sentences of the model card), `usage` (Python that reads a
     prediction), `limits`, `counted` (what is counted a class: "image" or "object"), `score` (what a number of the
     model's is called: "a probability"), `wins` (images that one of two models does better), `label` (what a label is
-    called, one and many).
+    called, one and many). `names_labels` is false where there is one label that says nothing to a person.
     """
 
     noun: str
@@ -154,6 +167,7 @@ class Words:
     score: str
     wins: str
     label: tuple[str, str] = ("class", "classes")
+    names_labels: bool = True
 
     def count(self, n: int) -> str:
         """Say how many labels there are: "1 class", "2 values"."""

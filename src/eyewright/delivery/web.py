@@ -20,6 +20,7 @@ from eyewright.core.errors import MissingExtraError, RefusedError, UsageError
 from eyewright.core.files import write_bytes, write_json, write_text
 from eyewright.core.quoting import quoted
 from eyewright.core.task import task_of
+from eyewright.imaging.drawing import DRAWING_SCRIPT
 
 RUNTIME_VERSION = "1.30.0"
 """The onnxruntime-web that the page is written and tested for."""
@@ -64,14 +65,15 @@ def write_web(bundle: Bundle, model: bytes, out: Path, *, runtime: Path | None =
                 f"{quoted(found / name)} is not that of {_PACKAGE}", fix=f"install {_PACKAGE}, or leave --runtime out"
             )
         write_bytes(out / "runtime" / name, data)
-    for file in sorted(_PAGE.iterdir()):
-        if file.suffix in (".html", ".js", ".css"):
-            write_bytes(out / file.name, file.read_bytes())
+    page = [file for file in [*sorted(_PAGE.iterdir()), DRAWING_SCRIPT] if file.suffix in (".html", ".js", ".css")]
+    for file in page:
+        write_bytes(out / file.name, file.read_bytes())
     name = bundle.manifest.model
     write_bytes(out / name, model)
     write_json(out / "contract.json", _contract(bundle, name, len(model), webgpu))
-    page = sum((out / f.name).stat().st_size for f in _PAGE.iterdir() if (out / f.name).is_file())
-    visited = page + len(model) + sum((out / "runtime" / n).stat().st_size for n in _FILES)
+    visited = (
+        sum(f.stat().st_size for f in page) + len(model) + sum((out / "runtime" / n).stat().st_size for n in _FILES)
+    )
     write_text(out / "README.md", _README.format(name=bundle.manifest.name, bytes=visited, version=RUNTIME_VERSION))
     return visited
 

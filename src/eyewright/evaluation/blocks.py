@@ -76,7 +76,8 @@ class Shot:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Small pictures; `empty` is said where there are none. `size` is "", "wide" or "small"."""
+    """Small pictures; `empty` is said where there are none. `size` is "", "small", "wide", or "large" with pictures
+    in their own shape."""
 
     kind: ClassVar[str] = "gallery"
     title: str

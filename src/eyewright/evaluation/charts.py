@@ -40,12 +40,13 @@ def line_chart(
     y_range: tuple[float, float] | None = None,
     x_percent: bool = False,
     y_percent: bool = False,
+    x_whole: bool = False,
     width: int = 420,
     height: int = 280,
 ) -> str:
     """Draw lines over shared axes; points that are not finite are left out.
 
-    `x_percent` and `y_percent` write the ticks of an axis in per cent.
+    `x_percent` and `y_percent` write the ticks of an axis in per cent. With `x_whole` the ticks of x are whole numbers.
 
     >>> "<svg" in line_chart([Series([(0, 0), (1, 1)])], title="t", x_label="x", y_label="y")
     True
@@ -57,10 +58,12 @@ def line_chart(
     ys += [y for points in known for _, low, high in points for y in (low, high)]
     x0, x1 = x_range or (min(xs), max(xs))
     y0, y1 = y_range or _padded(min(ys), max(ys))
+    if y_percent and y_range is None and min(ys) >= 0 and max(ys) <= 1:
+        y0, y1 = max(y0, 0.0), min(y1, 1.0)
     if x1 <= x0:
         x0, x1 = x0 - 0.5, x1 + 0.5
     percents = (x_percent, y_percent)
-    frame = _Frame(x0, x1, y0, y1, width, height, left=56, right=14, bottom=40, percents=percents)
+    frame = _Frame(x0, x1, y0, y1, width, height, left=56, right=14, bottom=40, percents=percents, x_whole=x_whole)
     px, py, left, right = frame.px, frame.py, frame.left, frame.right
     parts = [*frame.begin(title)]
     parts.append(f'<line class="axis" x1="{left}" x2="{width - right}" y1="{py(y0):.1f}" y2="{py(y0):.1f}"/>')
@@ -95,6 +98,7 @@ class _Frame:
     bottom: int
     top: int = 14
     percents: tuple[bool, bool] = (False, False)
+    x_whole: bool = False
 
     def px(self, x: float) -> float:
         return self.left + (x - self.x0) / (self.x1 - self.x0) * (self.width - self.left - self.right)
@@ -111,7 +115,7 @@ class _Frame:
             yield f'<line class="grid" x1="{self.left}" x2="{end}" y1="{y:.1f}" y2="{y:.1f}"/>'
             text = _short(tick, self.percents[1])
             yield f'<text class="tick" x="{self.left - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
-        for tick in _ticks(self.x0, self.x1):
+        for tick in _ticks(self.x0, self.x1, least=1 if self.x_whole else 0):
             at = f'x="{self.px(tick):.1f}" y="{self.height - self.bottom + 16}"'
             yield f'<text class="tick" {at} text-anchor="middle">{_short(tick, self.percents[0])}</text>'
 
@@ -305,8 +309,11 @@ def confusion_svg(confusion: NDArray[np.int64], names: Sequence[str], *, unit: s
     tall = min(wide, _MOST_TALL)
     top = min(150, 12 + (6 if turned_names else 0) * longest) + 34
     width, height = left + c * wide + lean, top + c * tall + 4
+    # On a phone it scrolls rather than shrink its cells and names beyond reading.
+    least = min(440, round(0.7 * left + c * 44 + lean))
     parts = [
-        f'<svg class="matrix" viewBox="0 0 {width:.0f} {height:.0f}" role="group" aria-label="confusion matrix">',
+        f'<svg class="matrix" style="min-width:{least}px" viewBox="0 0 {width:.0f} {height:.0f}" role="group" '
+        'aria-label="confusion matrix">',
         f'<text class="label" x="{left + c * wide / 2:.1f}" y="13" text-anchor="middle">predicted class</text>',
         f'<text class="label" transform="translate(13 {top + c * tall / 2:.1f}) rotate(-90)" text-anchor="middle">'
         "true class</text>",
@@ -364,12 +371,13 @@ def _padded(low: float, high: float) -> tuple[float, float]:
     return low - 0.04 * (high - low), high + 0.04 * (high - low)
 
 
-def _ticks(low: float, high: float, *, about: int = 5) -> list[float]:
+def _ticks(low: float, high: float, *, about: int = 5, least: float = 0) -> list[float]:
     step = 10 ** math.floor(math.log10((high - low) / about))
     for factor in (1, 2, 5, 10):
         if (high - low) / (step * factor) <= about + 1:
             step *= factor
             break
+    step = max(step, least)
     first = math.ceil(low / step - 1e-9)
     return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]
 

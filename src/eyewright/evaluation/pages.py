@@ -21,7 +21,7 @@ from typing import Any
 from eyewright.core.files import write_json, write_page
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.report import Finding, Report
-from eyewright.core.task import MetricInfo, task_of
+from eyewright.core.task import MetricInfo, metric_named, task_of
 from eyewright.evaluation.blocks import Chart, Matrix, Span
 from eyewright.evaluation.charts import Series, line_chart
 from eyewright.evaluation.finishing import finish_page, read_script
@@ -63,7 +63,7 @@ def render_html(report: Report, *, title: str, pictures: Pictures | None = None)
         title=title,
         report=report,
         noun=task.words.noun,
-        labels=task.words.count(len(report.labels)),
+        labels=task.words.count(len(report.labels)) if task.words.names_labels else "",
         charts_title=own.charts_title,
         summary=summarise(report),
         tiles=[
@@ -83,13 +83,16 @@ def render_html(report: Report, *, title: str, pictures: Pictures | None = None)
 def _origins(report: Report) -> dict[str, Any]:
     """Return what every page shows in addition to metrics: findings, novelty, folds, history, audit, recipe, facts."""
     sections = report.sections
+    recipe = {k: v for k, v in (sections.get("recipe") or {}).items() if v not in (None, "", [], (), {})}
+    usual = frozenset(sections.get("usual") or ())
     return {
         "folds": _fold_rows(report),
         "fold_note": (sections.get("folds") or {}).get("note", ""),
         "intervals": _interval_note(report),
         "history": _history_charts(sections.get("history") or (), task_of(report.task).metrics[0]),
         "audit": _by_kind(sections.get("audit") or ()),
-        "recipe": {k: v for k, v in (sections.get("recipe") or {}).items() if v not in (None, "", [], (), {})},
+        "recipe": {k: v for k, v in recipe.items() if k not in usual},
+        "usual": {k: v for k, v in recipe.items() if k in usual},
         "facts": sections.get("facts") or {},
         "warnings": sections.get("warnings") or (),
         "findings": shown_findings(report),
@@ -235,6 +238,10 @@ def write_report(report: Report, folder: Path, *, title: str, pictures: Pictures
     return paths
 
 
+def _followed(row: Mapping[str, float]) -> list[str]:
+    return [k for k in row if k.startswith("val_") and k != "val_loss"]
+
+
 def _history_charts(history: Any, main: MetricInfo) -> list[Chart]:
     rows = [{k: _number(v) for k, v in row.items()} for row in history]
     if not rows:
@@ -243,6 +250,9 @@ def _history_charts(history: Any, main: MetricInfo) -> list[Chart]:
     def points(key: str) -> list[tuple[float, float]]:
         return [(row["epoch"], row[key]) for row in rows if key in row]
 
+    # Some tasks follow another metric while they train than the one that they report first.
+    followed = next((k for k in (f"val_{main.name}", *rows[0]) if k in rows[0] and k in _followed(rows[0])), "")
+    info = main if followed == f"val_{main.name}" else metric_named(followed.removeprefix("val_"))
     best = next(
         (row["epoch"] for row, text in zip(reversed(rows), reversed(history), strict=True) if text["best"]), None
     )
@@ -253,6 +263,7 @@ def _history_charts(history: Any, main: MetricInfo) -> list[Chart]:
         title="loss",
         x_label="epoch",
         y_label="loss",
+        x_whole=True,
     )
     key = [
         Span("training", "key s0"),
@@ -267,14 +278,15 @@ def _history_charts(history: Any, main: MetricInfo) -> list[Chart]:
         if f"val_{kind}_{main.name}" in rows[0]
     ]
     score = line_chart(
-        [Series(points(f"val_{main.name}"), "validation", "s1"), *(s for s, _ in harder)],
-        title=main.title,
+        [Series(points(followed), "validation", "s1"), *(s for s, _ in harder)],
+        title=info.title,
         x_label="epoch",
-        y_label=main.title,
-        y_percent=is_rate(main.name),
+        y_label=info.title,
+        x_whole=True,
+        y_percent=info.in_percent,
     )
     lines = [x for _, said in harder for x in (Span("clean", "key s1"), Span(", "), Span(said, "key s2"), Span("; "))]
-    return [Chart("Loss", key, loss), Chart(f"Validation {main.title}", [*lines, Span(note)], score)]
+    return [Chart("Loss", key, loss), Chart(f"Validation {info.title}", [*lines, Span(note)], score)]
 
 
 def _fold_rows(report: Report) -> list[tuple[str, list[str], str, str]]:

@@ -20,8 +20,7 @@ from eyewright.core.task import metric_named
 
 def is_rate(name: str) -> bool:
     """Return whether a metric is a rate, which is shown in per cent."""
-    info = metric_named(name)
-    return info.rate or info.bounds == (0.0, 1.0)
+    return metric_named(name).in_percent
 
 
 def show_amount(value: float, low: float | None = None, high: float | None = None) -> str:

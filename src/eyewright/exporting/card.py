@@ -59,6 +59,7 @@ def model_card(manifest: Manifest, per_label: Sequence[Mapping[str, Any]] = ()) 
         "model-index": [index],
     }
     shown = ", ".join(manifest.labels.names[:20]) + (", …" if len(manifest.labels) > 20 else "")
+    shown = f" {words.count(len(manifest.labels))}: {shown}" if words.names_labels else ""
     unit = partial(task.unit, manifest.labels.names)
     table = "".join(f"| {name} | {_number(name, m, unit(name))} | {m['n']} |\n" for name, m in rows)
     measured = f"| metric | value [95 % interval] | n |\n|---|---|---|\n{table}" if rows else "Not measured.\n"
@@ -72,7 +73,7 @@ def model_card(manifest: Manifest, per_label: Sequence[Mapping[str, Any]] = ()) 
 
 # {manifest.name}
 
-{words.does} {words.count(len(manifest.labels))}: {shown}.{_problem(pipeline, problem, words.noun)}
+{words.does}{shown}.{_problem(pipeline, problem, words.noun)}
 
 ## How good it is
 

@@ -1,13 +1,17 @@
 """What was found, drawn over the image: boxes with labels, masks, classes with a legend."""
 
-__all__ = ["colour_of", "draw_classes", "draw_objects", "legend_rows"]
+__all__ = ["DRAWING_SCRIPT", "colour_of", "draw_classes", "draw_objects", "legend_rows"]
 
 import colorsys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+DRAWING_SCRIPT = Path(__file__).with_name("drawing.js")
+"""The same colours and labels for pages that draw in the browser."""
 
 _BACKGROUND = frozenset({"background", "_background_", "__background__"})
 

@@ -1,4 +1,4 @@
-"""Audit the privacy of a run: can its training images be told from others, and does its epsilon hold?"""
+"""Audit the privacy of a run: can its training images be distinguished from others, and does its epsilon hold?"""
 
 __all__ = ["audit_privacy"]
 

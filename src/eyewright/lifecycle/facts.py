@@ -27,6 +27,7 @@ def sections_of(
         sections |= {
             "history": owner.history(),
             "recipe": owner.recipe.without_places().to_json(),
+            "usual": owner.recipe.defaults(),
             "thresholds": about.get("thresholds", {}),
             "audit": []
             if about.get("privacy")
@@ -36,7 +37,7 @@ def sections_of(
         facts |= {
             "net": f"{about['model']}, {about['parameters']:,} weights",
             "augmentation": about["augmentation"],
-            "training": f"{training['epochs']} epochs in {show_duration(training['seconds'])}; {training['stopped']}",
+            "training": f"{_epochs(training)} in {show_duration(training['seconds'])}; {training['stopped']}",
             "best epoch": f"{training['best_epoch']}, {say_validated(about)}",
         }
         if "temperature" in about["calibration"]:
@@ -44,7 +45,7 @@ def sections_of(
             facts["temperature"] = f"{owner.temperature:.3f}, fitted on {n} validation images"
     elif (about.get("training") or {}).get("epochs"):
         training = about["training"]
-        facts["training"] = f"{training['epochs']} epochs; best epoch {training['best_epoch']}, {say_validated(about)}"
+        facts["training"] = f"{_epochs(training)}; best epoch {training['best_epoch']}, {say_validated(about)}"
     if about.get("privacy"):
         facts |= private_facts(about["privacy"])
     left_out = ((about.get("dataset") or {}).get("leaks") or {}).get("said")
@@ -62,3 +63,7 @@ def sections_of(
 
 def _found_of(grouping: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in grouping.items() if k != "words"}
+
+
+def _epochs(training: Mapping[str, Any]) -> str:
+    return f"{training['epochs']} epoch{'s' * (training['epochs'] != 1)}"

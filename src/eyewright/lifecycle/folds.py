@@ -297,6 +297,7 @@ def _sections(
     about = runs[0].about
     return {
         "recipe": runs[0].recipe.without_places().to_json(),
+        "usual": runs[0].recipe.defaults(),
         "folds": {"each": each, "between": between, "spread": spread, "repeats": len(runs) // folds, "note": note},
         "facts": {
             "net": f"{about['model']}, {about['parameters']:,} weights, {len(runs)} of them",

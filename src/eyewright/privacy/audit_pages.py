@@ -96,9 +96,13 @@ def _canary_chart(found: CanaryAudit) -> str:
     edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
     middle = (edges[1:] + edges[:-1]) / 2
     series = []
-    for name, style, chosen in (("took part", "s0", inside), ("did not", "s2", ~inside)):
+    for name, style, chosen in (("in training", "s0", inside), ("left out", "s2", ~inside)):
         counts = np.histogram(scores[chosen] / scale, edges)[0]
         series.append(Series(list(zip(middle.tolist(), counts.tolist(), strict=True)), name, style))
     return line_chart(
-        series, title="scores of canaries", x_label="score, in deviations of the noise", y_label="canaries", width=520
+        series,
+        title="scores of canaries",
+        x_label="score, in standard deviations of the noise",
+        y_label="canaries",
+        width=520,
     )

@@ -86,7 +86,7 @@ class PrivacyAudit:
         else:
             said = ""
         best = max(self.run, key=lambda a: a.auc.value or 0.0)
-        word = "can be told" if self.leaks else "can hardly be told"
+        word = "can be distinguished" if self.leaks else "can hardly be distinguished"
         sentence = (
             f"Training images {word} from others: the best attack on this run ({best.name}) has AUC "
             f"{best.auc.value:.3f}, where 0.5 is chance."

@@ -44,6 +44,7 @@ class Model:
         """What a client may know of the model."""
         m = self.manifest
         points = m.thresholds.get("classes") or {}
+        known = {info.name: info for info in task_of(m.task).metrics}
         return {
             "name": self.name,
             "title": m.name,
@@ -52,7 +53,9 @@ class Model:
             "options": sorted(task_of(m.task).options),
             "digest": self.digest,
             "labels": list(m.labels.names),
-            "label_words": list(task_of(m.task).words.label),
+            "label_words": list(task_of(m.task).words.label if task_of(m.task).words.names_labels else ()),
+            "metric_titles": {k: known[k].title for k in m.metrics if k in known},
+            "rates": [k for k in m.metrics if k not in known or known[k].in_percent],
             "units": {k: u for k in m.metrics if (u := task_of(m.task).unit(m.labels.names, k))},
             **self._image,
             "inputs": {

@@ -337,8 +337,9 @@ class InputShown(Struct):
 
 class ModelShown(Struct):
     """What a client may know of a model; `size_hw` and `channels` are of one that takes one image. `reads` is "image"
-    or "clip". `label_words` are what one label is called, and several; `units` are those of its metrics that have
-    one; `samples` is how many sample images there are."""
+    or "clip". `label_words` are what one label is called, and several, empty where labels say nothing to a person;
+    `metric_titles` are the names of its main metrics for people, `rates` the metrics that are shown in per cent, and
+    `units` those of metrics that have one; `samples` is how many sample images there are."""
 
     name: str
     title: str
@@ -348,6 +349,8 @@ class ModelShown(Struct):
     digest: str
     labels: list[str]
     label_words: list[str]
+    metric_titles: dict[str, str]
+    rates: list[str]
     units: dict[str, str]
     inputs: dict[str, InputShown]
     pages: list[str]

@@ -243,7 +243,7 @@ TASK = Task(
     words=Words(
         noun="embedding",
         does="Turns each image into a vector of length 1 that lies near those of its captions and of similar images, "
-        "and answers",
+        "and says how typical the image is of the training images",
         gives="a vector of length 1 for each image (dot products compare them), and its typicality: how near the "
         "nearest training image is",
         usage="embedding",
@@ -252,6 +252,7 @@ TASK = Task(
         score="1 - cosine",
         wins="found better alone",
         label=("number", "numbers"),
+        names_labels=False,
     ),
     outputs=(Output("embedding", ("D",)), Output("typicality", ("C",))),
     metrics=_metrics(),

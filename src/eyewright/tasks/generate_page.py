@@ -94,12 +94,14 @@ def lay_out(report: Report, pictures: Pictures) -> Page:
     blocks: list[Block] = []
     if pictures.get("grid"):
         shot = Shot([(pictures["grid"], "64 generated images")], [[Span("seeds 0 to 63, classes in turn")]])
-        blocks.append(Gallery("Generated images", "A random sample, not selected.", [shot], "wide"))
+        blocks.append(Gallery("Generated images", "A random sample, not selected.", [shot], "large"))
     shots = [
         Shot([(p["real"], f"real {p['label']}"), (p["generated"], f"generated {p['label']}")], [[Span(p["label"])]])
         for p in pictures.get("classes", ())
     ]
-    blocks.append(Gallery("Real and generated", "By class: real left, generated right.", shots, "wide", "No pictures."))
+    blocks.append(
+        Gallery("Real and generated", "By class: real left, generated right.", shots, "large", "No pictures.")
+    )
     rows = []
     for item in report.items[:_SHOWN]:
         told = Cell("possible" if item["copy"] else "no")

@@ -294,7 +294,7 @@ TASK = Task(
     name="restore",
     words=Words(
         noun="restoration",
-        does="Restores each image and gives it back as a",
+        does="Restores each image and returns one of the same size, or of a larger one where it was trained to enlarge",
         gives="what is to be added to each tile, in fractions of the range",
         usage="plot()",
         limits="It knows only the degradation that it was trained on, and was measured on that. Details that "
@@ -303,6 +303,7 @@ TASK = Task(
         score="fractions of the range",
         wins="closer alone",
         label=("kind of picture", "kinds of pictures"),
+        names_labels=False,
     ),
     outputs=(Output("residual", ("H", "W", "K")),),
     metrics=(

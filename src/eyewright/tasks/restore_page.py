@@ -71,13 +71,20 @@ def lay_out(report: Report, pictures: Pictures) -> Page:
         for p in pictures.values()
     ]
     extra = [
-        Shot([(p["clean"], "as it should be"), (p["apart"], "difference x 8")], [[Span(p["name"])]])
+        Shot(
+            [(p["clean"], "original"), (p["apart"], "8 times the error")],
+            [[Span(p["name"])], [Span("original, and 8 times the error", "soft")]],
+        )
         for p in pictures.values()
         if p["clean"]
     ]
     blocks: list[Block] = [
         Gallery(
-            "Worst, median and best", "Input and result, at their own size.", [*shots, *extra], "wide", "No pictures."
+            "Worst, median and best",
+            "The centre of each image: input and result, then the original and the error that is left.",
+            [*shots, *extra],
+            "wide",
+            "No pictures.",
         )
     ]
     if report.tables["levels"]:

@@ -315,6 +315,14 @@ class Recipe:
         edits, masks = Path(self.edits).name, Path(self.masks).name
         return dataclasses.replace(self, model=self.model_name, edits=edits, masks=masks)
 
+    def defaults(self) -> list[str]:
+        """Return the names of the fields that have their default value.
+
+        >>> "lr" in Recipe(lr=0.1).defaults(), "seed" in Recipe(lr=0.1).defaults()
+        (False, True)
+        """
+        return [f.name for f in dataclasses.fields(self) if getattr(self, f.name) == f.default]
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""
         return dataclasses.asdict(self)

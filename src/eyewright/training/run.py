@@ -33,7 +33,7 @@ from eyewright.core.installed import what_was_raised
 from eyewright.core.labels import LabelSpace
 from eyewright.core.notebook import html_card, joined
 from eyewright.core.quoting import quoted
-from eyewright.core.task import task_of
+from eyewright.core.task import metric_named, task_of
 from eyewright.imaging.preparation import Preparation
 from eyewright.nets.ensemble import ensemble_builder
 from eyewright.nets.pixels import PixelNet
@@ -68,16 +68,19 @@ class Run:
 
     def __repr__(self) -> str:
         metric, value = self._best
-        return f"<Run {quoted(self.folder)}: {self.recipe.task}, {self.recipe.model_name}, val_{metric} {value:.3f}>"
+        return (
+            f"<Run {quoted(self.folder)}: {self.recipe.task}, {self.recipe.model_name}, "
+            f"validation {metric} {metric_named(metric).show(value)}>"
+        )
 
     def _repr_html_(self) -> str:
         """Return what was trained and how it validates, for notebooks."""
         metric, value = self._best
-        training = self.about["training"]
+        training, words = self.about["training"], task_of(self.recipe.task).words
         rows = [
             ("model", self.recipe.model_name),
-            (f"{task_of(self.recipe.task).words.label[1]}", joined(self.labels.names, 8)),
-            (f"validation {metric}", f"{value:.3f}"),
+            *([(words.label[1], joined(self.labels.names, 8))] if words.names_labels else []),
+            (f"validation {metric}", metric_named(metric).show(value)),
             ("best epoch", f"{training.get('best_epoch')} of {training.get('epochs')}"),
             ("data", self.about["dataset"]["name"]),
             ("folder", str(self.folder)),

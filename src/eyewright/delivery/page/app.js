@@ -7,23 +7,6 @@ const $ = (id) => document.getElementById(id);
 const SIDE = 20000, PIXELS = 40e6;
 let contract = null, ort = null, session = null, backend = "wasm", busy = false, stream = null;
 
-// The colours of eyewright.imaging.drawing.colour_of, so that a class looks the same here, in reports and on drawn files.
-function colourOf(id) {
-  const hue = 6 * ((((0.58 + id * 0.381966) % 1) + 1) % 1), most = 0.96, least = most * (1 - 0.72);
-  const part = (shift) => {
-    const at = (shift + hue) % 6;
-    const value = most - (most - least) * Math.max(0, Math.min(at, 4 - at, 1));
-    return Math.round(255 * value).toString(16).padStart(2, "0");
-  };
-  return "#" + part(5) + part(3) + part(1);
-}
-
-// Dark or white, whichever can be read on a colour.
-function inkOn(colour) {
-  const [r, g, b] = [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16));
-  return 0.3 * r + 0.59 * g + 0.11 * b > 140 ? "#0f0f0f" : "#ffffff";
-}
-
 function say(text, bad) { $("status").textContent = text; $("status").classList.toggle("bad", Boolean(bad)); }
 
 async function load() {
@@ -87,7 +70,6 @@ function draw(canvas, bitmap, answer) {
   canvas.width = bitmap.width || bitmap.videoWidth; canvas.height = bitmap.height || bitmap.videoHeight;
   const pen = canvas.getContext("2d");
   pen.drawImage(bitmap, 0, 0);
-  const unit = Math.max(1, Math.min(canvas.width, canvas.height) / 400);
   if (answer.mask) {
     const shown = pen.getImageData(0, 0, canvas.width, canvas.height), d = shown.data;
     for (let i = 0; i < answer.mask.length; i++) {
@@ -98,18 +80,10 @@ function draw(canvas, bitmap, answer) {
     }
     pen.putImageData(shown, 0, 0);
   }
-  (answer.boxes_xyxy || []).forEach(([x0, y0, x1, y1], k) => {
-    const colour = colourOf(answer.label_ids[k]);
-    pen.strokeStyle = pen.fillStyle = colour;
-    pen.lineWidth = 2 * unit;
-    pen.strokeRect(x0, y0, x1 - x0, y1 - y0);
-    const text = `${answer.labels[k]} ${Math.round(100 * answer.scores[k])} %`;
-    pen.font = `${12 * unit}px system-ui, sans-serif`;
-    const top = Math.max(0, y0 - 15 * unit);
-    pen.fillRect(x0, top, pen.measureText(text).width + 8 * unit, 15 * unit);
-    pen.fillStyle = inkOn(colour);
-    pen.fillText(text, x0 + 4 * unit, top + 11.5 * unit);
-  });
+  const shown = canvas.clientWidth ? canvas.width / canvas.clientWidth : 0;
+  drawLabelledBoxes(canvas, (answer.boxes_xyxy || []).map((box, k) => ({
+    box, text: `${answer.labels[k]} ${Math.round(100 * answer.scores[k])}%`, colour: colourOf(answer.label_ids[k]),
+  })), shown);
 }
 
 function list(answer) {
@@ -130,9 +104,9 @@ async function look(source) {
   busy = true;
   try {
     const { bitmap, answer, milliseconds } = await predict(source);
+    $("canvas").hidden = false;
     draw($("canvas"), bitmap, answer);
     list(answer);
-    $("canvas").hidden = false;
     const words = answer.labels.slice(0, 3).map((l, k) => `${l} ${Math.round(100 * answer.scores[k])} %`).join(", ") || "nothing found";
     $("canvas").setAttribute("aria-label", words);
     say(`Answered in ${milliseconds.toFixed(1)} ms, in this browser.`);

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from eyewright.imaging.drawing import DRAWING_SCRIPT
 from eyewright.serving.exchange import Request, Response
 from eyewright.tracking.viewer import VIEWER_FILES
 
@@ -46,7 +47,7 @@ def read_assets(paths: Iterable[Path]) -> Iterator[tuple[Path, Asset]]:
 
 def read_page() -> dict[tuple[str, ...], Asset]:
     """Return the files by the path they are served at."""
-    own = read_assets(sorted([*Path(__file__).parent.iterdir(), *VIEWER_FILES]))
+    own = read_assets(sorted([*Path(__file__).parent.iterdir(), *VIEWER_FILES, DRAWING_SCRIPT]))
     found: dict[tuple[str, ...], Asset] = {("page", path.name): asset for path, asset in own}
     found[("",)] = found["page", "index.html"]
     found["favicon.ico",] = found["page", "eye.svg"]

@@ -318,13 +318,10 @@ async function live() {
 function about() {
   const m = model($("model").value);
   if (!m) return;
-  const rows = make("tbody");
-  for (const [name, v] of Object.entries(m.metrics)) {
-    if (!v || v.value == null) continue;
-    const interval = v.low == null ? "" : `${v.low.toFixed(3)} to ${v.high.toFixed(3)}`;
-    rows.append(make("tr", {}, make("td", { text: name.replaceAll("_", " ") }), make("td", { class: "n", text: [v.value.toFixed(3), m.units[name]].filter(Boolean).join(" ") }), make("td", { class: "n", text: interval }), make("td", { class: "n", text: String(v.n) })));
-  }
-  const head = make("thead", {}, make("tr", {}, make("th", { text: "metric" }), make("th", { class: "n", text: "value" }), make("th", { class: "n", text: "95 % interval" }), make("th", { class: "n", text: "n" })));
+  const measured = Object.entries(m.metrics).filter(([, v]) => v && v.value != null);
+  const further = measured.filter(([name]) => !m.metric_titles[name]);
+  const metrics = [metricTable(m, measured.filter(([name]) => m.metric_titles[name]))];
+  if (further.length) metrics.push(make("details", {}, make("summary", { text: `${further.length} further metric${further.length === 1 ? "" : "s"}` }), metricTable(m, further)));
   const facts = make("table", {}, make("tbody", {}, ...[["task", m.task], ["takes", takes(m)], ["exported", m.exported || "unknown"], ["calibration", m.calibration || "none"], ["policy", Object.entries(m.policy).map(([k, v]) => `${k} = ${v}`).join(", ") || "none"], ["bundle", m.digest]].map(([k, v]) => make("tr", {}, make("th", { text: k }), make("td", { text: v })))));
   const links = make("p", { class: "row" }, ...m.pages.map((kind) => {
     const button = make("button", { type: "button", text: kind === "report" ? "Open the report" : "Open the model card" });
@@ -333,8 +330,23 @@ function about() {
   }));
   $("about").replaceChildren(make("div", { class: "cards" },
     card(m.title, facts, links),
-    card("Test metrics, measured before export", make("table", {}, head, rows)),
-    card(`${m.labels.length} ${m.label_words[m.labels.length === 1 ? 0 : 1]}`, make("p", {}, ...m.labels.slice(0, 300).map((l) => make("span", { class: "chip", text: l }))))));
+    card("Test metrics, measured before export", ...metrics),
+    ...(m.label_words.length ? [card(`${m.labels.length} ${m.label_words[m.labels.length === 1 ? 0 : 1]}`, make("p", {}, ...m.labels.slice(0, 300).map((l) => make("span", { class: "chip", text: l }))))] : [])));
+}
+
+// Rates in per cent, amounts with their unit and the digits that their interval leaves certain, as in the report.
+function metricTable(m, measured) {
+  const rows = measured.map(([name, v]) => {
+    const rate = m.rates.includes(name), half = v.low == null ? 0 : (v.high - v.low) / 2;
+    const places = half > 0 ? Math.max(0, Math.min(6, 1 - Math.floor(Math.log10(half)))) : null;
+    const shown = (x) => (rate ? (100 * x).toFixed(1) : places === null ? digits(x) : x.toFixed(places));
+    const unit = rate ? "%" : m.units[name] || "";
+    const value = [shown(v.value), unit].filter(Boolean).join(" "), interval = v.low == null ? "" : `${shown(v.low)} to ${shown(v.high)}`;
+    const title = m.metric_titles[name] || name.replaceAll("_", " ");
+    return make("tr", {}, make("td", { text: title }), ...[value, interval, v.n.toLocaleString()].map((text) => make("td", { class: "n", text })));
+  });
+  const head = make("tr", {}, make("th", { text: "metric" }), ...["value", "95 % interval", "n"].map((text) => make("th", { class: "n", text })));
+  return make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows));
 }
 
 function takes(m) {

@@ -182,8 +182,9 @@ function saveCoco() {
 function teach() {
   const m = model($("model").value);
   if (!m) return;
-  const shown = m.labels.slice(0, 8).join(", ") + (m.labels.length > 8 ? `, and ${m.labels.length - 8} more` : "");
   offerSamples();
+  if (!m.label_words.length) { $("teach-model").textContent = `${m.name} is ready.`; return; }
+  const shown = m.labels.slice(0, 8).join(", ") + (m.labels.length > 8 ? `, and ${m.labels.length - 8} more` : "");
   $("teach-model").textContent = `${m.name} knows ${m.labels.length} ${m.label_words[m.labels.length === 1 ? 0 : 1]}: ${shown}.`;
 }
 

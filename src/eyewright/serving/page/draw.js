@@ -1,22 +1,5 @@
 "use strict";
-// What is found, drawn on a canvas: boxes, masks, heat. No state; everything is an argument.
-
-// The colours of eyewright.imaging.drawing.colour_of, so that a class looks the same here, in reports and on drawn files.
-function colourOf(id) {
-  const hue = 6 * ((((0.58 + id * 0.381966) % 1) + 1) % 1), most = 0.96, least = most * (1 - 0.72);
-  const part = (shift) => {
-    const at = (shift + hue) % 6;
-    const value = most - (most - least) * Math.max(0, Math.min(at, 4 - at, 1));
-    return Math.round(255 * value).toString(16).padStart(2, "0");
-  };
-  return "#" + part(5) + part(3) + part(1);
-}
-
-// Dark or white, whichever can be read on a colour.
-function inkOn(colour) {
-  const [r, g, b] = [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16));
-  return 0.3 * r + 0.59 * g + 0.11 * b > 140 ? "#0f0f0f" : "#ffffff";
-}
+// What is found, drawn on a canvas: boxes, masks, heat. No state; everything is an argument. Uses drawing.js.
 
 // What sort of answer it is, its own fields say.
 function hasAreas(a) { return Boolean(a.areas); }
@@ -111,43 +94,13 @@ function drawPixels(canvas, image, answer, options, width, height) {
 }
 
 function drawBoxes(canvas, answer, rows, scale) {
-  const pen = canvas.getContext("2d"), width = canvas.width;
   // Letters are as large on a phone as on a screen.
-  const unit = Math.max(Math.max(width, canvas.height) / 700, canvas.clientWidth ? 0.85 * width / canvas.clientWidth : 0);
-  pen.lineWidth = Math.max(1.5, 2.5 * unit);
-  pen.font = `600 ${Math.max(11, 15 * unit)}px system-ui, sans-serif`;
-  pen.textBaseline = "top";
-  const boxes = answer.boxes_xyxy.map((box) => box.map((v) => v * scale));
-  for (const k of rows) {
-    const [x0, y0, x1, y1] = boxes[k];
-    pen.strokeStyle = colourOf(answer.label_ids[k]);
-    pen.strokeRect(x0, y0, x1 - x0, y1 - y0);
-  }
-  // Those of highest score come first and choose their place; no text lies on another one where there is room.
-  const tall = Math.max(15, 20 * unit), taken = [];
-  for (const k of rows) {
-    const text = `${answer.labels[k]} ${Math.round(answer.scores[k] * 100)}%`, colour = colourOf(answer.label_ids[k]);
-    const wide = pen.measureText(text).width + 8 * unit;
-    const [x, y] = placeOf(boxes[k], wide, tall, width, canvas.height, taken);
-    taken.push([x, y, x + wide, y + tall, text, colour]);
-  }
-  // Where there is no room, those of highest score lie on top.
-  for (const [x, y, right, , text, colour] of taken.reverse()) {
-    const wide = right - x;
-    pen.fillStyle = colour;
-    pen.fillRect(x, y, wide, tall);
-    pen.fillStyle = inkOn(colour);
-    pen.fillText(text, x + 4 * unit, y + 2.5 * unit);
-  }
-}
-
-// Where a text of a box lies: above it, below it, or inside it at its top or bottom, where it covers least of what is `taken`.
-function placeOf([x0, y0, x1, y1], wide, tall, width, height, taken) {
-  const lefts = [x0, x1 - wide].map((x) => Math.max(0, Math.min(x, width - wide)));
-  const places = [y0 - tall, y1, y0, y1 - tall].flatMap((y) => lefts.map((x) => [x, y])).filter(([, y]) => y >= 0 && y + tall <= height);
-  const covered = ([x, y]) => taken.reduce((sum, t) => sum + Math.max(0, Math.min(x + wide, t[2]) - Math.max(x, t[0])) * Math.max(0, Math.min(y + tall, t[3]) - Math.max(y, t[1])), 0);
-  const least = Math.min(...places.map(covered));
-  return places.find((p) => covered(p) === least) || [lefts[0], Math.max(0, y0)];
+  const shown = canvas.clientWidth ? canvas.width / canvas.clientWidth : 0;
+  drawLabelledBoxes(canvas, rows.map((k) => ({
+    box: answer.boxes_xyxy[k].map((v) => v * scale),
+    text: `${answer.labels[k]} ${Math.round(answer.scores[k] * 100)}%`,
+    colour: colourOf(answer.label_ids[k]),
+  })), shown);
 }
 
 // From a grey heatmap to colours that can be seen over any image: transparent, yellow, red.
