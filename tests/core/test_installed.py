@@ -1,10 +1,13 @@
 """A small package, installed for these tests, adds a task, a net, a step, a reader and a target."""
 
+import json
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -12,12 +15,14 @@ import pytest
 
 import eyewright as ew
 import eyewright.lifecycle as lifecycle
+from eyewright.cli.program import main
 from eyewright.core import installed as door
 from eyewright.core import task as tasks
-from eyewright.core.errors import DatasetError, UsageError
+from eyewright.core.errors import CheckpointError, DatasetError, UsageError
 from eyewright.core.task import task_names, task_of
 from eyewright.lifecycle import tuning
 from eyewright.testing import check_task
+from eyewright.training.recipe import read_recipe
 
 PACKAGE = '''
 """An add-on with one of each."""
@@ -96,6 +101,23 @@ def _read_gauges(tree, names, images):
 
 GAUGES = Reader("gauges.txt: a name and a number a line", _reads_gauges, _read_gauges)
 BACKWARDS = Target(_write, _session)
+
+
+def half_step(state, batch):
+    """The usual update with half of the loss."""
+    from eyewright.training.steps import own_loss, update
+
+    return update(state, batch, lambda outputs: own_loss(state, batch, outputs) / 2)
+
+
+def failing_step(state, batch):
+    return state.optimizer
+
+
+def silent_step(state, batch):
+    half_step(state, batch)
+
+
 NONSENSE = "no target"
 '''
 ENTRIES = """
@@ -108,6 +130,12 @@ broken_addon = eyewright_addon:broken_net
 [eyewright.steps]
 turn-over = eyewright_addon:TURN_OVER
 odd-step = eyewright_addon:NONSENSE
+[eyewright.training_steps]
+half = eyewright_addon:half_step
+failing = eyewright_addon:failing_step
+silent = eyewright_addon:silent_step
+gone = eyewright_addon:no_step
+nonsense = eyewright_addon:NONSENSE
 [eyewright.readers]
 addon = eyewright_addon:READER
 gauges = eyewright_addon:GAUGES
@@ -170,6 +198,85 @@ def test_a_step_of_a_package_is_done() -> None:
     assert np.array_equal(ew.process(image, "turn-over | invert"), 255 - image[::-1])
     with pytest.raises(UsageError, match="expected the installed step 'odd-step' as a Kind"):
         ew.process(image, "odd-step")
+
+
+def test_a_training_step_of_a_package_is_listed_and_learns(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [str(shapes), "--epochs", "1", "--batch", "16", "--imgsz", "24", "--model", "quick_net", "--quiet"]
+    assert main(["train", *given, "--step", "half", "--out", str(tmp_path / "half")]) == 0
+    assert main(["train", *given, "--out", str(tmp_path / "plain")]) == 0
+    half, plain = ((tmp_path / n / "metrics.csv").read_text().splitlines()[1] for n in ("half", "plain"))
+    assert half != plain
+    recipe = (tmp_path / "half/recipe.toml").read_text()
+    assert 'step = "half"' in recipe
+    assert 'packages = "eyewright-addon 1.0"' in recipe
+    assert "packages" not in (tmp_path / "plain/recipe.toml").read_text()
+    assert json.loads((tmp_path / "half/run.json").read_text())["versions"]["eyewright-addon"] == "1.0"
+    capsys.readouterr()
+    main(["models"])
+    assert "half        of the package eyewright-addon 1.0" in capsys.readouterr().out
+    main(["train", "--help"])
+    assert "a step of an installed package: half, failing" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("hafl", "unknown step 'hafl'; did you mean 'half'?"),
+        ("gone", "'gone' of eyewright-addon cannot be imported"),
+        ("nonsense", "expected the training step 'nonsense' of eyewright-addon 1.0 as a function of (state, batch), "),
+        ("failing", "the training step 'failing' of eyewright-addon 1.0 failed: 'TrainState' object has no attribute"),
+        ("silent", "expected the loss as a tensor of one number, found NoneType"),
+        ("eyewright_addon:failing_step", "the training step 'eyewright_addon:failing_step' failed: 'TrainState'"),
+        ("eyewright_addon:no_step", "cannot import the training step 'eyewright_addon:no_step'"),
+    ],
+)
+def test_a_training_step_that_cannot_be_used_ends_with_one_line(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], step: str, said: str
+) -> None:
+    given = [str(shapes), "--epochs", "1", "--batch", "16", "--step", step, "--out", str(tmp_path / "run"), "--quiet"]
+    assert main(["train", *given]) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert len(told.splitlines()) == 1
+
+
+def test_a_run_with_a_step_of_a_package_is_continued_with_the_same_version_only(
+    addon: None, shapes: Path, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"step": "half", "batch": 16, "out": tmp_path / "run", "epochs": 2}
+
+    def stop(row: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        ew.train(shapes, observe=stop, **given)
+    meta = tmp_path / "site/eyewright_addon-1.0.dist-info/METADATA"
+    meta.write_text(meta.read_text().replace("Version: 1.0", "Version: 2.0"))
+    _forget()
+    with pytest.raises(CheckpointError, match=r"packages eyewright-addon 1\.0, now eyewright-addon 2\.0"):
+        ew.train(shapes, resume=True, **given)
+    meta.write_text(meta.read_text().replace("Version: 2.0", "Version: 1.0"))
+    _forget()
+    assert len(ew.train(shapes, resume=True, **given).history()) == 2
+
+
+def test_a_recipe_with_a_step_that_is_not_installed_names_its_package(shapes: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('step = "third"\npackages = "eyewright-thirds 3.1"\nepochs = 1\n')
+    with pytest.raises(UsageError, match=r"unknown step 'third'; the recipe was written with eyewright-thirds 3\.1"):
+        ew.train(shapes, recipe=read_recipe(recipe), out=tmp_path / "run")
+
+
+def test_a_name_in_two_packages_is_refused(addon: None, shapes: Path, tmp_path: Path) -> None:
+    other = tmp_path / "site/eyewright_other-1.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: eyewright-other\nVersion: 1.0\n")
+    (other / "entry_points.txt").write_text("[eyewright.training_steps]\nhalf = eyewright_addon:half_step\n")
+    _forget()
+    with pytest.raises(UsageError, match="is in eyewright-addon and in eyewright-other; remove one"):
+        ew.train(shapes, step="half", epochs=1, out=tmp_path / "run")
 
 
 def test_a_reader_of_a_package_reads_its_own_format(tmp_path: Path) -> None:

@@ -19,8 +19,10 @@ def models(o: argparse.Namespace) -> Result:
     from eyewright.tasks.table import tasks as all_tasks
 
     found, tasks = lifecycle.models(), all_tasks()
-    text = ["MODELS", *_described(found), "", "WHAT EACH TASK SUPPORTS", *task_table(tasks)]
-    return {"tasks": tasks, "models": found, "text": text}
+    steps = lifecycle.training_steps()
+    text = ["MODELS", *_described(found), "", "TRAINING STEPS (--step)", *_described(steps)]
+    text += ["", "WHAT EACH TASK SUPPORTS", *task_table(tasks)]
+    return {"tasks": tasks, "models": found, "training_steps": steps, "text": text}
 
 
 def formats(o: argparse.Namespace) -> Result:

@@ -40,6 +40,7 @@ from eyewright.cli.training import add_train_on
 from eyewright.cli.verbs import NUMBERS, VERBS, WORDS
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError
+from eyewright.core.installed import installed
 from eyewright.tasks import TASKS
 
 # How argparse says it; newer versions of Python leave the quotes out.
@@ -195,6 +196,12 @@ _NAMED = 3
 
 # Names only, without opening a task or what is installed: `--help` must come at once.
 _TASK_HELP = f"{', '.join(list(TASKS)[:-1])} or {list(TASKS)[-1]} (default: what the data is for)"
+
+
+def _added_to(option: str) -> str:
+    """Return what installed packages add to the choices of an option, for its help."""
+    added = ", ".join(installed("eyewright.training_steps")) if option == "step" else ""
+    return f": {added}" if added else ""
 
 
 class _Skipped:
@@ -528,4 +535,4 @@ def _add_recipe(p: argparse.ArgumentParser) -> None:
     for name, kind in NUMBERS.items():
         p.add_argument("--" + name.replace("_", "-"), type=kind, metavar="N", help=RECIPE_HELP[name])
     for name in WORDS:
-        p.add_argument("--" + name.replace("_", "-"), metavar="NAME", help=RECIPE_HELP[name])
+        p.add_argument("--" + name.replace("_", "-"), metavar="NAME", help=RECIPE_HELP[name] + _added_to(name))

@@ -19,6 +19,7 @@ from eyewright.cli.scaling import is_job
 from eyewright.cli.streams import STDOUT_CODE, drop_stdout, own_streams
 from eyewright.cli.terminal import Result, is_quiet, print_json, printable, warn
 from eyewright.core.errors import EyewrightError, InputError, OutputError, UsageError
+from eyewright.core.installed import blamed
 from eyewright.core.stopping import end_process, exit_when_stuck
 
 
@@ -90,7 +91,7 @@ def _main(argv: Sequence[str] | None) -> int:
             return _fail(verb, ended, started, as_json)
         if os.environ.get("EYEWRIGHT_DEBUG"):
             raise
-        return _fail(verb, _refused_by_system(fault) or _fault(fault), started, as_json)
+        return _fail(verb, _refused_by_system(fault) or blamed(fault) or _fault(fault), started, as_json)
 
 
 _told: list[int] = []

@@ -63,7 +63,8 @@ RECIPE_HELP: Mapping[str, str] = {
     "steps": "processing of every image before the net, such as 'denoise | clahe' (default none)",
     "degrade": "what a restorer learns to undo, such as noise:5-50 or holes:10-30 (default: chosen from the data)",
     "masks": "folder of masks that half of the holes are cut from, for --degrade holes (default: all are drawn)",
-    "step": "what a batch is trained on: " + _of("step", "default plain"),
+    "step": "what a batch is trained on: " + _of("step", "default plain") + "; also package.module:function"
+    ", or a step of an installed package",
     "norm": "norm of the attack: " + _of("norm", "default linf"),
 }
 """The help of each option, by its field in `Recipe`."""

@@ -18,6 +18,7 @@ __all__ = [
     "LostError",
     "MissingExtraError",
     "OutputError",
+    "PackageError",
     "ParityError",
     "PolicyError",
     "RefusedError",
@@ -78,6 +79,12 @@ class MissingExtraError(UsageError):
     """An optional dependency is not installed; the fix is the install line (exit 2)."""
 
     code = "missing_extra"
+
+
+class PackageError(UsageError):
+    """What an installed package adds cannot be used: not importable, contradictory, or its code failed (exit 2)."""
+
+    code = "package"
 
 
 class InputError(EyewrightError):

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from eyewright.lifecycle.generating import GeneratedFile, Generation, generate_images
     from eyewright.lifecycle.inpainting import Inpainting, bundles_by_role, inpaint
     from eyewright.lifecycle.loading import open_any
-    from eyewright.lifecycle.opening import formats, info, load_model, load_run, models
+    from eyewright.lifecycle.opening import formats, info, load_model, load_run, models, training_steps
     from eyewright.lifecycle.reading import Page, PageLine, generate_lines, read_text
     from eyewright.lifecycle.restoring import Restoration, RestoredFile, restore
     from eyewright.lifecycle.retraining import Retrained, retrain
@@ -78,7 +78,7 @@ _HOMES = {
     "generating": ("GeneratedFile", "Generation", "generate_images"),
     "inpainting": ("Inpainting", "bundles_by_role", "inpaint"),
     "loading": ("open_any",),
-    "opening": ("formats", "info", "load_model", "load_run", "models"),
+    "opening": ("formats", "info", "load_model", "load_run", "models", "training_steps"),
     "reading": ("Page", "PageLine", "generate_lines", "read_text"),
     "restoring": ("Restoration", "RestoredFile", "restore"),
     "retraining": ("Retrained", "retrain"),
@@ -171,6 +171,7 @@ __all__ = [
     "sign",
     "sign_copy",
     "train",
+    "training_steps",
     "tune",
     "verify",
 ]

@@ -13,6 +13,7 @@ __all__ = [
     "recipe_of",
     "refuse_private",
     "run_in",
+    "training_steps",
 ]
 
 import json
@@ -25,7 +26,7 @@ from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import CheckpointError, EyewrightError, RefusedError, UsageError
 from eyewright.core.extras import installed_extras
 from eyewright.core.files import recover_folder
-from eyewright.core.installed import installed
+from eyewright.core.installed import installed, package_of
 from eyewright.core.provenance import describe_machine
 from eyewright.core.quoting import quoted
 from eyewright.core.regular import require_path
@@ -34,13 +35,19 @@ from eyewright.data.readers.annotated import installed_readers
 from eyewright.imaging import FORMATS
 from eyewright.lifecycle.loading import PathLike, need_torch
 from eyewright.training import Recipe
-from eyewright.training.recipe import read_recipe
+from eyewright.training.recipe import STEP_HELP, TRAINING_STEPS, read_recipe
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
     from eyewright.core.predictor import Predictor
     from eyewright.training import Recipe
     from eyewright.training.run import Run
+
+
+def training_steps() -> dict[str, str]:
+    """Return the training steps that there are, what `--step` takes: name → what it is."""
+    added = {name: f"of the package {package_of(TRAINING_STEPS, name)}" for name in installed(TRAINING_STEPS)}
+    return {**STEP_HELP, **added}
 
 
 def models() -> dict[str, str]:

@@ -64,6 +64,7 @@ from eyewright.metrics.conformal_boxes import BoxBy
 from eyewright.metrics.points import group_numbers
 from eyewright.training.options import TrainOptions, named_options
 from eyewright.training.plan import RunPlan
+from eyewright.training.recipe import STEPS
 
 # With less time than that not even one epoch of few images is trained.
 _LEAST_TRAINING_S = 2.0
@@ -110,7 +111,7 @@ def train(
 ) -> "Run":
     """Train a model and write a run folder, `runs/<task>/<name>` unless `out` names another.
 
-    `step` is the name of a training step ("adversarial", …: see `Recipe`) or a function of your own.
+    `step` is the name of a training step (see `Recipe`), or a function of your own.
 
     `options` are fields of `Recipe` (task, lr, optimizer, loss, batch, imgsz, ...); `task` is "classify", "detect",
     "segment" or "instance", and without it the data decides. With `budget` ("10m") training ends
@@ -203,6 +204,7 @@ def train_on(
         BudgetError: the deadline is too near.
     """
     from eyewright.training.distributed import rank_of
+    from eyewright.training.own_steps import own_step, with_packages
     from eyewright.training.session import train_model
     from eyewright.training.watchers import watch
 
@@ -221,14 +223,18 @@ def train_on(
             "the budget is too short to train in: reading and checking the data took all of it",
             fix=f"give --budget at least {more} s more",
         )
+    recipe = with_packages(recipe, dataset.task, plan.say)
     if recipe.step != "plain":
-        from eyewright.robustness.hardening import hardened
-
         if plan.step is not None:
             raise UsageError(
                 f"expected one step, found {recipe.step!r} and another", fix="leave --step or --teacher out"
             )
-        plan = hardened(recipe, dataset.task, plan)
+        if recipe.step in STEPS:
+            from eyewright.robustness.hardening import hardened
+
+            plan = hardened(recipe, dataset.task, plan)
+        else:
+            plan = replace(plan, step=own_step(recipe))
     if recipe.federated and plan.guard is None:
         raise UsageError("expected a recipe of one place, found that of a federation", fix="use eyewright federate")
     if recipe.private:

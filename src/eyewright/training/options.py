@@ -104,7 +104,7 @@ class RunOptions(RecipeOptions, total=False):
 
     model: str | None
     epochs: int | None
-    step: StepName | None
+    step: StepName | str | None
 
 
 class StudyOptions(RunOptions, total=False):

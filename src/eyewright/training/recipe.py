@@ -3,6 +3,9 @@
 __all__ = [
     "OPTIMIZERS",
     "SMOOTHED",
+    "STEPS",
+    "STEP_HELP",
+    "TRAINING_STEPS",
     "Recipe",
     "changed_options",
     "loss_names",
@@ -23,6 +26,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.files import write_text
+from eyewright.core.installed import installed
 from eyewright.core.quoting import quoted
 from eyewright.core.regular import read_regular
 from eyewright.core.task import task_names, task_of
@@ -45,6 +49,21 @@ SMOOTHED = ("cross_entropy", "binary_cross_entropy")
 """The losses whose truth can be softened (`label_smoothing`)."""
 
 OPTIMIZERS = get_args(OptimizerName)
+
+STEP_HELP: Mapping[str, str] = {
+    "plain": "the usual update: forward, loss, backward, clip, step",
+    "adversarial": "images that several gradient steps have changed (PGD)",
+    "trades": "clean labels, and equal answers under attack (TRADES)",
+    "fast": "images changed by one gradient step from a random start (fast adversarial training)",
+    "augmix": "equal answers to mixed augmentations (AugMix)",
+    "noise": "images with Gaussian noise, for certified smoothing",
+}
+"""The training steps that are built in, and what a batch is trained on with each."""
+
+STEPS: tuple[str, ...] = get_args(StepName)
+
+TRAINING_STEPS = "eyewright.training_steps"
+"""The group of entry points by which another package adds one."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +91,10 @@ class Recipe:
     `step` is what is learnt from a batch: "adversarial" trains on images that `attack_steps` gradient steps have
     changed by at most `eps` in `norm` (pixels from 0 to 1), "fast" on those of one step, "trades" weighs clean labels
     and equal answers under attack by `beta`, "noise" adds Gaussian noise of `sigma`, "augmix" asks for equal answers
-    to mixed augmentations.
+    to mixed augmentations; another name is that of an installed package's step, or `package.module:function`.
+
+    `packages` are the other packages that its task, net and steps are of, with their versions ("eyewright-grades 1.0");
+    training writes it.
 
     `private` keeps training images private (`training.private_options`), such as "epsilon=3 delta=1e-5".
 
@@ -124,7 +146,7 @@ class Recipe:
     flip: Flip = "auto"
     mixup: float = 0.0
     cutmix: float = 0.0
-    step: StepName = "plain"
+    step: StepName | str = "plain"
     eps: float | None = None
     norm: NormName = "linf"
     attack_steps: int | None = None
@@ -140,6 +162,7 @@ class Recipe:
     device: str = "auto"
     amp: Amp = "auto"
     seed: int = 0
+    packages: str | None = None
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -185,6 +208,9 @@ class Recipe:
         attacked = self.step in ("adversarial", "trades", "fast")
         if self.loss is not None:
             _check_loss(self.loss, self.task)
+        # A recipe that names its packages is read where they are not installed: a bundle that it lies in needs none.
+        if self.step not in STEPS and ":" not in self.step and not self.packages and self.step not in _added_steps():
+            raise UsageError(f"unknown step {self.step!r}", fix=spelling_hint(self.step, [*STEPS, *_added_steps()]))
         if self.task != "auto":
             task = task_of(self.task)
             if self.mixup or self.cutmix:
@@ -352,6 +378,10 @@ def loss_names() -> tuple[str, ...]:
     True
     """
     return tuple(dict.fromkeys(loss for name in task_names() for loss in task_of(name).losses))
+
+
+def _added_steps() -> Mapping[str, Any]:
+    return installed(TRAINING_STEPS)
 
 
 def unknown_loss(name: str) -> UsageError:

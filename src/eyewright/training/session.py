@@ -37,6 +37,7 @@ from eyewright.training.fit import fit
 from eyewright.training.learner import learner_of
 from eyewright.training.looks import Looks, looks_of, write_looks
 from eyewright.training.loop import FitData, run_through
+from eyewright.training.own_steps import packages_in
 from eyewright.training.plan import Probe, RunPlan
 from eyewright.training.predictor import choose_device
 from eyewright.training.recipe import Recipe, changed_options, read_recipe, write_recipe
@@ -154,6 +155,7 @@ def train_model(
         )
         val_groups = group_numbers([s.group for s in val.samples])
         kept = run_through(net, data.val_pixels, data.val_targets, learning.condense, device)
+        machine = describe_machine()
         about = {
             "task": resolved.task,
             "model": resolved.model_name,
@@ -195,7 +197,8 @@ def train_model(
             },
             "grouping": None if dataset.grouping is None else _grouping(dataset, dataset.grouping),
             "seed": resolved.seed,
-            **describe_machine(),
+            **machine,
+            "versions": {**machine["versions"], **packages_in(resolved)},
             **plan.notes,
         }
         if leads:
