@@ -1,6 +1,7 @@
 """CLIP and SigLIP folders: tuned on pairs, exported with their tokenizer, and searched without torch."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import transformers as hf
 from PIL import Image
 from safetensors.numpy import load_file
 from tests.conftest import draw_shape
-from tests.nets.checkpoints import write_pair, write_published
+from tests.nets.checkpoints import TRAINED_ON, write_pair, write_published
 
 import eyewright as ew
 from eyewright import lifecycle
@@ -306,3 +307,56 @@ def test_the_attention_of_a_tuned_run_is_that_of_transformers(run: Any, tmp_path
     assert found.grid_hw == (6, 6)
     lifecycle.export(run, tmp_path / "bundle", attention=True)
     assert ew.attend(tmp_path / "bundle", image).weights == pytest.approx(found.weights, abs=1e-5)
+
+
+def test_a_siglip_folder_is_read_by_its_spiece_model(tmp_path: Path) -> None:
+    spm = pytest.importorskip("sentencepiece")
+    folder = write_pair(tmp_path / "siglip", "siglip")
+    rows = json.loads((folder / "config.json").read_text())["text_config"]["vocab_size"]
+    (tmp_path / "texts").write_text("\n".join(re.sub(r"[^a-z ]", "", t.lower()) for t in TRAINED_ON))
+    spm.SentencePieceTrainer.train(
+        input=str(tmp_path / "texts"), model_prefix=str(folder / "spiece"), model_type="unigram", vocab_size=rows,
+        hard_vocab_limit=False, unk_id=2, eos_id=1, pad_id=0, bos_id=-1, minloglevel=2,
+    )  # fmt: skip
+    (folder / "spiece.vocab").unlink()
+    for name in ("tokenizer.json", "special_tokens_map.json"):
+        (folder / name).unlink(missing_ok=True)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "SiglipTokenizer"}))
+    bundle = tmp_path / "bundle"
+    assert main(["export", f"hf:{folder}", "--out", str(bundle)]) == 0
+
+    theirs = hf.AutoTokenizer.from_pretrained(folder)(TEXTS, padding="max_length", max_length=16, truncation=True)
+    model = hf.AutoModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        expected = model.get_text_features(torch.tensor(theirs["input_ids"])).pooler_output
+    expected = torch.nn.functional.normalize(expected, dim=-1).numpy()
+    assert np.abs(load_bundle(bundle).embed_texts(TEXTS) - expected).max() < 1e-5
+
+
+def test_a_damaged_spiece_model_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_pair(tmp_path / "siglip", "siglip")
+    (folder / "tokenizer.json").unlink()
+    (folder / "spiece.model").write_bytes(b"\x0a\xff\x01cut")
+    assert main(["export", f"hf:{folder}", "--out", str(tmp_path / "bundle")]) == 4
+    assert "tokenizer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["export", "index", "attend"])
+def test_images_of_any_shape_are_refused_by_name(
+    verb: str, captions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48}
+    config = hf.Siglip2Config(
+        text_config={**small, "vocab_size": 40, "max_position_embeddings": 16, "bos_token_id": 1, "eos_token_id": 1},
+        vision_config={**small, "patch_size": 8, "num_patches": 36},
+    )
+    hf.AutoModel.from_config(config).save_pretrained(tmp_path / "naflex")
+    hf.Siglip2ImageProcessorPil().save_pretrained(tmp_path / "naflex")
+    name, out = f"hf:{tmp_path / 'naflex'}", ["--out", str(tmp_path / "out")]
+    asked = {
+        "export": ["export", name, *out],
+        "index": ["index", str(captions), "--model", name, *out],
+        "attend": ["attend", name, str(captions / "0.png")],
+    }
+    assert main(asked[verb]) == 4
+    assert "NaFlex" in capsys.readouterr().err

@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterator
 
 _LONGEST = 6
+# Rules of SentencePiece replace at most a few characters at once.
+_MOST_KEY = 64
 _JOINERS = "\u200c\u200d"
 
 
@@ -45,6 +47,24 @@ class CharacterMap:
                 parts.append(one if found is None else found)
         return "".join(parts)
 
+    def longest(self, text: str, at: int) -> tuple[str, int]:
+        """Return what the longest beginning of `text[at:]` that has a replacement is replaced by, and how many
+        characters it has, as the library `sentencepiece` does it; one character as it is where there is none."""
+        key = text[at : at + _MOST_KEY].encode("utf-8", "replace")
+        found, units = None, self._units
+        place = _offset(units[0])
+        for k, byte in enumerate(key):
+            place ^= byte
+            if byte == 0 or place >= len(units) or units[place] & 0x800000FF != byte:
+                break
+            unit = units[place]
+            place ^= _offset(unit)
+            if unit >> 8 & 1 and place < len(units):
+                found = (units[place] & 0x7FFFFFFF, k + 1)
+        if found is None:
+            return text[at], 1
+        return self._text(found[0]), len(key[: found[1]].decode("utf-8", "ignore"))
+
     def _found(self, chunk: str) -> str | None:
         if chunk not in self._known:
             if len(self._known) > 65_536:
@@ -65,10 +85,12 @@ class CharacterMap:
             if unit >> 8 & 1:
                 if place >= len(units):
                     return None
-                start = units[place] & 0x7FFFFFFF
-                end = self._texts.find(b"\0", start)
-                return self._texts[start : end if end >= 0 else None].decode("utf-8", "replace")
+                return self._text(units[place] & 0x7FFFFFFF)
         return None
+
+    def _text(self, start: int) -> str:
+        end = self._texts.find(b"\0", start)
+        return self._texts[start : end if end >= 0 else None].decode("utf-8", "replace")
 
 
 def _offset(unit: int) -> int:

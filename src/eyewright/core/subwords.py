@@ -1,6 +1,6 @@
 """Cutting words into the pieces of a vocabulary: byte-pair encoding and SentencePiece's unigram model, in Python."""
 
-__all__ = ["BytePairs", "Unigram"]
+__all__ = ["BytePairs", "PieceBytes", "Unigram"]
 
 import heapq
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ _KEPT_LENGTH = 64
 _PENALTY = 10.0
 
 
-class _Bytes:
+class PieceBytes:
     """The pieces `<0x00>` to `<0xFF>` of a vocabulary, for what has no piece of its own."""
 
     def __init__(self, vocabulary: Mapping[str, int]) -> None:
@@ -56,7 +56,7 @@ class BytePairs:
         """
         self._ids, self._unknown, self._suffix = vocabulary, unknown, suffix
         self._fuse, self._whole = fuse, whole
-        self._bytes = _Bytes(vocabulary) if by_bytes else None
+        self._bytes = PieceBytes(vocabulary) if by_bytes else None
         self._merges: dict[tuple[int, int], tuple[int, int]] = {}
         for rank, (a, b) in enumerate(merges):
             try:
@@ -129,7 +129,7 @@ class Unigram:
         self._ids = {piece: i for i, (piece, _) in enumerate(pieces)}
         self._scores = [score for _, score in pieces]
         self._unknown = unknown
-        self._bytes = _Bytes(self._ids) if by_bytes else None
+        self._bytes = PieceBytes(self._ids) if by_bytes else None
         self._worst = min(self._scores, default=0.0) - _PENALTY
         self._longest = max((len(piece) for piece, _ in pieces), default=1)
         # Beginnings of pieces: where no piece begins so, none has to be looked for.

@@ -13,6 +13,7 @@ from typing import Any
 
 from eyewright.core.charsmap import CharacterMap
 from eyewright.core.errors import BundleError
+from eyewright.core.piece_tokenizer import PieceTokenizer
 from eyewright.core.subwords import BytePairs, Unigram
 
 Step = Callable[[str], str]
@@ -46,6 +47,8 @@ class Tokenizer:
     usual steps around them. `first` and `last` are the ids that a text is put between.
     """
 
+    ends_once = False
+
     def __init__(self, content: Mapping[str, Any]) -> None:
         """Read a tokenizer.
 
@@ -76,9 +79,9 @@ class Tokenizer:
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise BundleError(f"the tokenizer is not valid: {error}", fix=_AGAIN) from None
 
-    @classmethod
-    def from_bytes(cls, data: bytes) -> "Tokenizer":
-        """Read the bytes of a `tokenizer.json`.
+    @staticmethod
+    def from_bytes(data: bytes) -> "Tokenizer | PieceTokenizer":
+        """Read the bytes of a `tokenizer.json`: as Hugging Face has it, or the pieces of a `spiece.model`.
 
         Raises:
             BundleError: as `Tokenizer`.
@@ -89,7 +92,12 @@ class Tokenizer:
             raise BundleError(f"the tokenizer is not valid: {error}", fix=_AGAIN) from None
         if not isinstance(content, dict):
             raise BundleError("the tokenizer is not valid: expected an object", fix=_AGAIN)
-        return cls(content)
+        if content.get("type") != PieceTokenizer.kind:
+            return Tokenizer(content)
+        try:
+            return PieceTokenizer(content)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, StopIteration, OverflowError) as error:
+            raise BundleError(f"the tokenizer is not valid: {error}", fix=_AGAIN) from None
 
     def ids(self, text: str) -> list[int]:
         """Return the ids of a text's tokens, without those that it is put between."""

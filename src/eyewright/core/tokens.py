@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.ngrams import TextPreparation
+from eyewright.core.piece_tokenizer import PieceTokenizer
 from eyewright.core.tokenizer import Tokenizer
 
 _MOST_LENGTH = 4096
@@ -27,7 +28,7 @@ class TokenPreparation:
 
     kind: ClassVar[str] = "tokens"
 
-    tokenizer: Tokenizer = field(repr=False, compare=False)
+    tokenizer: Tokenizer | PieceTokenizer = field(repr=False, compare=False)
     content: bytes = field(repr=False)
     length: int = 77
     pad: int = 0
@@ -66,6 +67,8 @@ class TokenPreparation:
             raise UsageError("expected a text with a word in it, found an empty one", fix="write some words")
         first, last = self.tokenizer.first, self.tokenizer.last
         ids = self.tokenizer.ids(text[:_MOST_CHARACTERS])[: self.length - len(first) - len(last)]
+        if self.tokenizer.ends_once and ids[-1:] == list(last):
+            return ids
         return [*first, *ids, *last]
 
     def is_cut(self, text: str) -> bool:

@@ -176,10 +176,8 @@ class HubBuilder:
                     self.folder, local_files_only=True, trust_remote_code=False
                 )
             if self._auto_of(config, transformers) is None:
-                raise CheckpointError(
-                    f"{self.name!r} is a {config.model_type!r}, which does not {self.kind.does}",
-                    fix="use another model",
-                )
+                said, fix = self.kind.refusal(config.model_type)
+                raise CheckpointError(f"{self.name!r} is a {config.model_type!r}, {said}", fix=fix)
         return config
 
     def _auto_of(self, config: Any, transformers: Any) -> str | None:

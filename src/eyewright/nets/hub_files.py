@@ -142,7 +142,7 @@ def digest_of_checkpoint(folder: Path) -> str:
         CheckpointError: one of them cannot be read.
     """
     whole = hashlib.sha256()
-    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors"), *folder.glob("*.txt")]):
+    for path in sorted(p for end in ("json", "safetensors", "txt", "model") for p in folder.glob(f"*.{end}")):
         digest, _ = digest_of(path, most=_LARGEST_WEIGHTS, error=CheckpointError, follow=True)
         whole.update(path.name.encode() + b"\0" + bytes.fromhex(digest))
     return whole.hexdigest()

@@ -2,8 +2,8 @@
 
 __all__ = ["CLASSIFIERS", "CLIP_CLASSIFIERS", "DETECTORS", "OUTLINERS", "PAIRS", "SEGMENTERS", "HubKind"]
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -39,6 +39,7 @@ class HubKind:
         heads: parts of the names of weights that are new where the classes are; empty: the head as the net names it.
         answers: what they answer in, where that is no classes of their own; they read texts too, whose preparation
             `texts` is (`nets.hub_pairs`).
+        limits: types of configurations that do it and are not supported: why, and what to do.
     """
 
     does: str
@@ -48,6 +49,16 @@ class HubKind:
     heads: tuple[str, ...] = _HEADS
     over_time: bool = False
     answers: tuple[str, ...] = ()
+    limits: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def refusal(self, kind: str) -> tuple[str, str]:
+        """Return why a type of configuration is not taken, and what to do."""
+        if kind in self.limits:
+            return self.limits[kind]
+        if self.answers:
+            known = ", ".join(sorted(set().union(*(types or () for _, _, types in self.autos))))
+            return f"expected one of these: {known}", "use CLIP or SigLIP"
+        return f"which does not {self.does}", "use another model"
 
 
 def _classifier(model: Any, order: list[int], kind: str) -> nn.Module:
@@ -110,4 +121,10 @@ PAIRS = HubKind(
     any_size=False,
     heads=(),
     answers=("typicality",),
+    limits={
+        "siglip2": (
+            "which takes images of any shape (NaFlex): these are not supported",
+            "use a SigLIP 2 checkpoint of one size, such as siglip2-base-patch16-256",
+        )
+    },
 )

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eyewright.core.errors import BundleError, CheckpointError, plain_reason
+from eyewright.core.errors import BundleError, CheckpointError, MissingExtraError, plain_reason
 from eyewright.core.files import write_bytes, write_json
+from eyewright.core.piece_tokenizer import PieceTokenizer
 from eyewright.core.regular import read_regular
 from eyewright.core.tokens import TokenPreparation
 from eyewright.nets.hub_library import BGR, quiet_transformers, reading
@@ -24,6 +25,8 @@ TOKENIZER_FILES = ("*.txt", "*.model", "tokenizer*.json", "vocab.json", "special
 
 # How a run keeps what its texts are prepared by.
 _TEXTS, _TOKENIZER = "eyewright_texts.json", "tokenizer.json"
+# SentencePiece's file, which SigLIP is published with.
+_PIECES = "spiece.model"
 
 # How many training images the typicality is measured against.
 CENTRES = 128
@@ -217,27 +220,76 @@ def open_token_preparation(folder: Path, name: str, config: Any) -> TokenPrepara
             raise CheckpointError(
                 f"the tokenizer in {name!r} is damaged: {plain_reason(error)}", fix="copy the run again"
             ) from error
-    if not os.path.lexists(folder / _TOKENIZER) and not (folder / "vocab.json").is_file():
-        raise CheckpointError(
-            f"expected tokenizer.json in {name!r}, found none",
-            fix="add it: transformers' AutoTokenizer.from_pretrained(…).save_pretrained(FOLDER) writes it",
-        )
     length = int(config.text_config.max_position_embeddings)
-    with quiet_transformers() as hf, reading(f"the tokenizer of {name!r}"):
-        theirs = hf.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        if not theirs.is_fast or theirs.pad_token_id is None:
-            lacks = "a padding token" if theirs.is_fast else "tokenizer.json"
-            raise CheckpointError(f"the tokenizer of {name!r} has no {lacks}", fix="use another checkpoint")
-        content = theirs.backend_tokenizer.to_str().encode()
-        left = theirs.padding_side == "left"
-        expected = theirs(list(_PROBES), padding="max_length", max_length=length, truncation=True)["input_ids"]
-    about = {"length": length, "pad": int(theirs.pad_token_id), "left": left}
+    theirs = _their_tokenizer(folder, name)
+    with quiet_transformers(), reading(f"the tokenizer of {name!r}"):
+        if theirs is None or not theirs.is_fast:
+            content, pad = _pieces(folder, name)
+        elif theirs.pad_token_id is None:
+            raise CheckpointError(f"the tokenizer of {name!r} has no padding token", fix="use another checkpoint")
+        else:
+            content, pad = theirs.backend_tokenizer.to_str().encode(), int(theirs.pad_token_id)
+        left = theirs is not None and theirs.padding_side == "left"
     try:
-        found = TokenPreparation.from_json(about, content)
+        found = TokenPreparation.from_json({"length": length, "pad": pad, "left": left}, content)
     except BundleError as error:
         raise CheckpointError(
             f"texts of {name!r} cannot be prepared here: {error.message}", fix="use another model"
         ) from error
+    if theirs is not None:
+        _prove_texts(found, theirs, name)
+    _check_ids(found, config, name)
+    return found
+
+
+def _their_tokenizer(folder: Path, name: str) -> Any:
+    """Return transformers' tokenizer of a folder; None where it cannot open one without a library that is absent.
+
+    Raises:
+        CheckpointError: the folder has no tokenizer, or it cannot be opened.
+    """
+    pieces = os.path.lexists(folder / _PIECES)
+    if not pieces and not os.path.lexists(folder / _TOKENIZER) and not (folder / "vocab.json").is_file():
+        raise CheckpointError(
+            f"expected tokenizer.json or spiece.model in {name!r}, found neither",
+            fix="download the tokenizer of the checkpoint too",
+        )
+    try:
+        with quiet_transformers() as hf, reading(f"the tokenizer of {name!r}"):
+            return hf.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except MissingExtraError:
+        # For spiece.model transformers asks for the library sentencepiece, which is not needed here.
+        if pieces:
+            return None
+        raise
+
+
+def _pieces(folder: Path, name: str) -> tuple[bytes, int]:
+    """Return what `spiece.model` says as the content of a tokenizer, and the id that fills.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or of another kind.
+    """
+    if not os.path.lexists(folder / _PIECES):
+        raise CheckpointError(
+            f"the tokenizer of {name!r} is not one of the library tokenizers and has no {_PIECES}",
+            fix="use another checkpoint",
+        )
+    about, said = {}, folder / "tokenizer_config.json"
+    try:
+        if os.path.lexists(said):
+            about = json.loads(read_regular(said, most=1 << 20, error=CheckpointError, follow=True))
+        data = read_regular(folder / _PIECES, most=_LARGEST_TOKENIZER, error=CheckpointError, follow=True)
+        content = PieceTokenizer.content(data, about)
+        return content, int(json.loads(content)["pad"])
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"the {_PIECES} of {name!r} cannot be read: {error}", fix="use another model") from None
+
+
+def _prove_texts(found: TokenPreparation, theirs: Any, name: str) -> None:
+    """Refuse a preparation that gives other ids than the checkpoint's own tokenizer."""
+    with quiet_transformers(), reading(f"the tokenizer of {name!r}"):
+        expected = theirs(list(_PROBES), padding="max_length", max_length=found.length, truncation=True)["input_ids"]
     ours = found.batch(_PROBES)[0].tolist()
     wrong = next((t for t, a, b in zip(_PROBES, ours, expected, strict=True) if a != b), None)
     if wrong is not None:
@@ -245,8 +297,6 @@ def open_token_preparation(folder: Path, name: str, config: Any) -> TokenPrepara
             f"the tokenizer of {name!r} cannot be repeated here: it reads {wrong[:40]!r} otherwise",
             fix="use another model",
         )
-    _check_ids(found, config, name)
-    return found
 
 
 def _check_ids(texts: TokenPreparation, config: Any, name: str) -> None:

@@ -21,6 +21,7 @@ from eyewright.imaging.patches import image_tokens
 from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.nets.hub import snapshot
 from eyewright.nets.hub_files import check_checkpoint
+from eyewright.nets.hub_kinds import PAIRS
 from eyewright.nets.hub_library import quiet_transformers, reading
 from eyewright.nets.hub_pairs import TOKENIZER_FILES
 from eyewright.nets.hub_preprocessing import prove_preprocessing
@@ -368,6 +369,9 @@ class Published:
     def _need_images(self) -> None:
         if not self.takes_images:
             raise UsageError(f"{self.name!r} reads texts, found an image", fix="pass a text, or a model of images")
+        if self.config.model_type in PAIRS.limits:
+            said, fix = PAIRS.refusal(self.config.model_type)
+            raise CheckpointError(f"{self.name!r} is a {self.config.model_type!r}, {said}", fix=fix)
 
     @cached_property
     def _pad(self) -> int | None:
