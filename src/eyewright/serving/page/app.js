@@ -400,6 +400,8 @@ async function begin() {
   }
   $("second-pick").hidden = state.models.length < 2;
   fillLabels();
+  // Somebody may have opened the part before the models were known.
+  if (!$("view-about").hidden) about();
   beginLive();
   beginSearch();
 }
