@@ -12,7 +12,8 @@ from eyewright.cli.verbs import VERBS
 
 NEEDLESS = (
     "concurrent.futures.thread", "eyewright.data.audit", "eyewright.data.splits", "eyewright.catalog",
-    "eyewright.lifecycle.stages", "eyewright.tasks.read", "eyewright.training", "importlib.metadata", "torch",
+    "eyewright.imaging.steps.catalogue", "eyewright.lifecycle.stages", "eyewright.tasks.read", "eyewright.training",
+    "importlib.metadata", "torch",
 )  # fmt: skip
 
 

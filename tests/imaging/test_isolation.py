@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from eyewright.core.errors import EyewrightError, UnreadableImageError
+from eyewright.core.machine.nursery import forks
 from eyewright.data import open_dataset, scan_dataset
 from eyewright.imaging import ahead, decode, encode_image, isolation
 from eyewright.imaging.ahead import caught, read_ahead, read_images, read_prepared
@@ -132,6 +133,19 @@ def test_a_worker_ends_at_once_even_if_it_ignores_the_end_of_its_input() -> None
     started = time.monotonic()
     worker.close()
     assert time.monotonic() - started < 0.4
+
+
+@pytest.mark.skipif(not forks(), reason="workers start one by one here")
+def test_workers_are_forked_from_one_process_in_the_folder_and_environment_of_now(tmp_path, monkeypatch) -> None:
+    first, second = Worker("tests_jobs:where"), Worker("tests_jobs:where")
+    before, _ = first.ask({})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    after, _ = second.ask({})
+    first.close()
+    second.close()
+    assert before["parent"] == after["parent"] != os.getpid()
+    assert (after["folder"], after["temporary"]) == (str(tmp_path.resolve()), str(tmp_path))
 
 
 def test_a_program_that_loads_a_model_first_starts_the_decoder_before_it_is_needed(monkeypatch) -> None:

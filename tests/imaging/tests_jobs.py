@@ -1,6 +1,7 @@
 """Jobs for worker tests: they sleep, grow, spin and crash."""
 
 import ctypes
+import os
 import time
 
 import numpy as np
@@ -39,3 +40,7 @@ def linger(request, payload):
     # A thread that Python waits for at its end.
     threading.Thread(target=time.sleep, args=(30,)).start()
     return {}, None
+
+
+def where(request, payload):
+    return {"parent": os.getppid(), "folder": os.getcwd(), "temporary": os.environ.get("TMPDIR")}, None

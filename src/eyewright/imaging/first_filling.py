@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.imaging.steps.arrays import opencv
+from eyewright.imaging.opencv import opencv
 
 _RADIUS = 5
 

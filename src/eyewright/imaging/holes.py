@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import BundleError, UsageError
+from eyewright.imaging.opencv import opencv
 from eyewright.imaging.regions import cut_region
-from eyewright.imaging.steps.arrays import opencv
 
 _MOST_SIDE = 8192
 _TRIES = 400

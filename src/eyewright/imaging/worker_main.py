@@ -2,20 +2,24 @@
 
 __all__ = ["decode", "serve"]
 
+import gc
 import importlib
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from eyewright.core.errors import EyewrightError, LimitError
 from eyewright.core.machine import disk, limits
 from eyewright.core.machine.lifeline import hold_lifeline
+from eyewright.core.machine.nursery import receive_file, serve_orders
 from eyewright.imaging.decode import read_image
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.workers import FRAME, told
@@ -84,11 +88,42 @@ def _write(shared: int, pixels: NDArray[Any]) -> None:
         position += disk.write_at(shared, view[position:], position)
 
 
+def _be_fork(channel: socket.socket, message: bytes) -> None:
+    """Be a worker that was forked: everything that it would have from its start, it has from its orders."""
+    orders = json.loads(message)
+    os.environ.clear()
+    os.environ.update(orders["environment"])
+    sys.path[:] = orders["path"]
+    os.chdir(orders["folder"])
+    shared = receive_file(channel)
+    job = _job_of(orders["job"])
+    serve(job, shared, orders["memory"], orders["cpu_s"], channel.makefile("rb"), channel.makefile("wb"))
+
+
+def _job_of(name: str) -> Job:
+    module, _, function = name.partition(":")
+    found: Job = getattr(importlib.import_module(module), function)
+    return found
+
+
+def _be_nursery(arguments: list[str]) -> None:
+    # What nearly every worker needs, so that none loads it again; the names are those of `isolation`'s jobs.
+    importlib.import_module("eyewright.imaging.isolation")
+    Image.preinit()
+    # What is loaded stays, in pages that the forks share.
+    gc.collect()
+    gc.freeze()
+    serve_orders(arguments, _be_fork, keeps_codes=True)
+
+
 def main(arguments: list[str]) -> None:
+    """Be a worker that was started by itself, or with one argument what workers are forked from."""
+    if len(arguments) == 1:
+        _be_nursery(arguments)
+        return
     hold_lifeline()
     name, shared, memory, cpu_s = arguments
-    module, _, function = name.partition(":")
-    job: Job = getattr(importlib.import_module(module), function)
+    job = _job_of(name)
     # Ctrl-C reaches the parent, which decides; a print from a library must not land between messages.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     outgoing = os.fdopen(os.dup(1), "wb")

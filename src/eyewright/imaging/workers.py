@@ -9,10 +9,8 @@ __all__ = ["Bounds", "DecodePool", "Worker", "error_from", "told"]
 
 import dataclasses
 import json
-import os
 import queue
 import struct
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -28,6 +26,7 @@ from eyewright.core.errors import EyewrightError, LimitError, UnreadableImageErr
 from eyewright.core.machine import children, limits
 from eyewright.imaging.decode import Deep, Depth
 from eyewright.imaging.headers import Limits
+from eyewright.imaging.worker_start import Orders, Running, make_ready, start_process
 
 FRAME = struct.Struct(">II")
 """What precedes a message: the lengths of its JSON and of the bytes after it."""
@@ -66,27 +65,29 @@ class Worker:
         self.job = job
         self.bounds = bounds or Bounds()
         self.replaced = 0
-        self._process: children.Child | None = None
-        self._pipes: children.Pipes | None = None
+        self._process: Running | None = None
         self._answered = 0
         # The worker writes arrays here and the parent reads them with pread: never mapped, since a worker that cuts
         # the file short would then kill its parent by SIGBUS. Without such files arrays come with the answer.
         self._shared = children.SharedBytes()
 
     def start(self) -> None:
+        """Have what a process starts from ready before the first request, and do not wait for it."""
+        make_ready()
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the process, None while there is none."""
+        return None if self._process is None else self._process.pid
+
+    def start_process(self) -> None:
         """Start the process now rather than at the first request; `ask` waits until it is ready."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self._process.alive():
             return
         # One that died by itself is cleared away first.
         self.close_process()
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        arguments = (self.job, str(self._shared.descriptor), str(self.bounds.memory), str(self.bounds.cpu_s))
-        self._process = children.start_child(
-            (sys.executable, "-m", "eyewright.imaging.worker_main", *arguments),
-            environment=environment,
-            descriptors=self._shared.passed,
-        )
-        self._pipes = children.open_pipes(self._process)
+        orders = Orders(self.job, self.bounds.memory, self.bounds.cpu_s)
+        self._process = start_process(orders, self._shared)
         self._answered = -1
 
     def ask(self, request: Mapping[str, Any], payload: bytes = b"") -> tuple[dict[str, Any], NDArray[Any] | None]:
@@ -99,10 +100,10 @@ class Worker:
         """
         if self._answered >= self.bounds.answers:
             self.close_process()
-        self.start()
-        pipes = self._pipes
-        if pipes is None:
+        self.start_process()
+        if self._process is None:
             raise RuntimeError("the worker has no process")
+        pipes = self._process.pipes
         started = time.monotonic()
         try:
             if self._answered < 0:
@@ -140,10 +141,9 @@ class Worker:
 
     def close_process(self) -> None:
         """End the process; the next request starts a new one."""
-        process, self._process, self._pipes = self._process, None, None
+        process, self._process = self._process, None
         if process is not None:
-            # It holds nothing that is worth an orderly end, for which a loaded machine may take seconds.
-            children.end_child(process)
+            process.end()
 
     def _kill(self) -> None:
         if self._process is not None:
@@ -152,7 +152,7 @@ class Worker:
         self._shared.clear()
 
     def _crash(self) -> EyewrightError:
-        code = None if self._process is None else children.code_of(self._process, 1.0)
+        code = None if self._process is None else self._process.code(1.0)
         self._kill()
         why, name = limits.reason_of(code)
         if why == "time":
@@ -215,7 +215,7 @@ class DecodePool:
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._closed = threading.Event()
         for worker in self._workers:
-            worker.start()
+            worker.start_process()
             self._idle.put(worker)
 
     @property
@@ -226,7 +226,7 @@ class DecodePool:
     @property
     def processes(self) -> tuple[int, ...]:
         """The process ids of the workers that run."""
-        return tuple(w._process.pid for w in self._workers if w._process is not None)
+        return tuple(w.pid for w in self._workers if w.pid is not None)
 
     def read(
         self, data: bytes, *, depth: Depth = "8", at_least: tuple[int, int] | None = None, wait_s: float = 60.0

@@ -29,10 +29,10 @@ def decoder():
 
     worker = Worker("lifeline_jobs:stay", Bounds(wall_s=500.0))
     # The thread that starts a worker may end before it is asked.
-    thread = threading.Thread(target=worker.start)
+    thread = threading.Thread(target=worker.start_process)
     thread.start()
     thread.join()
-    print(worker._process.pid, flush=True)
+    print(worker.pid, flush=True)
     worker.ask({})
 
 

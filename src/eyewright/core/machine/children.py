@@ -15,6 +15,7 @@ __all__ = [
     "kill_group",
     "open_pipes",
     "open_stream",
+    "socket_pipes",
     "start_child",
     "write_some",
 ]
@@ -32,6 +33,7 @@ from eyewright.core.machine.lifeline import lifeline_options
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
     import subprocess
 
     Child = subprocess.Popen[bytes]
@@ -210,10 +212,19 @@ def open_pipes(child: Child) -> Pipes:
     return (_Polled if _WAITS_FOR_PIPES else _Threaded)(child.stdin, child.stdout)
 
 
+def socket_pipes(channel: "socket.socket") -> Pipes:
+    """Return the way to a process at the other end of a socket, and back."""
+    return _Polled(channel, channel)
+
+
+class _Described(Protocol):
+    def fileno(self) -> int: ...
+
+
 class _Polled:
     """For systems that wait for pipes."""
 
-    def __init__(self, into: IO[bytes], out: IO[bytes]) -> None:
+    def __init__(self, into: _Described, out: _Described) -> None:
         self._in, self._out = into, out
         os.set_blocking(self._in.fileno(), False)
 

@@ -6,7 +6,7 @@ memory. It is asked over a Unix socket that carries the worker's own socket with
 imports for itself and connects to its parent over loopback with a secret.
 """
 
-__all__ = ["Nursery", "Worker", "serve_orders"]
+__all__ = ["MOST_ORDERS", "Nursery", "Worker", "call_in_forks", "forks", "receive_file", "send_file", "serve_orders"]
 
 import contextlib
 import os
@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,8 +25,33 @@ from eyewright.core.machine.loopback import LoopbackListener, connect_back
 
 _VARIABLE = "EYEWRIGHT_LOOPBACK"
 _LENGTH = struct.Struct("<I")
-_MOST_ORDERS = 64 * 1024
+_ENDED = struct.Struct("<?i")
+_LOOK_S = 0.002
+MOST_ORDERS = 64 * 1024
+"""Bytes of the orders of one worker."""
 _FORKS = sys.platform == "linux" and hasattr(os, "fork") and hasattr(socket, "AF_UNIX")
+
+
+def forks() -> bool:
+    """Return whether workers are forked here."""
+    return _FORKS
+
+
+def call_in_forks(call: Callable[[], None]) -> None:
+    """Have every fork of this process call a function first."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=call)
+
+
+def send_file(channel: socket.socket, descriptor: int) -> None:
+    """Hand an open file, none below 0, to the worker at the other end, which takes it with `receive_file`."""
+    socket.send_fds(channel, [b"+" if descriptor >= 0 else b"-"], [descriptor] if descriptor >= 0 else [])
+
+
+def receive_file(channel: socket.socket) -> int:
+    """Return the descriptor that `send_file` sent, -1 for none."""
+    _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+    return descriptors[0] if descriptors else -1
 
 
 @dataclass(eq=False)
@@ -59,6 +85,7 @@ class Nursery:
         self._process: children.Child | None = None
         self._door: socket.socket | None = None
         self._started: list[Worker] = []
+        self._asking = threading.Lock()
 
     @property
     def pid(self) -> int | None:
@@ -79,6 +106,10 @@ class Nursery:
 
     def open(self) -> None:
         """Start the process that forks, before the first worker is wanted. Elsewhere nothing is to be done."""
+        with self._asking:
+            self._open()
+
+    def _open(self) -> None:
         if not _FORKS or self._door is not None:
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -94,6 +125,45 @@ class Nursery:
             )
         self._door = ours
 
+    def code_of(self, worker: Worker, timeout_s: float) -> int | None:
+        """Return the exit code of a worker that ends, negative for a signal; None where it does not end in time, or
+        nobody knows. Of forks only `serve_orders(..., keeps_codes=True)` knows, and tells each once."""
+        if worker._child is not None:
+            return children.code_of(worker._child, timeout_s)
+        ends = time.monotonic() + timeout_s
+        while True:
+            try:
+                with self._asking:
+                    if self._door is None:
+                        return None
+                    self._door.sendall(worker.pid.to_bytes(8, "little"))
+                    ended, code = _ENDED.unpack(self._door.recv(_ENDED.size))
+            except (OSError, struct.error):
+                return None
+            if ended:
+                return int(code)
+            if time.monotonic() > ends:
+                return None
+            time.sleep(_LOOK_S)
+
+    def end(self, worker: Worker) -> None:
+        """Kill a worker and wait until nothing is left of it."""
+        worker.kill()
+        worker.channel.close()
+        if worker._child is None:
+            self.code_of(worker, 1.0)
+        else:
+            worker.reap()
+            if worker in self._started:
+                self._started.remove(worker)
+
+    def forget(self) -> None:
+        """Forget the process that forks, in a fork of the process that it belongs to."""
+        door, self._door, self._process = self._door, None, None
+        self._asking = threading.Lock()
+        if door is not None:
+            door.close()
+
     def close(self) -> None:
         """End the process that forks, and whatever was started one by one. Forks end with their sockets."""
         door, self._door = self._door, None
@@ -107,16 +177,22 @@ class Nursery:
             worker.reap()
         self._started.clear()
 
+    def __del__(self) -> None:
+        # At the end of the interpreter there is less than this needs.
+        with contextlib.suppress(Exception):
+            self.close()
+
     def _fork(self, orders: bytes, theirs: socket.socket) -> int | None:
         for _ in range(2):
-            self.open()
-            assert self._door is not None
-            with contextlib.suppress(OSError):
-                socket.send_fds(self._door, [orders], [theirs.fileno()])
-                answer = self._door.recv(8)
-                if len(answer) == 8:
-                    return int.from_bytes(answer, "little")
-            self.close()
+            with self._asking:
+                self._open()
+                assert self._door is not None
+                with contextlib.suppress(OSError):
+                    socket.send_fds(self._door, [orders], [theirs.fileno()])
+                    answer = self._door.recv(8)
+                    if len(answer) == 8:
+                        return int.from_bytes(answer, "little")
+                self.close()
         return None
 
     def _start(self, orders: bytes) -> Worker | None:
@@ -149,10 +225,13 @@ class Nursery:
         return worker
 
 
-def serve_orders(arguments: Sequence[str], run: Callable[[socket.socket, bytes], None]) -> None:
+def serve_orders(
+    arguments: Sequence[str], run: Callable[[socket.socket, bytes], None], *, keeps_codes: bool = False
+) -> None:
     """Be what `Nursery` starts: fork a worker for every socket that comes, until the parent is gone, or be one.
 
     `run` is a worker's life: its socket and its orders. With an argument, the descriptor to be asked over, this forks.
+    With `keeps_codes` a worker that has ended is kept until `Nursery.code_of` asks how.
     """
     hold_lifeline()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -162,10 +241,14 @@ def serve_orders(arguments: Sequence[str], run: Callable[[socket.socket, bytes],
         run(channel, _exactly(channel, length))
         return
     door = socket.socket(fileno=int(arguments[0]))
-    # Nobody waits for a worker here: the server sees its socket close.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    if not keeps_codes:
+        # Nobody waits for a worker here: the server sees its socket close.
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
-        message, sockets, _, _ = socket.recv_fds(door, _MOST_ORDERS, 1)
+        message, sockets, _, _ = socket.recv_fds(door, MOST_ORDERS, 1)
+        if keeps_codes and len(message) == 8 and not sockets:
+            door.sendall(_ENDED.pack(*_ended(int.from_bytes(message, "little"))))
+            continue
         if not message or not sockets:
             return
         pid = os.fork()
@@ -180,6 +263,15 @@ def serve_orders(arguments: Sequence[str], run: Callable[[socket.socket, bytes],
                 os._exit(code)
         os.close(sockets[0])
         door.sendall(pid.to_bytes(8, "little"))
+
+
+def _ended(pid: int) -> tuple[bool, int]:
+    """Return whether a fork has ended, and its exit code."""
+    try:
+        found, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return True, 0
+    return found == pid, os.waitstatus_to_exitcode(status) if found == pid else 0
 
 
 def _accepted(listener: LoopbackListener, child: "children.Child", timeout_s: float) -> socket.socket:

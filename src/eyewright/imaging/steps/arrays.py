@@ -9,14 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.extras import import_extra
+from eyewright.imaging.opencv import opencv
 
 Pixels = NDArray[Any]
 """uint8 or uint16, (H, W) grey or (H, W, 3) RGB."""
-
-
-def opencv() -> Any:
-    """Return OpenCV, or say how to install it."""
-    return extra("cv2")
 
 
 def extra(name: str) -> Any:
