@@ -111,13 +111,13 @@ def inpaint_pixels(
             fix="make it as large as the image",
         )
     if not 0 <= feather <= grow <= 256:
-        raise UsageError(f"expected 0 <= feather <= grow <= 256, found {feather} and {grow}", fix="change --grow")
+        raise UsageError(f"expected 0 <= feather <= grow <= 256, found {feather} and {grow}", fix="change grow")
     if method == "fsr":
         _check_fsr(image)
     if method == "net" if net is None else method not in ("auto", "net"):
         raise UsageError(
-            "expected --method net together with --with BUNDLE of a net that fills holes",
-            fix="pass both, or another --method alone",
+            "expected the method net together with the bundle of a net that fills holes",
+            fix="name both, or another method alone",
         )
     hole = grown(mask, grow)
     if not hole.any():
@@ -132,7 +132,7 @@ def inpaint_pixels(
     if chosen == "biharmonic" and int(part_hole.sum()) > _MOST_BIHARMONIC:
         raise UsageError(
             f"biharmonic fills holes of at most {_MOST_BIHARMONIC:,} pixels, found {int(part_hole.sum()):,}",
-            fix="use --method ns or exemplar",
+            fix="use the method ns or exemplar",
         )
     if net is not None:
         filled = net(fill_smoothly(planes, part_hole), part_hole)
@@ -152,10 +152,10 @@ def inpaint_pixels(
 
 def _check_fsr(image: NDArray[Any]) -> None:
     if image.dtype != np.uint8:
-        raise UsageError("fsr fills images of 8 bits, found 16", fix="use --method ns, biharmonic or exemplar")
+        raise UsageError("fsr fills images of 8 bits, found 16", fix="use the method ns, biharmonic or exemplar")
     if not hasattr(opencv(), "xphoto"):
         raise MissingExtraError(
-            "fsr needs OpenCV's contributed modules", fix="install opencv-contrib-python-headless, or use --method ns"
+            "fsr needs OpenCV's contributed modules", fix="install opencv-contrib-python-headless, or use the method ns"
         )
 
 
