@@ -91,7 +91,8 @@ def inpaint_pixels(
     - biharmonic: the smoothest surface, by scikit-image (Damelin and Hoang 2018); smooth surroundings, small holes.
     - exemplar: patches of the image itself (`imaging.patchmatch`); textures and objects.
     - net: what a net makes of the Navier-Stokes filling (`bundle.restoring.Filler`).
-    - auto: `net` if there is one, else `choose_method`.
+    - auto: `choose_method`; with a net, that in place of every method but fsr, which fills strokes and small boxes of
+      8-bit photographs 0.8 dB better (benchmarks/README.md).
 
     `grow` pixels around the mask are filled too, of which the outer `feather` fade into what was there. Every pixel
     outside is equal byte for byte.
@@ -124,7 +125,11 @@ def inpaint_pixels(
         raise UsageError("the mask is empty: there is nothing to fill", fix="check the mask", code="mask_empty")
     if hole.all():
         raise UsageError("the mask covers the whole image", fix="check the mask", code="mask_full")
-    chosen = method if method != "auto" else "net" if net is not None else choose_method(image, hole)
+    chosen = method if method != "auto" else choose_method(image, hole)
+    if net is not None and chosen != "fsr":
+        chosen = "net"
+    elif chosen == "fsr":
+        net = None
     out = image.copy()
     box = _surroundings(hole, chosen)
     part, part_hole = image[box], hole[box]

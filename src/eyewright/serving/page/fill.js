@@ -98,6 +98,9 @@ function drawMark(pen, mark) {
   pen.moveTo(mark.points[0][0] + 0.5, mark.points[0][1] + 0.5);
   for (const [x, y] of mark.points) pen.lineTo(x + 0.5, y + 0.5);
   pen.stroke();
+  // A stroke of no length draws nothing.
+  const [x, y] = mark.points[0];
+  pen.beginPath(); pen.arc(x + 0.5, y + 0.5, mark.size / 2, 0, 2 * Math.PI); pen.fill();
 }
 
 function paintHole() {
