@@ -157,5 +157,5 @@ def test_a_net_and_its_method_come_together() -> None:
     feathered = inpaint_pixels(image, hole, net=fill, grow=4, feather=3)
     assert np.array_equal(feathered.image[~feathered.changed], image[~feathered.changed])
     for given in ({"method": "net"}, {"method": "ns", "net": fill}):
-        with pytest.raises(UsageError, match="--method net together with --with"):
+        with pytest.raises(UsageError, match="the method net together with the bundle"):
             inpaint_pixels(image, hole, **given)  # type: ignore[arg-type]

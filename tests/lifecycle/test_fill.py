@@ -155,7 +155,7 @@ def test_the_command_line_fills_by_a_bundle_and_changes_nothing_else(
     source = tmp_path / "rgb.png"
     capsys.readouterr()
     assert main(["inpaint", str(source), "--mask", mask, "--method", "net", "--out", str(tmp_path / "x.png")]) == 2
-    assert "--method net together with --with" in capsys.readouterr().err
+    assert "the method net together with the bundle" in capsys.readouterr().err
     argv = ["inpaint", str(source), "--mask", mask, "--with", bundle]
     assert main([*argv, "--with", bundle, "--out", str(tmp_path / "x.png")]) == 2
     assert "2 of which fill holes" in capsys.readouterr().err

@@ -108,6 +108,7 @@ def known(served, picture: bytes) -> dict[str, Any]:  # type: ignore[no-untyped-
         "query": {"prediction_id": made["prediction_id"]},
         "bodies": {
             "ImageBody": {"image": image},
+            "FillBody": {"image": image, "parameters": {"box": "4,4,3,3", "method": "ns"}},
             "HubImageBody": {"inputs": image},
             "Feedback": {"prediction_id": made["prediction_id"], "label": made["labels"][0]},
             "InferCall": {"inputs": inputs},

@@ -91,7 +91,8 @@ def inpaint_pixels(
     - biharmonic: the smoothest surface, by scikit-image (Damelin and Hoang 2018); smooth surroundings, small holes.
     - exemplar: patches of the image itself (`imaging.patchmatch`); textures and objects.
     - net: what a net makes of the Navier-Stokes filling (`bundle.restoring.Filler`).
-    - auto: `net` if there is one, else `choose_method`.
+    - auto: `choose_method`; with a net, that in place of every method but fsr, which fills strokes and small boxes of
+      8-bit photographs 0.8 dB better (benchmarks/README.md).
 
     `grow` pixels around the mask are filled too, of which the outer `feather` fade into what was there. Every pixel
     outside is equal byte for byte.
@@ -111,20 +112,24 @@ def inpaint_pixels(
             fix="make it as large as the image",
         )
     if not 0 <= feather <= grow <= 256:
-        raise UsageError(f"expected 0 <= feather <= grow <= 256, found {feather} and {grow}", fix="change --grow")
+        raise UsageError(f"expected 0 <= feather <= grow <= 256, found {feather} and {grow}", fix="change grow")
     if method == "fsr":
         _check_fsr(image)
     if method == "net" if net is None else method not in ("auto", "net"):
         raise UsageError(
-            "expected --method net together with --with BUNDLE of a net that fills holes",
-            fix="pass both, or another --method alone",
+            "expected the method net together with the bundle of a net that fills holes",
+            fix="name both, or another method alone",
         )
     hole = grown(mask, grow)
     if not hole.any():
         raise UsageError("the mask is empty: there is nothing to fill", fix="check the mask", code="mask_empty")
     if hole.all():
         raise UsageError("the mask covers the whole image", fix="check the mask", code="mask_full")
-    chosen = method if method != "auto" else "net" if net is not None else choose_method(image, hole)
+    chosen = method if method != "auto" else choose_method(image, hole)
+    if net is not None and chosen != "fsr":
+        chosen = "net"
+    elif chosen == "fsr":
+        net = None
     out = image.copy()
     box = _surroundings(hole, chosen)
     part, part_hole = image[box], hole[box]
@@ -132,7 +137,7 @@ def inpaint_pixels(
     if chosen == "biharmonic" and int(part_hole.sum()) > _MOST_BIHARMONIC:
         raise UsageError(
             f"biharmonic fills holes of at most {_MOST_BIHARMONIC:,} pixels, found {int(part_hole.sum()):,}",
-            fix="use --method ns or exemplar",
+            fix="use the method ns or exemplar",
         )
     if net is not None:
         filled = net(fill_smoothly(planes, part_hole), part_hole)
@@ -152,10 +157,10 @@ def inpaint_pixels(
 
 def _check_fsr(image: NDArray[Any]) -> None:
     if image.dtype != np.uint8:
-        raise UsageError("fsr fills images of 8 bits, found 16", fix="use --method ns, biharmonic or exemplar")
+        raise UsageError("fsr fills images of 8 bits, found 16", fix="use the method ns, biharmonic or exemplar")
     if not hasattr(opencv(), "xphoto"):
         raise MissingExtraError(
-            "fsr needs OpenCV's contributed modules", fix="install opencv-contrib-python-headless, or use --method ns"
+            "fsr needs OpenCV's contributed modules", fix="install opencv-contrib-python-headless, or use the method ns"
         )
 
 

@@ -22,7 +22,8 @@ from eyewright.imaging.encode import DEEP_FORMATS, WRITTEN
 from eyewright.imaging.headers import FORMATS, Limits
 from eyewright.imaging.holes import hole_of
 from eyewright.imaging.inpainting import inpaint_pixels
-from eyewright.lifecycle.restoring import holding_path, lost_frames, read_layers, write_layers
+from eyewright.imaging.layers import read_layers
+from eyewright.lifecycle.restoring import holding_path, lost_frames, write_layers
 
 PathLike = str | Path
 

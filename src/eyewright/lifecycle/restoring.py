@@ -1,6 +1,6 @@
 """Restore image files by a bundle: depth, transparency and greys stay as they were."""
 
-__all__ = ["Restoration", "RestoredFile", "holding_path", "lost_frames", "read_layers", "restore", "write_layers"]
+__all__ = ["Restoration", "RestoredFile", "holding_path", "lost_frames", "restore", "write_layers"]
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,10 @@ from eyewright.core.files import checked_output, write_bytes
 from eyewright.core.progress import track_progress
 from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
-from eyewright.imaging.decode import probe_image, read_clear, read_image
+from eyewright.imaging.decode import probe_image
 from eyewright.imaging.encode import CLEAR_FORMATS, DEEP_FORMATS, WRITTEN, encode_image, extension_of
 from eyewright.imaging.headers import FORMATS, Limits
+from eyewright.imaging.layers import read_layers
 from eyewright.processing.compression import named_files
 from eyewright.processing.losses import lost_finding, reading_losses
 
@@ -26,7 +27,6 @@ PathLike = str | Path
 
 _NOTHING = 0.75
 """Levels of noise below which a net for noise has nothing to do."""
-_GREY = frozenset({"1", "L", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
 @dataclass(frozen=True)
@@ -184,19 +184,6 @@ def _planned(sources: Sequence[PathLike], folder: Path, format: str | None) -> I
                 )
             taken[target] = path
             yield path, target
-
-
-def read_layers(source: Path, limits: Limits) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Return an image in its own depth, grey as (H, W), and its opacity where it has one."""
-    clear = read_clear(source, limits=limits)
-    if clear is not None:
-        colour = np.ascontiguousarray(clear[..., :3])
-        return colour, np.ascontiguousarray(clear[..., 3])
-    info = probe_image(source, limits=limits)
-    image: NDArray[Any] = read_image(source, depth="native", limits=limits)
-    if image.dtype not in (np.uint8, np.uint16):
-        image = read_image(source, limits=limits)
-    return (np.ascontiguousarray(image[..., 0]) if info.mode in _GREY else image), None
 
 
 def lost_frames(source: Path, limits: Limits) -> list[Finding]:

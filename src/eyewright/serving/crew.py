@@ -32,6 +32,8 @@ _LOAD_S = 60.0
 _MOST_ANSWER = 512 * 2**20
 # An image that may take long to decode runs alone, so that it holds nobody up but itself.
 _HEAVY_BYTES = 4 * 2**20
+# What takes much longer than a prediction.
+_LONG = frozenset({"explain", "over_time", "inpaint"})
 _GRACE_S = 0.5
 _PIECE = 2**17
 # Images of a batch that are given to a worker in one go: a millisecond of the loop's time.
@@ -143,7 +145,7 @@ class Crew:
             raise BusyError("the server has more requests waiting than it takes", fix="try again in a second")
         loop = asyncio.get_running_loop()
         waiting = _Waiting(model, job, loop.create_future(), time.monotonic())
-        waiting.alone = len(job.data) > _HEAVY_BYTES or not {"explain", "over_time"}.isdisjoint(job.wants)
+        waiting.alone = len(job.data) > _HEAVY_BYTES or not _LONG.isdisjoint(job.wants)
         self._pending.append(waiting)
         self._dispatch()
         late = loop.call_later(max(0.0, job.until - time.monotonic()) + _GRACE_S, _set_late, waiting.done)

@@ -39,8 +39,9 @@ def read_parameters(header: str) -> dict[str, str]:
     return found
 
 
-def read_form(request: Request, settings: Settings) -> tuple[dict[str, str], list[bytes]]:
-    """Return the fields and the files, in their order, of a multipart body (RFC 7578); file names are not looked at.
+def read_form(request: Request, settings: Settings) -> tuple[dict[str, str], list[tuple[str, bytes]]]:
+    """Return the fields of a multipart body (RFC 7578), and its files in their order, each with the name of its field;
+    file names are not looked at.
 
     Raises:
         HttpError: malformed, with more parts than allowed, or with a field twice.
@@ -89,12 +90,12 @@ def read_form(request: Request, settings: Settings) -> tuple[dict[str, str], lis
     except MultipartParseError:
         raise HttpError(400, "multipart", "the form is malformed", fix="let the client build it") from None
     fields: dict[str, str] = {}
-    files: list[bytes] = []
+    files: list[tuple[str, bytes]] = []
     for headers, pieces in parts:
         about = read_parameters(headers.get("content-disposition", ""))
         field = about.get("name", "")
         if "filename" in about or "filename*" in about:
-            files.append(b"".join(pieces))
+            files.append((field, b"".join(pieces)))
             continue
         if field in fields or sum(map(len, pieces)) > _MOST_HEADER:
             wrong = "is given twice" if field in fields else f"is longer than {_MOST_HEADER} bytes and names no file"

@@ -1,6 +1,19 @@
 """What the server and its workers say to each other: length, then MessagePack; never pickle."""
 
-__all__ = ["ANSWERS", "BATCH", "FRAME", "Answer", "Array", "Batch", "Failure", "Job", "ModelPlace", "Progress", "Seen"]
+__all__ = [
+    "ANSWERS",
+    "BATCH",
+    "FRAME",
+    "Answer",
+    "Array",
+    "Batch",
+    "Failure",
+    "Filling",
+    "Job",
+    "ModelPlace",
+    "Progress",
+    "Seen",
+]
 
 import struct
 
@@ -29,13 +42,24 @@ class ModelPlace(msgspec.Struct, array_like=True, frozen=True):
     digest: str
 
 
+class Filling(msgspec.Struct, array_like=True, frozen=True):
+    """How an image is to be filled: under a mask, the last `mask_bytes` of what was sent, or in `box` (left,
+    top, width and height in pixels). The other values are those of `imaging.inpainting.inpaint_pixels`."""
+
+    mask_bytes: int = 0
+    box: tuple[int, int, int, int] | None = None
+    method: str = "auto"
+    grow: int = 0
+    feather: int = 0
+
+
 class Job(msgspec.Struct, array_like=True, frozen=True):
     """One image to answer, encoded; or with `tensors` prepared arrays, by the name of the input.
 
     `until` is the end of its deadline on CLOCK_MONOTONIC, in seconds. `wants` says what to give back: "prediction",
     "raw" (the model's own arrays), "explain" (heatmaps), "over_time" (of clips, probabilities over time), "hub"
     (Hugging Face's form, alone), "picture" (the image as it is kept); alone: "mask" (class ids), "words" (`data` is a
-    text to embed), "thumbnail" (of `top` pixels a side).
+    text to embed), "thumbnail" (of `top` pixels a side), "inpaint" (as `filling` says).
     On its way `data` is empty, and lies or follows elsewhere (`Batch`) as so many bytes as `follows` says.
     """
 
@@ -53,6 +77,7 @@ class Job(msgspec.Struct, array_like=True, frozen=True):
     sets: Method | None = None
     follows: int = 0
     miss_rate: float | None = None
+    filling: Filling | None = None
 
 
 class Batch(msgspec.Struct, array_like=True, frozen=True):

@@ -182,6 +182,7 @@ def _of_body(kind: Any, route: Route, schemas: _Schemas) -> dict[str, Any]:
     assert route.body.form is not None
     properties = {
         "file": {"type": "string", "format": "binary", "description": "The image"},
+        **{n: {"type": "string", "format": "binary", "description": w} for n, w in route.body.files.items()},
         **schemas.fields(route.body.form),
     }
     return {"type": "object", "required": ["file"], "additionalProperties": False, "properties": properties}

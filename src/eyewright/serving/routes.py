@@ -9,10 +9,11 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from eyewright.serving import fill_schemas as filled
 from eyewright.serving import schemas as s
 from eyewright.serving import search_schemas as found
 from eyewright.serving.exchange import Request, Response
-from eyewright.serving.protocols import hub, label_studio, own, search, sources, v2
+from eyewright.serving.protocols import fill, hub, label_studio, own, search, sources, v2
 from eyewright.serving.service import Service
 
 Call = Callable[..., Awaitable[Response]]
@@ -44,6 +45,7 @@ class Answer:
 @dataclass(frozen=True)
 class Body:
     """What a request may carry, a schema by media type; `form` holds the options of a form next to its one file.
+    Further files that a form may have are in `files`, by their field, each with what it is.
 
     JSON must hold one of the fields `required_one_of`, and no other of them with `exclusive`.
     `most_bytes` is a limit of this route's own, `most_image_bytes` another for bodies that are images.
@@ -56,6 +58,7 @@ class Body:
     required: bool = True
     most_bytes: int | None = None
     most_image_bytes: int | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,8 @@ def build_table(app: Machinery) -> list[Route]:
     indexes = {"name": {"type": "string", "description": "The index, as the server was started with"}}
     hit = {"id": {"type": "string", "pattern": r"^\d{1,16}$", "description": "The id of a hit"}}
     sought = dict.fromkeys(_IMAGES, BINARY) | {"multipart/form-data": FORM, json_body: found.SearchBody}
+    holed = dict.fromkeys(_IMAGES, BINARY) | {"multipart/form-data": FORM, json_body: filled.FillBody}
+    masks = {"mask": "An image of the same size, white where to fill"}
     routes = [
         _get("/healthz", v2.live, "Whether the process lives", live, access="all"),
         _get("/readyz", v2.ready, "Whether it can answer", ready, access="all", answers=not_ready),
@@ -161,6 +166,11 @@ def build_table(app: Machinery) -> list[Route]:
         _post(
             "/v1/models/{name}/predict", own.predict, "Answer an image", _json(s.Prediction), query=s.Options,
             body=_image(s.ImageBody, s.Options), refusals=predicted,
+        ),
+        _post(
+            "/v1/models/{name}/inpaint", fill.fill, "Fill a part of an image",
+            Answer("The image; x-eyewright-method says how it was filled", {"image/png": BINARY}),
+            query=filled.FillOptions, body=Body(holed, form=filled.FillOptions, files=masks), refusals=predicted,
         ),
         _post(
             "/v1/feedback", own.feedback, "Say what is right", _json(s.Stored), status=201, query=s.MaskQuery,

@@ -21,7 +21,7 @@ from eyewright.core.task import task_of
 from eyewright.serving.crew import Crew
 from eyewright.serving.exchange import HttpError
 from eyewright.serving.live import LiveSources
-from eyewright.serving.messages import Answer, Array, Job, Seen
+from eyewright.serving.messages import Answer, Array, Filling, Job, Seen
 from eyewright.serving.models import Model
 from eyewright.serving.schemas import Options
 from eyewright.serving.searching import Searcher
@@ -217,6 +217,18 @@ class Service:
         """
         job = Job(next(self._numbers), data, time.monotonic() + self.settings.deadline_s, ("thumbnail",), top=side)
         return _whole(await self.crew.ask(model.name, job)).picture
+
+    async def fill(self, model: Model, image: bytes, mask: bytes, filling: Filling) -> Answer:
+        """Return an encoded image with a part of it filled, as PNG, by a model that fills holes or without one.
+
+        Raises:
+            EyewrightError: as `predict`.
+        """
+        if not image:
+            raise HttpError(400, "empty", "expected an image, found an empty body", fix="send the file's bytes")
+        until = time.monotonic() + self.settings.deadline_s
+        job = Job(next(self._numbers), image + mask, until, ("inpaint",), filling=filling)
+        return _whole(await self.crew.ask(model.name, job))
 
     def task_of(self, prediction_id: str) -> str | None:
         """Return the task behind a prediction: None if that is not in the log, "" if its model is gone."""

@@ -47,6 +47,7 @@ from eyewright.imaging.rasters import encode_classes, pack_counts
 from eyewright.imaging.reduction import read_reduced
 from eyewright.metrics.conformal import Method
 from eyewright.metrics.conformal_boxes import BoxBy
+from eyewright.serving.filling import fill_picture
 from eyewright.serving.lazy import LazyModels
 from eyewright.serving.messages import BATCH, FRAME, Answer, Array, Batch, Failure, Job, ModelPlace, Progress, Seen
 from eyewright.tasks.classify import ClassPrediction
@@ -225,6 +226,9 @@ class _Served:
                 other = next((call for want, call in self._others.items() if want in job.wants), None)
                 if other is not None:
                     answers.append(other(job))
+                    continue
+                if job.filling is not None:
+                    answers.append(fill_picture(self.bundle, job, self.limits, decoded))
                     continue
                 taken.append((job, *self._prepared(job)))
             except EyewrightError as error:

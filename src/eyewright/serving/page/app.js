@@ -368,7 +368,7 @@ async function openPage(name, kind) {
 // ---- wiring
 
 function view(name) {
-  for (const v of ["look", "search", "live", "watch", "about"]) {
+  for (const v of ["look", "search", "live", "fill", "watch", "about"]) {
     $("view-" + v).hidden = v !== name;
     $("tab-" + v).setAttribute("aria-pressed", String(v === name));
   }
@@ -377,6 +377,7 @@ function view(name) {
   if (name === "live") enterLive();
   if (name === "watch") { watch(); state.watching = setInterval(watch, 5000); }
   if (name === "about") about();
+  if (name === "fill") enterFill();
 }
 
 function takeFiles(files) {
@@ -384,6 +385,11 @@ function takeFiles(files) {
     const file = [...files].find(isPicture);
     if (!file) { say("This is no image.", true); return; }
     searchImage(file, file.name || "pasted image");
+    return;
+  }
+  if (!$("view-fill").hidden) {
+    const file = [...files].find(isPicture);
+    if (file) fillImage(file, file.name || "pasted image"); else tellFill("This is no image.", true);
     return;
   }
   if (state.stream) cameraOff();
@@ -404,6 +410,9 @@ async function begin() {
   if (!$("view-about").hidden) about();
   beginLive();
   beginSearch();
+  beginFill();
+  // A model for holes has to be told where they are.
+  if (state.models.length && state.models.every(fillsHoles)) view("fill");
 }
 
 function fillLabels() {
@@ -439,7 +448,7 @@ document.addEventListener("DOMContentLoaded", () => {
   $("usual").addEventListener("click", () => { fillLabels(); render(); });
   $("heat").addEventListener("input", () => { $("heat-value").textContent = Number($("heat").value).toFixed(2); render(); });
   $("explain").addEventListener("click", explain);
-  $("model").addEventListener("change", () => { fillLabels(); showAgain(); if (!$("view-about").hidden) about(); });
+  $("model").addEventListener("change", () => { fillLabels(); showAgain(); fillMethods(); if (!$("view-about").hidden) about(); });
   $("second").addEventListener("change", () => { if (state.shot) show(state.shot); });
   $("is-right").addEventListener("click", sayRight);
   $("wrong").addEventListener("submit", (e) => {

@@ -67,7 +67,7 @@ def _image_of(
         if len(files) != 1:
             code, found = ("too_many_files", len(files)) if files else ("no_file", "none")
             raise HttpError(400, code, f"expected one file in the form, found {found}", fix="send it as -F file=@…")
-        image = files[0]
+        image = files[0][1]
     elif _is_json(request):
         content = parse_json(request.body, settings, type=body)
         images = [v for v in (content.inputs, content.image) if not isinstance(v, msgspec.UnsetType)]

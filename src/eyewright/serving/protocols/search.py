@@ -105,7 +105,7 @@ def _asked(request: Request, settings: Settings) -> tuple[bytes, SearchBody]:
         texts, files = read_form(request, settings)
         if len(files) > 1:
             raise HttpError(400, "too_many_files", f"expected one file, found {len(files)}", fix="send one")
-        image = files[0] if files else b""
+        image = files[0][1] if files else b""
     request.body = b""
     given = read_options(SearchOptions, request.query, {}, texts)
     values = msgspec.structs.asdict(given) | {"like": _ids(given.like), "unlike": _ids(given.unlike)}
