@@ -18,7 +18,7 @@ from eyewright.imaging import encode_image
 KEYS = {"verb", "ok", "seconds", "task", "out", "metrics", "findings", "predictions", "error"}
 EXTRA = {
     "compare": {"comparison"},
-    "models": {"models", "tasks"},
+    "models": {"models", "tasks", "training_steps"},
     "formats": {"formats"},
     "info": {"info"},
     "explain": {"explanations"},

@@ -85,7 +85,7 @@ def test_the_page_shows_pictures_levels_and_what_gained_least() -> None:
     assert list(first.images) == [("data:g", "input"), ("data:f", "restored")]
     assert [[(s.text, s.style) for s in line] for line in first.lines] == [[("a.png", "")], [("30 dB", "soft")]]
     assert second.lines[0][0].text == "b.png"
-    assert list(extra.images) == [("data:c", "as it should be"), ("data:a", "difference x 8")]
+    assert list(extra.images) == [("data:c", "original"), ("data:a", "8 times the error")]
     assert extra.lines[0][0].text == "a.png"
     assert [[c.text for c in one] for one in levels.rows] == [
         ["5 to 20.2", "12", "20.13 dB", "25.00 dB", "27.50 dB", "2.50 dB"]

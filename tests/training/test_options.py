@@ -25,7 +25,7 @@ FUNCTIONS = {
     retrain: groups.RetrainOptions,
 }
 # `budget` is read from text, and `federate` alone writes `federated`.
-NOT_GIVEN = {"budget_s", "federated"}
+NOT_GIVEN = {"budget_s", "federated", "packages"}
 
 
 def _types(hint: Any) -> set[Any]:

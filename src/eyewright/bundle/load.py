@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from eyewright.bundle import trial
 from eyewright.bundle.arrays import ArrayFile
+from eyewright.bundle.cards import card_of, in_one_line
 from eyewright.bundle.contract import Contract
 from eyewright.bundle.files import PredictOptions, in_chunks, is_pixels, names_files, predict_files, predict_given
 from eyewright.bundle.golden import run_golden
@@ -47,7 +48,6 @@ from eyewright.core.inputs import (
     widen,
 )
 from eyewright.core.labels import LabelSpace
-from eyewright.core.notebook import html_card, joined
 from eyewright.core.prediction import Prediction
 from eyewright.core.predictor import decode_everything, predict_everything
 from eyewright.core.provenance import describe_hardware
@@ -114,25 +114,11 @@ class Bundle:
         return self.predict(source, **options)
 
     def __repr__(self) -> str:
-        task = task_of(self.task_name)
-        main, words = task.metric(task.main_metric), task.words
-        value = self.manifest.metrics.get(main.name, {}).get("value")
-        shown = "" if value is None else f", {main.title} {main.show(value)}"
-        labels = f", {words.count(len(self.labels))}" if words.names_labels else ""
-        return f"<Bundle {self.manifest.name!r}: {self.task_name}{labels}{shown}>"
+        return in_one_line(self.manifest, self.labels)
 
     def _repr_html_(self) -> str:
         """Return what the bundle predicts and how it was measured, for notebooks."""
-        task = task_of(self.task_name)
-        rows = [(task.words.label[1], joined(self.labels.names, 8))] if task.words.names_labels else []
-        for info in task.metrics:
-            m = self.manifest.metrics.get(info.name) or {}
-            if m.get("value") is not None:
-                unit = task.unit(self.labels.names, info.name)
-                ends = "" if m.get("low") is None else f" [{info.show(m['low'])}, {info.show(m['high'])}]"
-                rows.append((info.title, f"{info.show(m['value'])} {unit}".strip() + f"{ends} n={m.get('n', 0):,}"))
-        rows.append(("folder", str(self.folder)))
-        return html_card(f"Bundle {self.manifest.name}: {self.task_name}", rows)
+        return card_of(self.manifest, self.labels, self.folder)
 
     @property
     def preparation(self) -> Preparation:

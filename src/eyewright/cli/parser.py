@@ -198,9 +198,11 @@ _NAMED = 3
 _TASK_HELP = f"{', '.join(list(TASKS)[:-1])} or {list(TASKS)[-1]} (default: what the data is for)"
 
 
-def _added_to(option: str) -> str:
-    """Return what installed packages add to the choices of an option, for its help."""
-    added = ", ".join(installed("eyewright.training_steps")) if option == "step" else ""
+def _added_to(p: "argparse.ArgumentParser | _Skipped", option: str) -> str:
+    """Return what installed packages add to the choices of an option, for its help; looked up where it may be shown."""
+    if option != "step" or isinstance(p, _Skipped):
+        return ""
+    added = ", ".join(installed("eyewright.training_steps"))
     return f": {added}" if added else ""
 
 
@@ -535,4 +537,4 @@ def _add_recipe(p: argparse.ArgumentParser) -> None:
     for name, kind in NUMBERS.items():
         p.add_argument("--" + name.replace("_", "-"), type=kind, metavar="N", help=RECIPE_HELP[name])
     for name in WORDS:
-        p.add_argument("--" + name.replace("_", "-"), metavar="NAME", help=RECIPE_HELP[name] + _added_to(name))
+        p.add_argument("--" + name.replace("_", "-"), metavar="NAME", help=RECIPE_HELP[name] + _added_to(p, name))
