@@ -337,16 +337,115 @@ def test_the_command_follows_a_video_and_writes_all_forms(
         assert sum(1 for _ in source) == 30
 
 
+def _truth_of_video(path: Path) -> Path:
+    """Write the true boxes of `draw`, MOT text counts from 1."""
+    rows = [
+        f"{k + 1},1,21,{11 + 2 * k},24,20,1,-1,-1,-1\n{k + 1},2,91,{71 - 2 * k},30,20,1,-1,-1,-1" for k in range(30)
+    ]
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("extra", [[], ["--offline"], ["--stride", "2"], ["--rate", "5"]])
+def test_tracks_of_a_video_are_measured_on_the_frames_that_were_tracked(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, extra: list[str]
+) -> None:
+    from eyewright.lifecycle import following
+
+    monkeypatch.setattr(following, "open_any", lambda path, **_: Finder())
+    truth = _truth_of_video(tmp_path / "gt.txt")
+    args = ["track", "any", str(video), "--truth", str(truth), "--out", str(tmp_path / "out"), *extra]
+    found = _json(capsys, args)
+    assert found["metrics"]["mota"]["value"] == pytest.approx(1.0)
+    assert found["metrics"]["hota"]["value"] > 0.85
+    assert found["metrics"]["hota"]["n"] == (60 if extra in ([], ["--offline"]) else 30)
+    said = [f["message"] for f in found["findings"]]
+    assert said == (
+        [] if len(extra) < 2 else ["30 true boxes are in frames that were not tracked; they are not measured"]
+    )
+    assert main([*args, "--quiet"]) == 0
+
+
+def test_the_truth_of_a_video_is_looked_for_before_it_is_tracked(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eyewright.lifecycle import following
+
+    monkeypatch.setattr(following, "open_any", lambda path, **_: Finder())
+    for name in ("other", "third"):
+        write_sequence(tmp_path / "set" / name, n=4)
+    words = ["track", "any", str(video), "--out", str(tmp_path / "out"), "--truth"]
+    assert main([*words, str(tmp_path / "none.txt")]) == 3
+    assert main([*words, str(tmp_path / "set")]) == 3
+    assert "true tracks of 'street'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main(["track", "any", "rtsp://127.0.0.1:9/a", "--truth", str(tmp_path / "set")]) == 2
+    assert main(["track", "any", str(video), "--source", str(video)]) == 2
+
+
+def test_tracks_are_not_measured_against_nothing(
+    sequences: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.txt").write_text("")
+    assert main(["evaluate", "--task", "track", str(sequences / "s0/gt/gt.txt"), str(tmp_path / "empty.txt")]) == 3
+    assert "found no box that is measured" in capsys.readouterr().err
+
+
 def test_one_object_is_followed_from_the_command_line(
     video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    args = ["track", "--one", "15,5,34,30", "--source", str(video), "--method", "kcf", "--out", str(tmp_path / "one")]
+    args = ["track", "--one", "15,5,34,30", str(video), "--method", "kcf", "--out", str(tmp_path / "one")]
     found = _json(capsys, [*args, "--save", "csv,video"])
     assert found["states"][0] == {"time_s": 0.0, "state": "tracked"}
     assert found["frames"] == 30
     assert len(read_tracks(tmp_path / "one/street.csv", "tracks").tracks) == found["tracks"][0]["frames"]
     assert main(["track", "--one", "500,5,34,30", "--source", str(video), "--out", str(tmp_path / "two")]) == 2
     assert not (tmp_path / "two").exists() or not any((tmp_path / "two").iterdir())
+
+
+def test_what_is_read_is_not_written_over(
+    video: Path, sequences: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eyewright.lifecycle import following
+
+    monkeypatch.setattr(following, "open_any", lambda path, **_: Finder())
+    truth = _truth_of_video(tmp_path / "street.txt")
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "street.webm").symlink_to(video)
+    (tmp_path / "many").mkdir()
+    for k in (1, 2):
+        (tmp_path / "many" / f"s{k}.txt").write_bytes((sequences / f"s{k}/det/det.txt").read_bytes())
+    here = str(tmp_path)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*.*") if p.is_file()}
+    for words in (
+        ["track", "any", str(video), "--out", here, "--save", "video"],
+        ["track", "any", str(video), "--out", str(tmp_path / "link"), "--save", "video", "--offline"],
+        ["track", "any", str(video), "--out", here, "--save", "mot", "--truth", str(truth)],
+        ["track", "--one", "15,5,34,30", str(video), "--out", here, "--save", "video"],
+        ["track", "--detections", str(tmp_path / "many"), "--out", str(tmp_path / "many")],
+        ["track", "--detections", str(truth), "--out", here, "--save", "mot"],
+    ):
+        assert main(words) == 2
+        assert "would be overwritten" in capsys.readouterr().err
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*.*") if p.is_file()} == before
+
+
+def test_a_source_that_cannot_be_read_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eyewright.lifecycle import following
+
+    monkeypatch.setattr(following, "open_any", lambda path, **_: Finder())
+    out = tmp_path / "out"
+    out.mkdir()
+    for ending in ("txt", "csv", "webm"):
+        (out / f"street.{ending}").write_text("of an earlier run")
+    (tmp_path / "street.mp4").write_bytes(b"")
+    words = ["track", "any", str(tmp_path / "street.mp4"), "--save", "mot,csv,video"]
+    assert main([*words, "--out", str(out)]) == 3
+    assert {p.read_text() for p in out.iterdir()} == {"of an earlier run"}
+    assert main([*words, "--out", str(tmp_path / "new")]) == 3
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_killed_command_has_every_finished_frame(video: Path, tmp_path: Path) -> None:
@@ -397,6 +496,7 @@ def test_a_sequence_without_detections_has_no_tracks(
         words = ["track", "--detections", str(tmp_path / "det.txt"), "--out", str(tmp_path / "out"), *more]
         found = _json(capsys, words)
         assert found["tracks"] == []
+        assert "no_boxes" in [f["code"] for f in found["findings"]]
         assert "<html" in (tmp_path / "out" / "det.html").read_text()
 
 
@@ -410,6 +510,16 @@ def test_scores_that_begin_no_track_are_said(
     said = [f["message"] for f in found["findings"]]
     assert len(found["tracks"]) == tracks
     assert said == ([] if tracks else ["no box begins a track: the highest score is 0.50, and 0.65 is needed"])
+
+
+def test_scores_of_zero_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "det.txt"
+    path.write_text("".join(f"{k},-1,{k},1,20,20,0\n" for k in range(1, 9)))
+    found = _json(capsys, ["track", "--detections", str(path), "--fps", "10"])
+    assert [(f["message"], f["fix"]) for f in found["findings"]] == [
+        ("no box begins a track: the highest score is 0", "pass --conf 0")
+    ]
+    assert len(_json(capsys, ["track", "--detections", str(path), "--fps", "10", "--conf", "0"])["tracks"]) == 1
 
 
 @pytest.mark.parametrize(("extra", "tracks"), [([], 2), (["--conf", "-1.5"], 1), (["--conf", "7"], 0)])

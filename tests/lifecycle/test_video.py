@@ -120,9 +120,55 @@ def test_uncertain_clips_are_written_for_review(
     assert about.frames == sampling.frames
     # As long as the clip, or a second.
     assert about.seconds == pytest.approx(1.0, abs=0.01)
-    # Not a second time into the same folder, and not of windows.
+    # Not a second time into the same folder.
     assert main([*argv, "--out", str(tmp_path / "out")]) == 2
-    assert main([*argv, "--out", str(tmp_path / "new"), "--window", "0.9"]) == 2
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_uncertain_times_of_a_long_video_are_written_for_review(  # type: ignore[no-untyped-def]
+    run, spanned, tmp_path: Path, capsys: pytest.CaptureFixture[str], streams: bool
+) -> None:
+    rng = np.random.default_rng(7)
+    parts = [draw_crossing(rng, rightwards=r) for r in (True, True, False, False)]
+    path = write_clip(tmp_path / "long.avi", np.concatenate(parts))
+    bundle = spanned.paths["bundle"] if streams else run / "bundle"
+    argv = ["predict", str(bundle), "--source", str(path), "--window", "0.9", "--hop", "0.25", "--json"]
+    assert main([*argv, "--review", "1", "--out", str(tmp_path / "all")]) == 0
+    told = json.loads(capsys.readouterr().out)
+    confidences = [max(p["scores"]) for p in told["predictions"]]
+    with (tmp_path / "all/review/review.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    # All windows are below 1: times of up to two windows, one after the other, the least certain first in the table.
+    in_time = sorted(rows, key=lambda r: float(r["start_s"]))
+    assert told["review"]["n"] == len(rows) > 1
+    assert float(in_time[0]["start_s"]) == pytest.approx(told["predictions"][0]["start_s"], abs=1e-3)
+    assert all(float(r["end_s"]) - float(r["start_s"]) <= 1.8 + 1e-6 for r in rows)
+    assert float(in_time[-1]["end_s"]) == pytest.approx(told["predictions"][-1]["end_s"], abs=1e-3)
+    assert float(rows[0]["confidence"]) == pytest.approx(min(confidences), abs=1e-4)
+    assert [float(r["confidence"]) for r in rows] == sorted(float(r["confidence"]) for r in rows)
+    for row in rows:
+        with ew.open_source(tmp_path / "all/review" / row["clip"]) as source:
+            times = [f.time_s for f in source]
+        length = float(row["end_s"]) - float(row["start_s"])
+        assert times[-1] == pytest.approx(length, abs=0.15)
+    # A limit between leaves the certain windows out.
+    middle = sorted(confidences)[len(confidences) // 2]
+    assert main([*argv, "--review", str(middle), "--out", str(tmp_path / "some")]) == 0
+    some = json.loads(capsys.readouterr().out)["review"]["n"]
+    assert 0 < some <= len(confidences) // 2
+
+
+def test_a_window_longer_than_the_video_is_said(  # type: ignore[no-untyped-def]
+    run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_clip(tmp_path / "short.avi", draw_crossing(np.random.default_rng(7), rightwards=True))
+    argv = ["predict", str(run / "bundle"), "--source", str(path), "--window", "100", "--on", "1"]
+    assert main([*argv, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["findings"]
+    assert (found["code"], found["severity"]) == ("short_video", "note")
+    assert "shorter than a window of 100 s" in found["message"]
+    assert main(argv) == 0
+    assert "no segment in 1 window: the highest confidence is" in capsys.readouterr().out
 
 
 def test_windows_of_several_files_name_theirs(run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -264,6 +265,68 @@ def test_a_source_has_so_many_viewers_at_most() -> None:
     assert refused.value.status == 503
     with pytest.raises(UsageError, match="twice"):
         LiveSources([LiveSource("a", "0"), LiveSource("a", "1")], ())
+
+
+def test_a_viewer_too_many_and_one_of_a_source_without_frames_are_refused_over_http(  # type: ignore[no-untyped-def]
+    finished, tmp_path: Path
+) -> None:
+    with WebmWriter(tmp_path / "clip.webm", quality=90) as video:
+        for k in range(60):
+            video.add(draw(k % 30, wide=96), k / 20)
+    (tmp_path / "no.mp4").write_text("text")
+    sources = ("--source", f"yard={tmp_path / 'clip.webm'}", "--source", f"dark={tmp_path / 'no.mp4'}")
+    with serving(str(finished.paths["bundle"]), *sources, "--workers", "1", "--no-log", cwd=tmp_path) as s:
+
+        def state(name: str, wanted: str) -> None:
+            ends = time.monotonic() + 20
+            while (shown := s.get(f"/v1/sources/{name}").json)["state"] != wanted:
+                assert time.monotonic() < ends, shown
+                time.sleep(0.05)
+
+        state("yard", "live")
+        host, port = s.address.removeprefix("http://").split(":")
+        viewers = [socket.create_connection((host, int(port))) for _ in range(4)]
+        for viewer in viewers:
+            viewer.sendall(b"GET /v1/sources/yard/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert viewer.recv(12) == b"HTTP/1.1 200"
+        fifth = s.get("/v1/sources/yard/live")
+        assert (fifth.status, fifth.json["code"]) == (503, "viewers")
+        state("dark", "lost")
+        dark = s.get("/v1/sources/dark/live")
+        assert (dark.status, dark.json["code"]) == (503, "source")
+        assert "the source dark is lost" in dark.json["error"]
+        # A file that has ended ends what shows it, with its last frame.
+        state("yard", "ended")
+        viewers[0].settimeout(20)
+        while viewers[0].recv(2**16):
+            pass
+        for viewer in viewers:
+            viewer.close()
+        ends = time.monotonic() + 20
+        while s.get("/v1/sources/yard").json["viewers"]:
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+        assert "ended" in s.get("/v1/sources/yard/live").json["error"]
+
+
+def test_a_viewer_who_leaves_while_no_frame_comes_is_not_counted_any_longer(  # type: ignore[no-untyped-def]
+    finished, tmp_path: Path
+) -> None:
+    # An address that takes the connection and never answers: nothing is ever sent to a viewer.
+    silent = socket.create_server(("127.0.0.1", 0))
+    source = f"mute=http://127.0.0.1:{silent.getsockname()[1]}/x.mjpg"
+    with serving(str(finished.paths["bundle"]), "--source", source, "--workers", "1", "--no-log", cwd=tmp_path) as s:
+        host, port = s.address.removeprefix("http://").split(":")
+        viewer = socket.create_connection((host, int(port)))
+        viewer.sendall(b"GET /v1/sources/mute/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert viewer.recv(12) == b"HTTP/1.1 200"
+        assert s.get("/v1/sources/mute").json["viewers"] == 1
+        viewer.close()
+        ends = time.monotonic() + 8
+        while s.get("/v1/sources/mute").json["viewers"]:
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+    silent.close()
 
 
 def test_frames_for_which_there_is_no_room_are_dropped_and_counted() -> None:

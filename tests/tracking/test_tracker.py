@@ -435,3 +435,25 @@ def test_what_is_followed_stays_the_same_where_the_code_is_made_faster(
         for part in (p.track_ids, p.detections, p.label_ids, p.keys, p.unconfirmed, p.unconfirmed_keys):
             digest.update(part.astype("<i8").tobytes())
     assert digest.hexdigest()[:16] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ocsort", "closest is 'three-stage'"),
+        ("OC-SORT", "closest is 'three-stage'"),
+        ("ByteTrack", "closest is 'byte'"),
+        ("botsort", "--camera-motion"),
+        ("deepsort", "uses no appearance"),
+        ("IOU", "closest is 'sort'"),
+        ("norfair", "closest is 'three-stage'"),
+        ("BYTE", "did you mean 'byte'?"),
+        ("csrt", "--one X,Y,W,H"),
+        ("mine", "package.module:function"),
+    ],
+)
+def test_a_method_of_another_package_is_answered_with_the_closest_of_ours(name: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        method_of(name)
+    assert said in (caught.value.fix or "")
+    assert name in ("BYTE", "csrt") or all(method in (caught.value.fix or "") for method in METHODS)

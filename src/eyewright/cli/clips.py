@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 from eyewright.cli.json_lines import LinesFile, join_lines
 from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.reviewing import ReviewFolder
+from eyewright.cli.reviewing_windows import UncertainTimes
 from eyewright.cli.scaling import ON_HELP
-from eyewright.cli.terminal import Result, noting, plain_stem, printable, warn
+from eyewright.cli.terminal import Result, finding, noting, plain_stem, printable, stream_stem, warn
 from eyewright.core.errors import InputError, UnreadableImageError, UsageError
+from eyewright.core.report import Finding
 from eyewright.scaling.engines import check_engine
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from eyewright.tasks.over_time import OverTime
     from eyewright.tasks.segments import Windowed
 
+# A last frame is shown for a moment that its time does not tell.
+_LATE_S = 0.2
 _COLUMNS = ("start_s", "end_s", "label", "score")
 
 
@@ -74,12 +78,10 @@ def predict_clips(o: argparse.Namespace, bundle: Any, sampling: "ClipSampling") 
             task_of(bundle.task_name).require(name)
     findings: list[dict[str, Any]] = []
     window = o.window
-    if o.review is not None and (window is not None or is_endless(o.source)):
-        raise UsageError("--review is for whole clips, found windows of time", fix="leave out --review or --window")
     if window is None and sampling.span_s is not None and is_endless(o.source):
         # A model of so many seconds needs no other window.
         window = sampling.span_s
-    with _Output(o) as output:
+    with _Output(o, windows=window is not None) as output:
         segments = _watch(o, bundle, window, output, findings) if window is not None else None
         if segments is None:
             _each(o, bundle, sampling, output, findings)
@@ -92,7 +94,7 @@ def predict_clips(o: argparse.Namespace, bundle: Any, sampling: "ClipSampling") 
         **({} if output.review is None else {"review": output.review.to_json(), "text": [output.review.line()]}),
         **({} if segments is None else {"segments": segments}),
         "findings": findings,
-        "exit": 1 if findings else 0,
+        "exit": int(any(f.get("severity") != "note" for f in findings)),
     }
 
 
@@ -100,7 +102,7 @@ class _Output:
     """What is written while clips are predicted: each prediction and each segment is on disk when it is made, and of a
     stream without an end predictions are held for `--json` only."""
 
-    def __init__(self, o: argparse.Namespace) -> None:
+    def __init__(self, o: argparse.Namespace, *, windows: bool) -> None:
         folder = Path() if o.out is None else Path(o.out).resolve()
         self._writes, self._keeps = o.out is not None, bool(o.json)
         self._lines, self._table = LinesFile(folder / "predictions.jsonl"), LinesFile(folder / "segments.csv")
@@ -109,7 +111,8 @@ class _Output:
         self.n = 0
         self.review: ReviewFolder | None = None
         if o.review is not None:
-            self.review = ReviewFolder(folder / "review", o.review, column="clip")
+            times = ("start_s", "end_s") if windows else ("time_s",)
+            self.review = ReviewFolder(folder / "review", o.review, column="clip", times=times)
             self.paths["review"] = self.review.folder
 
     def __enter__(self) -> "_Output":
@@ -223,19 +226,40 @@ def _watch_one(
         _say(o, segment.line())
 
     joiner, over_time = SegmentJoiner(on=o.on, off=o.off), OverTimeMaker()
+    uncertain: UncertainTimes | None = None
+    if output.review is not None:
+        named_by = f"{stem or stream_stem(source)}-"
+        uncertain = UncertainTimes(output.review, window_s=window_s, hop_s=o.hop, stem=named_by)
+    highest = last_s = 0.0
+    n = 0
     try:
         with open_source(
             source, stride=o.stride, max_frames=o.max_frames, latest=o.latest, note=noting(findings)
         ) as opened:
-            for p in predict_windows(bundle, opened, window_s=window_s, hop_s=o.hop, conf=o.conf):
+            frames = opened if uncertain is None else uncertain.watched(opened)
+            for p in predict_windows(bundle, frames, window_s=window_s, hop_s=o.hop, conf=o.conf):
+                window = cast("Windowed", p)
                 output.add(p.to_json(**_shown_of(o)))
-                over_time.add(cast("Windowed", p))
-                for segment in joiner.add(cast("Windowed", p)):
+                over_time.add(window)
+                if uncertain is not None:
+                    uncertain.add(p, window)
+                highest, last_s, n = max(highest, p.confidence or 0.0), window.end_s or 0.0, n + 1
+                for segment in joiner.add(window):
                     note(segment)
             for segment in joiner.end():
                 note(segment)
     finally:
+        if uncertain is not None:
+            uncertain.end()
         output.draw(over_time.done(), stem)
+    if n == 1 and last_s < window_s - _LATE_S:
+        text = f"the video is {last_s:.1f} s long, shorter than a window of {window_s:g} s: it is one window"
+        findings.append(finding(Finding("short_video", text, "pass a shorter --window", source, severity="note")))
+        warn(text)
+    if not segments:
+        _say(
+            o, f"no segment in {n:,} window{'s' * (n != 1)}: the highest confidence is {highest:.2f}, --on is {o.on:g}"
+        )
     return segments
 
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eyewright.cli.following_one import draws, track_one
-from eyewright.cli.following_output import Output, reports, write_report, write_tracks
+from eyewright.cli.following_files import draws, refuse_inputs, reports
+from eyewright.cli.following_one import track_one
+from eyewright.cli.following_output import Output, write_report, write_tracks
 from eyewright.cli.numbers import Number
 from eyewright.cli.pictures import add_stream
 from eyewright.cli.terminal import Result, finding, is_quiet, noting, printable, shown_path, stream_stem, warn
@@ -36,6 +37,7 @@ def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     """Add the options of track."""
     p = verb("track")
     p.add_argument("bundle", metavar="BUNDLE", nargs="?", help="a detector; not needed with --detections or --one")
+    p.add_argument("video", metavar="VIDEO", nargs="?", help="the same as --source")
     p.add_argument("--source", metavar="S", help="video, camera number, rtsp://, http:// MJPEG, or a folder of frames")
     p.add_argument("--detections", metavar="FILE|DIR", help="track existing detections: MOT text, CSV or JSON")
     p.add_argument("--one", metavar="X,Y,W,H", help="track the one object in this box of the first frame")
@@ -99,6 +101,15 @@ def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
 def track(o: argparse.Namespace) -> Result:
     """Follow objects over time."""
     saved = _saved(o)
+    if o.one is not None and o.video is None and o.source is None:
+        # No bundle is needed, so that what is named is the video.
+        o.bundle, o.video = None, o.bundle
+    if o.video is not None:
+        if o.source is not None:
+            raise UsageError(
+                f"expected one source, found {quoted(o.video)} and --source {quoted(o.source)}", fix="leave one out"
+            )
+        o.source = o.video
     if sum(x is not None for x in (o.detections, o.source)) != 1:
         raise UsageError("expected either --detections or --source", fix="see eyewright track --help")
     if o.detections is not None:
@@ -187,8 +198,13 @@ def _classes(o: argparse.Namespace) -> list[str] | None:
 
 
 def _track_files(o: argparse.Namespace, saved: Sequence[str]) -> Result:
+    from eyewright.data.tracks import find_sequences
     from eyewright.lifecycle.following import track_detections
 
+    names = [s.name for s in find_sequences(Path(o.detections), "detections")]
+    if o.save is None and len(names) > 1:
+        saved = [kind for kind in saved if not reports((kind,))]
+    refuse_inputs(o, saved, names)
     started = time.monotonic()
     sequences = track_detections(
         o.detections, fps=o.fps, method=o.method or "three-stage", settings=settings_of(o), offline=o.offline,
@@ -196,8 +212,6 @@ def _track_files(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     )  # fmt: skip
     seconds = time.monotonic() - started
     out: dict[str, Path] = {}
-    if o.save is None and len(sequences) > 1:
-        saved = [kind for kind in saved if kind not in ("report",)]
     for sequence in sequences:
         out |= write_tracks(o, saved, sequence.name, sequence.tracks, sequence.fps, sequence.n_frames)
         if reports(saved):
@@ -280,9 +294,12 @@ def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     live = is_stream(o.source) and not Path(str(o.source)).exists()
     if live and o.offline:
         raise UsageError("--offline works with files", fix="leave it out for a camera or stream")
+    truth = None if o.truth is None else _truth_of(o, name, live)
+    refuse_inputs(o, saved, [name])
     watch = watch_of(o)
     started, n, recorder, fps = time.monotonic(), 0, None, None
     last_s = 0.0
+    numbers: list[int] = []
     findings: list[dict[str, Any]] = []
     with Output(o, saved, name, watch) as output:
         for item in follow(
@@ -292,6 +309,8 @@ def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         ):  # fmt: skip
             n, recorder, last_s = n + 1, item.recorder, item.time_s
             output.add(item)
+            if truth is not None:
+                numbers.append(item.index + 1)
             if not is_quiet(o):
                 for c in item.crossings:
                     label = item.recorder.labels[c.label_id]
@@ -303,19 +322,53 @@ def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         fps = o.fps or (round((n - 1) / last_s, 3) if last_s > 0 else None)
         out = output.paths
         if o.offline:
-            recorder = output.offline(recorder)
-        elif o.out is not None and "json" in saved and not live:
+            recorder, tracks = output.offline(recorder)
+        else:
             tracks = recorder.tracks()
+        if not o.offline and o.out is not None and "json" in saved and not live:
             out |= write_tracks(o, ("json",), name, tracks, fps, int(tracks.n_frames))
         output.report(recorder, n, fps)
     found = recorder.to_json()
     seconds = time.monotonic() - started
     text = [f"{len(found['tracks']):,} tracks in {n:,} frames, {n / max(seconds, 1e-9):.1f} frames a second"]
-    text += [*_counts_text(found, ""), *(f"{k:8} {shown_path(p)}" for k, p in out.items())]
+    text += _counts_text(found, "")
+    if truth is not None:
+        import numpy as np
+
+        from eyewright.lifecycle.track_scores import evaluate_tracks as measure
+
+        followed = np.array(numbers, np.int64)
+        scores = measure({name: tracks}, truth, seed=o.seed or 0, frames=followed)
+        _warned(o, scores.findings)
+        findings += [finding(f) for f in scores.findings[:_MOST_FINDINGS]]
+        found |= {"metrics": _metrics_json(scores.metrics), "protocol": scores.protocol}
+        text += ["", *_metrics_text(scores)]
+    text += [f"{k:8} {shown_path(p)}" for k, p in out.items()]
     return {
         **found, "out": out, "frames": n, "frames_per_s": round(n / max(seconds, 1e-9), 2), "text": text,
-        "findings": findings, "exit": int(bool(findings)),
+        "findings": findings, "exit": int(any(f["severity"] != "note" for f in findings)),
     }  # fmt: skip
+
+
+def _truth_of(o: argparse.Namespace, name: str, live: bool) -> Path:
+    """Return the true tracks of a source before it is read: its file, or of a set that of its name.
+
+    Raises:
+        UsageError: the source is live, so that its frames have no numbers of their own.
+        InputError: nothing is there, or nothing of that name.
+    """
+    from eyewright.data.tracks import find_sequences
+
+    if live:
+        raise UsageError("--truth works with files", fix="leave it out for a camera or stream")
+    known = {s.name: s.path for s in find_sequences(Path(o.truth), "truth")}
+    if len(known) > 1 and name not in known:
+        raise InputError(
+            f"expected true tracks of {name!r} in {quoted(o.truth)}, found none",
+            fix=f"pass its file, or name it {name}.txt",
+            code="missing_sequence",
+        )
+    return known.get(name) or next(iter(known.values()))
 
 
 def _metrics_json(metrics: Any) -> dict[str, Any]:

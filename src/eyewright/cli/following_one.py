@@ -1,23 +1,19 @@
 """`eyewright track --one`: one object, without a model."""
 
-__all__ = ["draws", "track_one"]
+__all__ = ["track_one"]
 
 import argparse
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from eyewright.cli.following_files import draws, refuse_inputs
 from eyewright.cli.terminal import Result, is_quiet, noting, printable, shown_path, stream_stem
 from eyewright.core.errors import InputError, UsageError
 from eyewright.core.quoting import quoted
 
 _NOT_HERE = ("bundle", "camera_motion", "offline", "truth", "classes", "conf", "iou", "line", "zone")
-
-
-def draws(saved: Collection[str]) -> bool:
-    """Return whether a drawn video is to be saved."""
-    return not {"video"}.isdisjoint(saved)
 
 
 def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
@@ -36,6 +32,7 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     started = time.monotonic()
     folder = None if o.out is None else Path(o.out).resolve()
     stem = stream_stem(o.source)
+    refuse_inputs(o, saved, [stem])
     rows: list[Tracks] = []
     states: list[tuple[float, str]] = []
     files: dict[str, Any] = {}

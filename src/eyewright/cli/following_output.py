@@ -1,13 +1,13 @@
 """What `eyewright track` writes: files of tracks, a drawn video, a page."""
 
-__all__ = ["Output", "reports", "write_report", "write_tracks"]
+__all__ = ["Output", "write_report", "write_tracks"]
 
 import argparse
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eyewright.cli.following_one import draws
+from eyewright.cli.following_files import draws, reports
 from eyewright.cli.terminal import plain_stem
 
 if TYPE_CHECKING:
@@ -15,11 +15,6 @@ if TYPE_CHECKING:
     from eyewright.lifecycle.following import TrackedSequence
     from eyewright.tracking import Recorder, Watch
     from eyewright.tracking.viewer.gathering import Gathering
-
-
-def reports(saved: Collection[str]) -> bool:
-    """Return whether a page is to be saved."""
-    return "report" in saved
 
 
 def write_report(
@@ -84,8 +79,12 @@ class Output:
         self._gathering: Gathering | None = None
 
     def __enter__(self) -> "Output":
-        if self._folder is None:
-            return self
+        return self
+
+    def _begin(self) -> None:
+        """Open the files, now that there is a frame: a source that cannot be read changes nothing."""
+        if self._folder is None or "tracks" in self.paths:
+            return
         from eyewright.core.files import checked_output
 
         with checked_output(self._folder):
@@ -103,7 +102,6 @@ class Output:
             from eyewright.tracking.viewer.gathering import Gathering
 
             self._gathering = Gathering(clips=bool(self._watch.lines))
-        return self
 
     def __exit__(self, *_: object) -> None:
         if self._gathering is not None:
@@ -132,6 +130,7 @@ class Output:
         """Write one frame of `lifecycle.following.track`."""
         from eyewright.data.tracks import tracks_to_csv, tracks_to_mot
 
+        self._begin()
         if self._o.offline:
             self._times.append((item.index + 1, item.time_s))
             return
@@ -155,8 +154,11 @@ class Output:
         drawn = draw_tracks(self._trails, image, boxes, ids, labels, time_s=time_s, recorder=recorder)
         self._video.add(drawn, time_s)
 
-    def offline(self, recorder: Any) -> Any:
-        """Fill gaps over the whole file, count again, write, and draw by reading the source once more."""
+    def offline(self, recorder: "Recorder") -> "tuple[Recorder, Tracks]":
+        """Fill gaps over the whole file, count again, write, and draw by reading the source once more.
+
+        Returns the counts over all tracks, and the tracks.
+        """
         import numpy as np
 
         from eyewright.tracking import Recorder, fill_tracks
@@ -171,7 +173,7 @@ class Output:
         self.paths |= write_tracks(self._o, self._saved, self._name, tracks, fps, n)
         if draws(self._saved) or reports(self._saved):
             self._draw_again(tracks)
-        return Recorder.of(tracks, self._watch, end_s=self._times[-1][1])
+        return Recorder.of(tracks, self._watch, end_s=self._times[-1][1]), tracks
 
     def _draw_again(self, tracks: "Tracks") -> None:
         import numpy as np

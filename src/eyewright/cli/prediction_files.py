@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eyewright.cli.following_one import draws
+from eyewright.cli.following_files import draws
 from eyewright.cli.json_lines import LinesFile, join_lines
 from eyewright.cli.numbers import Number
 from eyewright.cli.prediction_table import PredictionTable
@@ -105,6 +105,11 @@ class PredictionFiles:
         self.lost: Counter[str] = Counter()
         self.paths: dict[str, Path] = {}
         self.rows: list[dict[str, Any]] = []
+        if self._folder is not None and draws(saved):
+            from eyewright.core.files import refuse_overwriting
+            from eyewright.imaging.given import given_source
+
+            refuse_overwriting([self._folder / f"{self._stem}.webm"], [Path(given_source(given[0]))])
         for name in (n for n in saved if n in _FOLDERS):
             task.require(name)
             assert self._folder is not None

@@ -14,7 +14,7 @@ from eyewright.core.quoting import quoted
 if TYPE_CHECKING:
     from eyewright.core.prediction import Prediction
 
-_REVIEWED = ("rank", "confidence", "label", "source", "index", "time_s")
+_REVIEWED = ("rank", "confidence", "label", "source", "index")
 
 
 def new_folder(place: Path) -> Path:
@@ -35,18 +35,32 @@ class ReviewFolder:
         folder: where it is, or is to be made.
         below: the confidence.
         column: what a file is called in the table: "image", "clip".
+        times: the columns of times: of frames one, of times of a stream their start and end.
 
     Raises:
         OutputError: something is in the folder.
     """
 
-    def __init__(self, folder: Path, below: float, *, column: str = "image") -> None:
+    def __init__(
+        self, folder: Path, below: float, *, column: str = "image", times: Sequence[str] = ("time_s",)
+    ) -> None:
         self.folder, self.below, self._column = new_folder(folder), below, column
+        self._columns = (*_REVIEWED, *times, column)
         self.rows: list[dict[str, Any]] = []
         self.empty = 0
 
-    def take(self, prediction: "Prediction", stem: str, suffix: str, write: Callable[[Path], object]) -> None:
-        """Take a prediction, and have it written where its confidence is too low; count one that found nothing."""
+    def take(
+        self,
+        prediction: "Prediction",
+        stem: str,
+        suffix: str,
+        write: Callable[[Path], object],
+        times: Mapping[str, float] | None = None,
+    ) -> None:
+        """Take a prediction, and have it written where its confidence is too low; count one that found nothing.
+
+        `times` are those of the table, where there are others than the prediction's own.
+        """
         confidence = prediction.confidence
         if confidence is None:
             self.empty += 1
@@ -57,14 +71,14 @@ class ReviewFolder:
         name = f"{confidence:.4f}-{stem}{suffix}"
         write(self.folder / name)
         about = {"confidence": round(confidence, 6), "label": prediction.headline()[0], "source": prediction.source}
-        time_s = {} if prediction.time_s is None else {"time_s": prediction.time_s}
-        self.rows.append({**about, "index": prediction.index, **time_s, self._column: name})
+        own = {} if prediction.time_s is None else {"time_s": prediction.time_s}
+        self.rows.append({**about, "index": prediction.index, **(own if times is None else times), self._column: name})
 
     def close(self) -> None:
         """Write the table, the lowest confidence first."""
         from eyewright.core.files import write_text
 
-        write_text(self.folder / "review.csv", _table(self.rows, self._column))
+        write_text(self.folder / "review.csv", _table(self.rows, self._columns))
 
     def to_json(self) -> dict[str, Any]:
         """Return how many predictions are in the folder, and how many have no confidence."""
@@ -76,11 +90,11 @@ class ReviewFolder:
         return f"review   {len(self.rows):,} below a confidence of {self.below:g}{empty}"
 
 
-def _table(rows: Sequence[Mapping[str, Any]], column: str) -> str:
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     from eyewright.core.spreadsheets import to_cell
 
     out = io.StringIO()
-    writer = csv.DictWriter(out, (*_REVIEWED, column), restval="", lineterminator="\n")
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
     writer.writeheader()
     for rank, row in enumerate(sorted(rows, key=lambda r: (r["confidence"], r["index"])), 1):
         writer.writerow({k: to_cell(v) for k, v in {"rank": rank, **row}.items()})

@@ -15,6 +15,7 @@ def uses_of(made: "Bundle", task: str, bundle: str) -> list[str]:
     from eyewright.bundle.texts import has_texts
     from eyewright.core.inputs import MASK
     from eyewright.core.task import task_of
+    from eyewright.lifecycle.following import gives_boxes
 
     program = shown_program("eyewright")
     if MASK in made.inputs:
@@ -28,6 +29,7 @@ def uses_of(made: "Bundle", task: str, bundle: str) -> list[str]:
     use = f"import eyewright as ew; print(ew.load_bundle('{bundle}').predict('{what}').{known.words.usage})"
     return [
         f"  {program} predict {bundle} --source {what}",
+        *([f"  {program} track {bundle} --source VIDEO.mp4"] if gives_boxes(task) else ()),
         f"  {program} explain {bundle} {what} --out heatmaps",
         f"  {program} serve {bundle}",
         *(searched if has_texts(made.manifest.files) else ()),

@@ -10,6 +10,7 @@ __all__ = [
     "claimed_output",
     "held_lock",
     "recover_folder",
+    "refuse_overwriting",
     "reserve_space",
     "staged_folder",
     "write_bytes",
@@ -77,6 +78,23 @@ def checked_output(path: Path, *, option: str = "--out") -> Iterator[None]:
         )
         raised.path = str(path)
         raise raised from error
+
+
+def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Refuse to write files over those that are read, also where a link leads to them.
+
+    Raises:
+        OutputError: one of the outputs is one of the inputs.
+    """
+    read = [path for path in inputs if path.is_file()]
+    for path in outputs:
+        for own in read:
+            with contextlib.suppress(OSError):
+                if path.samefile(own):
+                    raise OutputError(
+                        f"{quoted(path)} is read and would be overwritten", fix="choose another --out",
+                        code="output_is_input",
+                    )  # fmt: skip
 
 
 def write_bytes(path: Path, data: bytes) -> None:

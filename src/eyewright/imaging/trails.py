@@ -31,7 +31,11 @@ class Trails:
         time_s: float,
         lines: Mapping[str, Sequence[tuple[float, float]]] | None = None,
     ) -> NDArray[np.uint8]:
-        """Return a copy of the image, uint8 (H, W, 3), with tracks, and `lines`: a text and two points or a polygon."""
+        """Return a copy of the image, uint8 (H, W, 3), with tracks, and `lines`: a text and two points or a polygon.
+
+        An arrow at a line of two points shows which way counts as in: to the right of whoever looks from the first
+        point to the second.
+        """
         for track, box in zip(track_ids.tolist(), np.asarray(boxes_xyxy, np.float64).tolist(), strict=True):
             path = self._paths.setdefault(track, deque())
             path.append((time_s, (box[0] + box[2]) / 2, box[3]))
@@ -50,6 +54,8 @@ class Trails:
             for text, points in lines.items():
                 closed = [*points, points[0]] if len(points) > 2 else list(points)
                 draw.line(closed, fill=_INK, width=2 * wide)
+                if len(points) == 2:
+                    _draw_arrow(draw, points[0], points[1], max(image.shape[:2]) / 20, 2 * wide)
                 at = (
                     min(max(0.0, points[0][0]), image.shape[1] - 20.0),
                     min(max(0.0, points[0][1]), image.shape[0] - 20.0),
@@ -57,3 +63,18 @@ class Trails:
                 draw.rectangle(draw.textbbox(at, text, font=font), fill=_PAPER)
                 draw.text(at, text, fill=_INK, font=font)
         return np.asarray(picture)
+
+
+def _draw_arrow(
+    draw: ImageDraw.ImageDraw, start: tuple[float, float], end: tuple[float, float], length: float, width: int
+) -> None:
+    """Draw an arrow from the middle of a line to its right, seen from `start`."""
+    (x0, y0), (x1, y1) = start, end
+    whole = float(np.hypot(x1 - x0, y1 - y0))
+    along = np.array([x1 - x0, y1 - y0]) / whole
+    right = np.array([-along[1], along[0]])
+    middle = np.array([x0 + x1, y0 + y1]) / 2
+    tip = middle + length * right
+    barbs = [tuple((tip - length / 3 * (right + side * along)).tolist()) for side in (1, -1)]
+    draw.line([tuple(middle.tolist()), tuple(tip.tolist())], fill=_INK, width=width)
+    draw.line([barbs[0], tuple(tip.tolist()), barbs[1]], fill=_INK, width=width)

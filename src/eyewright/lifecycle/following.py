@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import BundleError, UsageError
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.core.task import task_of
 from eyewright.core.tracks import Tracks
@@ -182,6 +183,12 @@ def _track_file(
     if len(rows) and ":" not in method and settings.high is not None and best < settings.high:
         text = f"no box begins a track: the highest score is {best:.2f}, and {settings.high:g} is needed"
         findings.append(Finding("low_scores", text, "pass a lower --conf", str(sequence.path), severity="note"))
+    elif len(rows) and best <= 0 and not recorder.n_tracks:
+        text = f"no box begins a track: the highest score is {best:g}"
+        findings.append(Finding("low_scores", text, "pass --conf 0", str(sequence.path), severity="note"))
+    elif not file.rows:
+        text = f"{quoted(sequence.path)} holds no boxes"
+        findings.append(Finding("no_boxes", text, "check the path", str(sequence.path), severity="note"))
     tracks = recorder.tracks(early=offline)
     if offline:
         tracks = fill_tracks(tracks, seconds_per_frame=1 / rate, n_frames=n_frames, settings=fill)

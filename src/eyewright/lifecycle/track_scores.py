@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding, Metric
 from eyewright.core.tracks import Tracks
 from eyewright.data.tracks import find_sequences, read_tracks
@@ -70,14 +72,21 @@ class TrackComparison:
         return f"{said}; {text}, over {n} sequences"
 
 
-def evaluate_tracks(tracks: PathLike | Mapping[str, Tracks], truth: PathLike, *, seed: int = 0) -> TrackScores:
+def evaluate_tracks(
+    tracks: PathLike | Mapping[str, Tracks],
+    truth: PathLike,
+    *,
+    seed: int = 0,
+    frames: NDArray[np.int64] | None = None,
+) -> TrackScores:
     """Measure tracks against the ground truth by HOTA, CLEAR and Identity, as TrackEval 1.3.0 does.
 
     Both are a file, or folders whose sequences have the same names; tracks may be given by the names of their
-    sequences. The sequences of the ground truth are measured, and intervals are over them.
+    sequences. The sequences of the ground truth are measured, and intervals are over them. With `frames`, only frames
+    of these numbers, from 1, are measured: those of a source that were tracked.
 
     Raises:
-        InputError: a file cannot be read, or a sequence of the ground truth has no tracks.
+        InputError: a file cannot be read, a sequence of the ground truth has no tracks, or none has boxes.
     """
     theirs = find_sequences(Path(truth), "truth")
     by_name: dict[str, Path | Tracks]
@@ -98,6 +107,7 @@ def evaluate_tracks(tracks: PathLike | Mapping[str, Tracks], truth: PathLike, *,
     counts: list[SequenceCounts] = []
     each: dict[str, Mapping[str, float]] = {}
     protocols: list[str] = []
+    n_true = 0
     for sequence in theirs:
         true, own = read_tracks(sequence.path, "truth"), by_name[sequence.name]
         findings += true.findings
@@ -106,9 +116,23 @@ def evaluate_tracks(tracks: PathLike | Mapping[str, Tracks], truth: PathLike, *,
             findings += file.findings
             own = file.tracks
         protocols.append(true.protocol)
-        counted = count_sequence(true.tracks, own)
+        known = true.tracks
+        if frames is not None:
+            known = known.keep(np.isin(known.frames, frames))
+            left = len(true.tracks) - len(known)
+            if left:
+                text = f"{left:,} true boxes are in frames that were not tracked; they are not measured"
+                findings.append(Finding("frames", text, "track every frame", str(sequence.path), severity="note"))
+        n_true += len(known) if known.ignored is None else int(np.count_nonzero(~known.ignored))
+        counted = count_sequence(known, own)
         counts.append(counted)
         each[sequence.name] = combined([counted])
+    if not n_true:
+        raise InputError(
+            f"expected true tracks in {quoted(truth)}, found no box that is measured",
+            fix="check the path and the frame numbers",
+            code="no_truth",
+        )
     extra = sorted(set(by_name) - {s.name for s in theirs})
     if extra:
         text = f"{len(extra)} sequences of the tracks have no truth, such as {extra[0]!r}; they are not measured"

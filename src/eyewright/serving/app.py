@@ -83,6 +83,8 @@ class App:
         try:
             request = parse_request(scope)
             response = await self._answer(request, receive, counted)
+            if isinstance(response, LiveStream) and request.method != "HEAD":
+                response.begin()
         except EyewrightError as error:
             response = error_response(error)
         except (asyncio.CancelledError, GeneratorExit):
@@ -101,6 +103,7 @@ class App:
             response.headers.append((b"connection", b"close"))
         self.counters.answered(counted[0], response.status)
         if isinstance(response, LiveStream):
+            scope.get("eyewright.endless", _at_once)()
             await response.stream(send, receive, method=scope["method"], abort=scope["eyewright.abort"])
         else:
             await self._wait_to_answer(scope, 0 if scope["method"] == "HEAD" else len(response.body))

@@ -35,6 +35,8 @@ _MOST_EVENTS = 200
 _SEEN_S = 60.0
 _VIEWERS = 4
 _AGAIN_S = 5.0
+# In these states no frame comes; whoever watches then sees the last one, and nobody begins to.
+_DARK = frozenset({"lost", "ended", "failed"})
 
 
 @dataclass(frozen=True)
@@ -263,8 +265,12 @@ class Running:
         """Take up a viewer.
 
         Raises:
-            HttpError: there are as many as may be.
+            HttpError: there are as many as may be, or no frame comes from the source.
         """
+        state, message = self._status.get("state"), self._status.get("message")
+        if state in _DARK:
+            text = f"the source {self.source.name} is {state}" + (f": {message}" if message else "")
+            raise HttpError(503, "source", text, fix="see /v1/sources")
         if self.viewers >= _VIEWERS:
             raise HttpError(503, "viewers", f"{_VIEWERS} viewers watch this source already", fix="try again later")
         self.viewers += 1
@@ -284,6 +290,11 @@ class Running:
         if process is not None and process.stdin is not None:
             with contextlib.suppress(OSError, ValueError):
                 children.write_some(process.stdin, b"w" if self.viewers else b"r")
+
+    @property
+    def over(self) -> bool:
+        """Whether no frame will come: the source is a file that has ended."""
+        return self._status.get("state") == "ended"
 
     @property
     def closing(self) -> bool:

@@ -18,12 +18,23 @@ _BOUNDARY = b"frame"
 class LiveStream(Response):
     """A response that does not end by itself: motion JPEG (multipart/x-mixed-replace), the newest frame each time.
 
-    It ends when the client leaves, takes longer than 10 s for a frame, or has watched for an hour, and with the server.
+    It ends when the client leaves, takes longer than 10 s for a frame, or has watched for an hour, with the last frame
+    of a file, and with the server.
     """
 
     def __init__(self, running: Running) -> None:
         super().__init__(media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY.decode()}")
         self._running = running
+        self._begun = False
+
+    def begin(self) -> None:
+        """Take up the viewer, before anything is sent.
+
+        Raises:
+            HttpError: as many watch as may, or there is nothing to see.
+        """
+        self._running.look()
+        self._begun = True
 
     async def stream(self, send: Send, receive: Receive, *, method: str, abort: Callable[[], None]) -> None:
         """Send frames until it ends; `abort` ends the connection without waiting for what was not read."""
@@ -32,7 +43,8 @@ class LiveStream(Response):
             await send({"type": "http.response.start", "status": 200, "headers": head})
             await send({"type": "http.response.body", "body": b""})
             return
-        self._running.look()
+        if not self._begun:
+            self.begin()
         gone = asyncio.get_running_loop().create_task(_until_gone(receive))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": [*head, (b"connection", b"close")]})
@@ -52,10 +64,14 @@ class LiveStream(Response):
                 number = self._running.number
             picture = self._running.newest
             if picture is None:
+                if self._running.over:
+                    break
                 continue
             part = b"--%b\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % (_BOUNDARY, len(picture))
             async with asyncio.timeout(_SEND_S):
                 await send({"type": "http.response.body", "body": part + picture + b"\r\n", "more_body": True})
+            if self._running.over:
+                break
         async with asyncio.timeout(_SEND_S):
             await send({"type": "http.response.body", "body": b"--%b--\r\n" % _BOUNDARY})
 

@@ -160,6 +160,8 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
         # Bytes of requests behind the one that is answered.
         _ahead = b""
         _in_turn = False
+        # Whether the answer is one that ends when its client leaves.
+        _endless = False
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(_Lingering(transport, self.loop, settings.write_s))
@@ -180,6 +182,9 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
 
         def _waits_for_turn(self, waits: bool) -> None:
             self._waits = waits
+
+        def _becomes_endless(self) -> None:
+            self._endless = True
 
         def evict(self) -> None:
             if self.transport is None:
@@ -311,6 +316,7 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
             super().on_message_begin()
             self.scope["eyewright.abort"] = self.transport.abort
             self.scope["eyewright.waits"] = self._waits_for_turn
+            self.scope["eyewright.endless"] = self._becomes_endless
             self.scope["eyewright.join"] = self.transport.join
             self.scope["eyewright.send_joined"] = self.transport.send_joined
 
@@ -380,9 +386,10 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
         def eof_received(self) -> bool:
             """Answer what was received whole: a client may end its side and still read (RFC 9112, section 9.6).
 
-            Where this returns False, the event loop closes the connection, and an answer never reaches its client.
+            Where this returns False, the event loop closes the connection, and an answer never reaches its client. Of
+            an answer without an end it is the only sign that nobody watches, where no frame is sent that could fail.
             """
-            if self.transport.is_closing() or self._refused is not None:
+            if self.transport.is_closing() or self._refused is not None or self._endless:
                 return False
             waiting = self._waiting()
             if self._in_turn or (waiting and not self.cycle.more_body):

@@ -9,6 +9,7 @@ from typing import Any
 
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.installed import import_own, what_was_raised
+from eyewright.tracking.single import SINGLE_METHODS
 from eyewright.tracking.tracker import Tracker, TrackerSettings, TrackingMethod
 
 METHODS = MappingProxyType(
@@ -20,6 +21,20 @@ METHODS = MappingProxyType(
 )
 """The built-in methods: the stages of association, and what they are."""
 
+# Methods of other packages, and what they do that ours do too.
+_OTHERS = MappingProxyType(
+    {
+        "iou": ("sort", "associates by IoU alone, as an IoU tracker does, and expects where tracks move"),
+        "bytetrack": ("byte", "has ByteTrack's two stages"),
+        "ocsort": ("three-stage", "also looks where tracks were last seen, as OC-SORT does"),
+        "cbiou": ("three-stage", "also looks where tracks were last seen with grown boxes, as C-BIoU does"),
+        "norfair": ("three-stage", "needs no appearance, as norfair does not by default"),
+        "botsort": ("three-stage", "compensates for camera motion with --camera-motion, as BoT-SORT does"),
+        "deepocsort": ("three-stage", "uses no appearance, unlike Deep OC-SORT"),
+        "deepsort": ("three-stage", "uses no appearance, unlike DeepSORT"),
+        "strongsort": ("three-stage", "uses no appearance, unlike StrongSORT"),
+    }
+)
 _NEEDED = ("update", "reset")
 
 
@@ -38,7 +53,7 @@ def method_of(name: str, settings: TrackerSettings | None = None) -> TrackingMet
     if name in METHODS:
         return Tracker(replace(settings, stages=METHODS[name][0]))
     if ":" not in name:
-        raise UsageError(f"unknown method {name!r}", fix=spelling_hint(name, METHODS), code="unknown_method")
+        raise UsageError(f"unknown method {name!r}", fix=_advice(name), code="unknown_method")
     build: Callable[[], Any] = import_own(name, "method")
     try:
         made: TrackingMethod = build()
@@ -54,3 +69,23 @@ def method_of(name: str, settings: TrackerSettings | None = None) -> TrackingMet
             fix="see docs/concepts/tracking.md",
         )
     return made
+
+
+def _advice(name: str) -> str:
+    """Return which methods there are, and which of them comes closest to one of another package."""
+    plain = _plain(name)
+    if name in SINGLE_METHODS or name.startswith("onnx:"):
+        return f"{name} follows one object: pass --one X,Y,W,H, or choose one of {', '.join(METHODS)}"
+    same = next((m for m in METHODS if _plain(m) == plain), None)
+    if same is not None:
+        return f"did you mean {same!r}?"
+    own = "or your own as package.module:function"
+    if plain in _OTHERS:
+        method, why = _OTHERS[plain]
+        return f"the methods are {', '.join(METHODS)}, {own}; the closest is {method!r}, which {why}"
+    hint = spelling_hint(name, METHODS)
+    return hint if hint.endswith("?") else f"{hint}, {own}"
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum()).removesuffix("tracker")

@@ -242,3 +242,49 @@ def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.txt")
     with pytest.raises(InputError, match="FIFO"):
         read_tracks(tmp_path / "a.txt", "tracks")
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        # Names of MOTChallenge count coordinates from 1, as its text does; motmetrics and supervision from 0.
+        ("frame,id,bb_left,bb_top,bb_width,bb_height,conf,x,y,z", "1,7,11,21,30,40,0.5,-1,-1,-1"),
+        ("FrameId,Id,X,Y,Width,Height,Confidence", "1,7,10,20,30,40,0.5"),
+        ("x_min,y_min,x_max,y_max,class_id,confidence,tracker_id,frame_index", "10,20,40,60,3,0.5,7,1"),
+        ("frame,id,x0,y0,x1,y1,score", "1,7,10,20,40,60,0.5"),
+    ],
+)
+def test_columns_are_known_by_the_names_that_other_tools_write(tmp_path: Path, header: str, row: str) -> None:
+    (tmp_path / "a.csv").write_text(f"{header}\n{row}\n")
+    found = read_tracks(tmp_path / "a.csv", "tracks")
+    assert not found.findings
+    assert (found.tracks.frames.tolist(), found.tracks.ids.tolist(), found.tracks.scores.tolist()) == ([1], [7], [0.5])
+    assert found.tracks.boxes_xyxy.tolist() == [[10, 20, 40, 60]]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("2,1,10,20,-30,60,1", "found '2,1,10,20,-30,60,1'"),
+        ("2,1,10,20,1e200,60,1", "numbers of up to 10,000,000, found '2,1,10,20,1e200,60,1'"),
+        ("2,12345678901234567890,10,20,30,60,1", "found '2,12345678901234567890,10,20,30,60,1'"),
+        ("2,1,10,20,30,60,high", "expected frame,id,x,y,width,height,score in numbers"),
+        ("2,1,10,20,30,60,nan", "expected a finite score, found nan"),
+        ("2,1,10,20,30,60,inf", "expected a finite score, found inf"),
+        ("2,1,10,20,30,60,0,9,-1,-1,-1", "expected at most 10 columns, found 11"),
+    ],
+)
+def test_a_finding_shows_the_row_as_it_is_written(tmp_path: Path, row: str, said: str) -> None:
+    (tmp_path / "a.txt").write_text(f"1,1,10,20,30,60,1\n{row}\n")
+    (found,) = read_tracks(tmp_path / "a.txt", "tracks").findings
+    assert said in found.message
+
+
+def test_a_score_that_is_not_finite_is_missing_and_said_in_every_form(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("frame,id,x0,y0,x1,y1,score\n1,1,0,0,9,9,nan\n2,1,0,0,9,9,\n")
+    (tmp_path / "a.json").write_text(
+        '{"frames": [{"frame": 1, "objects": [{"id": 1, "box_xyxy": [0, 0, 9, 9], "score": NaN}]}]}'
+    )
+    for name, line in (("a.csv", 2), ("a.json", None)):
+        (found,) = read_tracks(tmp_path / name, "tracks").findings
+        assert (found.code, found.line) == ("score", line)

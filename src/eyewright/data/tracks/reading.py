@@ -33,6 +33,20 @@ _DISTRACTORS = frozenset({2, 7, 8, 12})
 _NOT_MOT_VEHICLE = 6
 _LATEST_S = 1e9
 _LONGEST_CELL = 2_000
+_MOST_COLUMNS = 10
+# A float that no file has: nothing is in the cell.
+_NO_SCORE = -math.pi * 1e300
+# What columns are called here, by supervision and by motmetrics, in lower case.
+_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "frame": ("frame", "frame_id", "frameid", "frame_index"),
+    "id": ("id", "track_id", "identity", "tracker_id", "trackid"),
+    "score": ("score", "confidence", "conf"),
+    "time_s": ("time_s",),
+    "label": ("label", "class_name", "class_id"),
+}
+_CORNERS = (("x0", "y0", "x1", "y1"), ("x1", "y1", "x2", "y2"), ("x_min", "y_min", "x_max", "y_max"))
+_SIDES = (("bb_left", "bb_top", "bb_width", "bb_height"), ("x", "y", "w", "h"), ("x", "y", "width", "height"))
+_LIMIT = " of up to 2^53"
 
 
 class _Row(NamedTuple):
@@ -46,6 +60,7 @@ class _Row(NamedTuple):
     line: int | None
     time_s: float = math.nan
     place: str = ""
+    shown: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +163,7 @@ def _short(value: object) -> str:
 
 def _mot_rows(text: str, kind: TrackKind, findings: _Findings) -> tuple[list[_Row], str]:
     rows: list[_Row] = []
-    classed = 0
+    classed = most = 0
     for line, own in enumerate(_lines(text), 1):
         if not own.strip():
             continue
@@ -157,18 +172,21 @@ def _mot_rows(text: str, kind: TrackKind, findings: _Findings) -> tuple[list[_Ro
             frame, identity, x, y, w, h = values[:6]
         except ValueError:
             shown = own if len(own) <= 60 else own[:59] + "…"
-            findings.leave_out("row", line, f"expected frame,id,x,y,width,height in numbers, found {shown!r}")
+            findings.leave_out("row", line, f"expected frame,id,x,y,width,height,score in numbers, found {shown!r}")
             continue
-        score = values[6] if len(values) > 6 else math.nan
+        most = max(most, len(values))
+        score = _score(values[6], line, findings) if len(values) > 6 else math.nan
         number = values[7] if len(values) in (8, 9) else -1.0
         classed += kind == "truth" and len(values) in (8, 9) and number >= 1
         whole = _whole(frame, identity)
         if whole is None:
-            text = f"expected whole numbers for frame and id, found {frame:g} and {identity:g}"
-            findings.leave_out("row", line, text)
+            findings.leave_out("row", line, f"expected whole numbers for frame and id{_LIMIT}, found {own[:60]!r}")
             continue
         label = int(number) if number >= 1 and number == number // 1 and number < 1e6 else 0
-        rows.append(_Row(*whole, (x - 1, y - 1, x - 1 + w, y - 1 + h), score, label, line))
+        rows.append(_Row(*whole, (x - 1, y - 1, x - 1 + w, y - 1 + h), score, label, line, shown=own[:60]))
+    if most > _MOST_COLUMNS:
+        text = f"expected at most {_MOST_COLUMNS} columns, found {most}; those after the tenth are not used"
+        findings.add("columns", None, text, "write decimal points, not commas; separate columns by commas")
     return rows, "mot16" if classed and classed * 2 > len(rows) + findings.left_out else "mot15"
 
 
@@ -252,23 +270,30 @@ def _csv_rows(text: str, path: Path, findings: _Findings) -> tuple[list[_Row], t
         header = [c.strip().lower() for c in _csv_cells(first, mark)]
     except csv.Error as error:
         header = [f"a line that is not CSV ({error})"]
-    corners = next((c for c in (("x0", "y0", "x1", "y1"), ("x1", "y1", "x2", "y2")) if set(c) <= set(header)), None)
-    sides = next((c for c in (("x", "y", "w", "h"), ("x", "y", "width", "height")) if set(c) <= set(header)), None)
+    named = {own: next((n for n in names if n in header), None) for own, names in _COLUMNS.items()}
+    corners = next((c for c in _CORNERS if set(c) <= set(header)), None)
+    sides = next((c for c in _SIDES if set(c) <= set(header)), None)
     places = corners or sides
-    if "frame" not in header or places is None:
+    frame = named["frame"]
+    if frame is None or places is None:
         raise InputError(
-            f"expected the columns frame, id, x0, y0, x1, y1 in {quoted(path)}, found {', '.join(header)[:120]}",
+            f"expected the columns frame, id, and x0, y0, x1, y1 or x, y, width, height in {quoted(path)}, "
+            f"found {', '.join(header)[:120]}",
             fix="rename the columns, or write MOT text",
             code="unreadable_tracks",
         )
-    identity = next((header.index(n) for n in ("id", "track_id", "identity") if n in header), None)
-    used = {"frame", *places, "score", "time_s", "label"}
+    # The names of MOTChallenge, whose coordinates count from 1.
+    first_px = 1.0 if places == _SIDES[0] else 0.0
+    used = {*places, *filter(None, named.values())}
     twice = next((n for n in header if n in used and header.count(n) > 1), None)
     if twice is not None:
         raise InputError(
             f"the column {twice!r} is there twice in {quoted(path)}", fix="remove one", code="unreadable_tracks"
         )
     at = {name: i for i, name in enumerate(header)}
+    identity, scored, timed, labelled = (
+        None if named[n] is None else header.index(named[n] or "") for n in ("id", "score", "time_s", "label")
+    )
     known = _Names([])
     rows: list[_Row] = []
 
@@ -287,16 +312,19 @@ def _csv_rows(text: str, path: Path, findings: _Findings) -> tuple[list[_Row], t
             continue
         try:
             a, b, c, d = (_number(values[at[n]]) for n in places)
-            whole = _whole(_number(values[at["frame"]]), cell(values, identity, -1))
-            score, time_s = cell(values, at.get("score"), math.nan), cell(values, at.get("time_s"), math.nan)
+            whole = _whole(_number(values[at[frame]]), cell(values, identity, -1))
+            given, time_s = cell(values, scored, _NO_SCORE), cell(values, timed, math.nan)
             if whole is None:
                 raise ValueError
         except (ValueError, IndexError):
-            findings.leave_out("row", line, f"expected numbers for frame, id and box, found {own[:60]!r}")
+            text = f"expected numbers for frame, id{_LIMIT}, box and score, found {own[:60]!r}"
+            findings.leave_out("row", line, text)
             continue
-        label = values[at["label"]].strip() if "label" in at and at["label"] < len(values) else ""
+        score = math.nan if given == _NO_SCORE else _score(given, line, findings)
+        label = values[labelled].strip() if labelled is not None and labelled < len(values) else ""
+        a, b = a - first_px, b - first_px
         box = (a, b, c, d) if corners else (a, b, a + c, b + d)
-        rows.append(_Row(*whole, box, score, known.of(label) if label else 0, line, time_s))
+        rows.append(_Row(*whole, box, score, known.of(label) if label else 0, line, time_s, shown=own[:60]))
     return rows, known.all()
 
 
@@ -326,7 +354,7 @@ def _json_rows(text: str, path: Path, findings: _Findings) -> tuple[Mapping[str,
             continue
         for n, item in enumerate(objects):
             place = f"frames[{k}].objects[{n}]"
-            row = _json_row(frame, item, place, known)
+            row = _json_row(frame, item, place, known, findings)
             if row is None:
                 findings.leave_out("row", None, f"expected id, label, score and box_xyxy in {place}")
             else:
@@ -334,7 +362,7 @@ def _json_rows(text: str, path: Path, findings: _Findings) -> tuple[Mapping[str,
     return found, rows, known.all()
 
 
-def _json_row(frame: Mapping[str, Any], item: Any, place: str, known: _Names) -> _Row | None:
+def _json_row(frame: Mapping[str, Any], item: Any, place: str, known: _Names, findings: _Findings) -> _Row | None:
     try:
         box = item["box_xyxy"]
         if not isinstance(box, list):
@@ -345,7 +373,7 @@ def _json_row(frame: Mapping[str, Any], item: Any, place: str, known: _Names) ->
         if whole is None or not (label is None or isinstance(label, str | int | float)):
             return None
         return _Row(
-            *whole, (a, b, c, d), math.nan if score is None else _number(score),
+            *whole, (a, b, c, d), math.nan if score is None else _score(_number(score), None, findings, place),
             0 if label in (None, "") else known.of(str(label)), None,
             math.nan if time_s is None else _number(time_s), place,
         )  # fmt: skip
@@ -363,9 +391,10 @@ def _tracks(rows: list[_Row], kind: TrackKind, protocol: str, names: tuple[str, 
             frame = row.frame if abs(row.frame) < 10**20 else f"{row.frame:.3g}"
             findings.leave_out("frame", row.line, f"expected a frame from 1 to {_LAST_FRAME:,}, found {frame}{where}")
         elif not all(map(math.isfinite, box)) or max(map(abs, box)) > _LARGEST:
-            findings.leave_out("box", row.line, f"expected a box in finite numbers, found {_shown(box)}{where}")
+            text = f"expected a box in finite numbers of up to {_LARGEST:,.0f}, found {_shown(row)}{where}"
+            findings.leave_out("box", row.line, text)
         elif box[2] <= box[0] or box[3] <= box[1]:
-            findings.leave_out("box", row.line, f"expected a box with an area, found {_shown(box)}{where}")
+            findings.leave_out("box", row.line, f"expected a box with an area, found {_shown(row)}{where}")
         elif kind != "detections" and row.identity < 0:
             findings.leave_out("identity", row.line, f"expected an identity from 0 on, found {row.identity}{where}")
         elif kind != "detections" and key in taken:
@@ -438,5 +467,15 @@ def _with_scores(tracks: Tracks) -> Tracks:
     return replace(tracks, scores=scores)
 
 
-def _shown(box: tuple[float, float, float, float]) -> str:
-    return "(" + ", ".join(f"{v:g}" for v in box) + ")"
+def _shown(row: _Row) -> str:
+    """Return a row as its file has it, or the corners of its box."""
+    return repr(row.shown) if row.shown else "(" + ", ".join(f"{v:g}" for v in row.box) + ")"
+
+
+def _score(value: float, line: int | None, findings: _Findings, place: str = "") -> float:
+    """Return a score; one that is no number or not finite is missing, and a finding."""
+    if math.isfinite(value):
+        return value
+    where = f" in {place}" if place else ""
+    findings.add("score", line, f"expected a finite score, found {value:g}{where}; it counts as missing")
+    return math.nan
