@@ -142,7 +142,8 @@ def test_the_command_line_fills_by_a_bundle_and_changes_nothing_else(
     for name, array in kinds.items():
         source = write_image(tmp_path / f"{name}.png", array)  # type: ignore[arg-type]
         out = tmp_path / f"{name}-out.png"
-        assert main(["inpaint", str(source), "--mask", mask, "--with", bundle, "--out", str(out), "--quiet"]) == 0
+        given = ["--mask", mask, "--with", bundle, "--method", "net", "--out", str(out), "--quiet"]
+        assert main(["inpaint", str(source), *given]) == 0
         before, after = (ew.read_image(p, depth="native") for p in (source, out))
         clear = read_clear(source), read_clear(out)
         if name == "alpha":

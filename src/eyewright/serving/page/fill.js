@@ -223,7 +223,7 @@ function fillKey(e) {
   const far = Math.max(1, Math.round(hole.tool === "box" ? hole.image.width / 100 : brushSize() / 2)), before = hole.at;
   hole.at = [Math.max(0, Math.min(hole.image.width - 1, before[0] + far * step[0])), Math.max(0, Math.min(hole.image.height - 1, before[1] + far * step[1]))];
   if (hole.tool === "box") { if (hole.stroke) extendMark(hole.at); else showFill(); return; }
-  if (e.shiftKey) { startMark(before); extendMark(hole.at); endMark(); } else showFill();
+  if (e.shiftKey) { const to = hole.at; startMark(before); extendMark(to); endMark(); } else showFill();
 }
 
 // ---- filling
