@@ -13,7 +13,8 @@ import pytest
 
 import eyewright as ew
 from eyewright.cli import main
-from eyewright.core.errors import InputError, RefusedError, UsageError
+from eyewright.core.errors import CheckpointError, InputError, RefusedError, UsageError
+from eyewright.imaging import write_image
 from eyewright.nets.texts import open_published
 from eyewright.retrieval import open_index
 
@@ -195,6 +196,35 @@ def test_a_bundle_makes_an_index_of_images(photos: Path, finished, models, tmp_p
         ew.index_folder(photos, model=models["vit"], out=tmp_path / "x.index", update=True)
     with pytest.raises(UsageError, match="reads images only, found labels"):
         ew.label_images(tmp_path / "x.index", ["a", "b"])
+
+
+def test_an_update_from_a_folder_without_its_images_changes_nothing(photos: Path, models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """A disk that is not mounted, or the wrong folder, does not empty an index."""
+    out, other, moved = tmp_path / "x.index", tmp_path / "other", tmp_path / "moved"
+    ew.index_folder(photos, model=models["vit"], out=out)
+    other.mkdir()
+    for _ in range(2):
+        with pytest.raises(RefusedError, match="none of its 72"):
+            ew.index_folder(other, model=models["vit"], out=out, update=True)
+        # The first time it is empty, then it has an image that the index does not know.
+        write_image(other / "new.png", np.full((9, 9, 3), 7, np.uint8))
+    assert len(open_index(out)) == 72
+    # What was moved as a whole is found by its content.
+    shutil.copytree(photos, moved / "deeper")
+    done = ew.index_folder(moved, model=models["vit"], out=out, update=True)
+    assert (done.n, done.added, done.moved, done.removed) == (72, 0, 72, 0)
+
+
+def test_a_pair_that_lacks_a_projection_is_refused(photos: Path, models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(models["clip"].removeprefix("hf:"), tmp_path / "lacking")
+    weights = load_file(folder / "model.safetensors")
+    (gone,) = (name for name in weights if "visual_projection" in name)
+    save_file({k: v for k, v in weights.items() if k != gone}, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lacks 1 of its weights, such as visual_projection\.weight"):
+        ew.index_folder(photos, model=f"hf:{folder}", out=tmp_path / "x.index")
+    assert not (tmp_path / "x.index").exists()
 
 
 def test_what_cannot_be_indexed_is_refused_in_one_line(photos: Path, models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -15,6 +15,7 @@ __all__ = [
     "search",
 ]
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from eyewright.core.errors import (
     BundleError,
     EyewrightError,
     InputError,
+    RefusedError,
     UnreadableImageError,
     UsageError,
 )
@@ -107,7 +109,7 @@ def index_folder(
 
     Raises:
         UsageError: there is an index and no `update`; the model reads texts only.
-        RefusedError: the index was made with another model.
+        RefusedError: the index was made with another model, or `folder` has none of its images.
         CheckpointError, BundleError: the model cannot be used.
         InputError: no images.
     """
@@ -121,13 +123,13 @@ def index_folder(
         raise UsageError(f"the job in {quoted(place)} is not finished", fix="continue it with --on local --resume")
     if there and not update:
         raise UsageError(f"there is an index at {quoted(place)}", fix="add --update, or choose another --out")
-    # An index of which all images are gone may be brought up to date too.
     files = [Path(p) for p in list_sources(root)] if not there or _any_image(root) else []
     embedder = open_embedder(model)
     index = open_index(place) if there else None
     if index is not None:
         index.need_model(embedder.name, embedder.digest, embedder.published)
     work = _Work(root.resolve(), place, embedder, index, say)
+    work.check(files)
     work.look(files)
     done = work.finish()
     graph_if_large(done, graph, say)
@@ -190,6 +192,27 @@ class _Work:
         self._by_digest: dict[str, int] = {row.digest: id for id, row in self._known.values()}
         self._images: list[NDArray[np.uint8]] = []
         self._rows: list[Row] = []
+
+    def check(self, files: Sequence[Path]) -> None:
+        """Refuse a folder that has no image of the index: a disk that is not mounted, or another folder.
+
+        Raises:
+            RefusedError: there are images in the index, and none of them is here, by name or content.
+        """
+        if not self._known:
+            return
+        sizes = {row.bytes for _, row in self._known.values()}
+        for path in files:
+            if indexed_name(path, self.root) in self._known:
+                return
+            with contextlib.suppress(EyewrightError, OSError):
+                if path.stat().st_size in sizes and content_digest(path) in self._by_digest:
+                    return
+        raise RefusedError(
+            f"expected images of the index in {quoted(self.root)}, found none of its {len(self._known):,}",
+            fix="check the path, and that its disk is mounted; for other images make another index",
+            code="no_indexed_image",
+        )
 
     def look(self, files: Sequence[Path]) -> None:
         """Compare each file with what is known of it, and embed what is new."""

@@ -116,7 +116,9 @@ class Published:
                 output_loading_info=True,
                 **_LOCAL,
             )
-            missing = sorted(n for n in found["missing_keys"] if not any(part in n for part in _ON_TOP))
+            # Of a pair, projections and heads make the embeddings; without their weights those would be random.
+            needless = _ON_TOP if not hasattr(model, "get_image_features") else ("logit_",)
+            missing = sorted(n for n in found["missing_keys"] if not any(part in n for part in needless))
             if missing:
                 raise CheckpointError(
                     f"{self.name!r} lacks {len(missing)} of its weights, such as {missing[0]}", fix="download it again"
