@@ -125,13 +125,7 @@ class Bundle:
         """Return what the bundle predicts and how it was measured, for notebooks."""
         task = task_of(self.task_name)
         rows = [(task.words.label[1], joined(self.labels.names, 8))] if task.words.names_labels else []
-        for info in task.metrics:
-            m = self.manifest.metrics.get(info.name) or {}
-            if m.get("value") is not None:
-                unit = task.unit(self.labels.names, info.name)
-                ends = "" if m.get("low") is None else f" [{info.show(m['low'])}, {info.show(m['high'])}]"
-                rows.append((info.title, f"{info.show(m['value'])} {unit}".strip() + f"{ends} n={m.get('n', 0):,}"))
-        rows.append(("folder", str(self.folder)))
+        rows += [*task.metric_rows(self.manifest.metrics, self.labels.names), ("folder", str(self.folder))]
         return html_card(f"Bundle {self.manifest.name}: {self.task_name}", rows)
 
     @property
