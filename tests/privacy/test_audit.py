@@ -199,7 +199,7 @@ def test_a_run_is_audited_in_its_folder_with_a_page(audited: Any) -> None:
     assert found.canaries is not None
     assert not found.refuted
     page = (run.folder / "privacy" / "privacy.html").read_text()
-    assert "Does epsilon hold?" in page
+    assert "Test of epsilon" in page
     assert "Do not pass it on" in page
     kept = json.loads((run.folder / "privacy" / "privacy.json").read_text())
     assert kept["canaries"]["claimed_epsilon"] == run.about["privacy"]["epsilon"]
