@@ -59,7 +59,7 @@ def test_a_repr_is_one_short_line_that_says_what_it_is(values: dict[str, Any]) -
         assert "\n" not in said
     assert "imagefolder: 72 images, 3 classes" in repr(values["Dataset"])
     assert "3 classes, accuracy" in repr(values["Bundle"])
-    assert re.search(r", validation accuracy \d+(\.\d)?%>", repr(values["Run"]))
+    assert re.search(r"validation accuracy \d+\.\d%>", repr(values["Run"]))
 
 
 def test_a_notebook_shows_a_whole_card_without_scripts_or_addresses(values: dict[str, Any]) -> None:

@@ -183,7 +183,6 @@ def test_both_axes_of_an_identity_have_one_range() -> None:
 def test_a_matrix_is_drawn_to_scale_with_the_share_of_each_row() -> None:
     assert drawn(confusion_svg(np.array([[3, 1], [0, 0]]), ["a", "b"])) == [
         # 16 + 7 for a name and 18 for the title to the left; 620 - 41 - 4 pixels for two columns, rows at most 56.
-        # Narrower than on a screen it has 44 pixels a column, and its names.
         '<svg class="matrix" style="min-width:121px" viewBox="0 0 620 162" role="group" aria-label="confusion matrix">',
         '<text class="label" x="328.5" y="13" text-anchor="middle">predicted class</text>',
         '<text class="label" transform="translate(13 102.0) rotate(-90)" text-anchor="middle">true class</text>',

@@ -24,11 +24,5 @@ def card_of(manifest: Manifest, labels: LabelSpace, folder: Path) -> str:
     """Return HTML: classes, and each metric with its interval and number of images."""
     task = task_of(manifest.task)
     rows = [(task.words.label[1], joined(labels.names, 8))] if task.words.names_labels else []
-    for info in task.metrics:
-        m = manifest.metrics.get(info.name) or {}
-        if m.get("value") is not None:
-            unit = task.unit(labels.names, info.name)
-            ends = "" if m.get("low") is None else f" [{info.show(m['low'])}, {info.show(m['high'])}]"
-            rows.append((info.title, f"{info.show(m['value'])} {unit}".strip() + f"{ends} n={m.get('n', 0):,}"))
-    rows.append(("folder", str(folder)))
+    rows += [*task.metric_rows(manifest.metrics, labels.names), ("folder", str(folder))]
     return html_card(f"Bundle {manifest.name}: {manifest.task}", rows)

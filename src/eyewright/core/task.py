@@ -370,6 +370,17 @@ class Task:
         """Return what is known of one metric; of one that the task does not list, its key alone."""
         return next((m for m in self.metrics if m.name == name), MetricInfo(name, name, "", tile=False))
 
+    def metric_rows(self, metrics: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the title and the value, interval and n of measured metrics, for a table; `names` are the labels."""
+        rows = []
+        for info in self.metrics:
+            m = metrics.get(info.name) or {}
+            if m.get("value") is not None:
+                ends = "" if m.get("low") is None else f" [{info.show(m['low'])}, {info.show(m['high'])}]"
+                value = f"{info.show(m['value'])} {self.unit(names, info.name)}".strip()
+                rows.append((info.title, f"{value}{ends} n={m.get('n', 0):,}"))
+        return rows
+
     def label_id(self, name: str, names: Sequence[str]) -> int:
         """Return the position in `names` of the label that a person calls `name`.
 
