@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
+from eyewright.core.checkpoints import published_fix
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.installed import import_own, installed, open_installed
 from eyewright.core.task import task_names, task_of
@@ -137,6 +138,8 @@ def build_of(name: str, task: str = "classify") -> Callable[..., Any]:
         return hub_builder(name, learner_of(task).hub)
     if ":" not in name:
         known = [*MODELS, *installed("eyewright.nets")]
-        raise UsageError(f"unknown model {name!r}", fix=spelling_hint(name, known), code="unknown_model")
+        raise UsageError(
+            f"unknown model {name!r}", fix=published_fix(name, spelling_hint(name, known)), code="unknown_model"
+        )
     own: Callable[..., Any] = import_own(name, "model")
     return own

@@ -42,7 +42,7 @@ def call(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, dict, 
         ({"a": BOTH, "b": BOTH}, "(", 2, "found '('"),
         ({"a": BOTH}, "folder", 3, "belong together in 2 groups by --group-by 'folder'"),
         ({"a": BOTH, "b": BOTH}, r"/(\w)-", 3, "belong together in 2 groups by --group-by"),
-        ({"a": BOTH, "b": BOTH}, "", 2, "expected a value for group-by"),
+        ({"a": BOTH, "b": BOTH}, "", 2, "expected a value for --group-by"),
     ],
 )
 def test_a_rule_that_cannot_be_used_is_refused_in_one_line(

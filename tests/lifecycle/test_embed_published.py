@@ -360,3 +360,26 @@ def test_images_of_any_shape_are_refused_by_name(
     }
     assert main(asked[verb]) == 4
     assert "NaFlex" in capsys.readouterr().err
+
+
+def test_a_text_of_clip_is_embedded_at_its_own_length(clip: Path, tmp_path: Path) -> None:
+    assert main(["export", f"hf:{clip}", "--out", str(tmp_path / "bundle")]) == 0
+    tower = load_bundle(tmp_path / "bundle").texts
+    prepared = tower.preparation.batch(["a red disc", "x"])[0]
+    short = tower.preparation.trimmed(prepared)
+    assert short.shape[1] < prepared.shape[1] == 20
+    whole = tower.session.run(["embedding"], {"text": prepared})[0]
+    assert np.abs(tower(["a red disc", "x"]) - whole).max() < 1e-6
+
+
+def test_a_text_of_siglip_keeps_its_full_length(tmp_path: Path) -> None:
+    folder = write_pair(tmp_path / "siglip", "siglip")
+    assert main(["export", f"hf:{folder}", "--out", str(tmp_path / "bundle")]) == 0
+    preparation = load_bundle(tmp_path / "bundle").texts.preparation
+    prepared = preparation.batch(["a red disc"])[0]
+    assert preparation.trimmed(prepared).shape == prepared.shape == (1, 16)
+
+
+def test_a_checkpoint_without_hf_is_told_how_to_be_named(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["attend", str(clip), "Hello"]) == 4
+    assert f"write hf:{clip}" in capsys.readouterr().err

@@ -24,6 +24,7 @@ from typing import Any
 from eyewright.bundle.inputs import only_image, write_inputs
 from eyewright.bundle.schema import MODEL_FILES, PRECISIONS, check_manifest
 from eyewright.bundle.trial import remember_here
+from eyewright.core.checkpoints import published_fix
 from eyewright.core.errors import BundleError, EyewrightError, MissingExtraError, plain_reason
 from eyewright.core.files import recover_folder, write_bytes
 from eyewright.core.inputs import Inputs, say_inputs
@@ -39,6 +40,8 @@ image, which every version reads, else 2, which names its inputs."""
 
 _AGAIN = "export the model again"
 _MOST_BYTES = 16 * 2**20
+
+_MAKE = "eyewright export {name} --out BUNDLE makes a bundle of it"
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,9 @@ def no_bundle(folder: Path) -> BundleError:
     if (folder / "run.json").is_file():
         fix = f"make one: eyewright export {shlex.quote(shown)} --out BUNDLE"
         return BundleError(f"expected a bundle at {shown!r}, found a run without one", fix=fix)
-    return BundleError(f"expected a bundle at {shown!r}, found no bundle.json", fix="check the path")
+    return BundleError(
+        f"expected a bundle at {shown!r}, found no bundle.json", fix=published_fix(folder, "check the path", then=_MAKE)
+    )
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

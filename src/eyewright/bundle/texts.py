@@ -48,7 +48,10 @@ class TextTower:
         given, _ = self.preparation.batch(list(texts))
         # No text gives no row, whose length one blank text tells.
         fed = given if len(given) else np.zeros((1, self.preparation.length), np.int32)
-        parts = [self.session.run(["embedding"], {"text": fed[i : i + _BATCH]})[0] for i in range(0, len(fed), _BATCH)]
+        short = self.preparation.trimmed
+        parts = [
+            self.session.run(["embedding"], {"text": short(fed[i : i + _BATCH])})[0] for i in range(0, len(fed), _BATCH)
+        ]
         return np.asarray(np.concatenate(parts)[: len(texts)], np.float32)
 
 

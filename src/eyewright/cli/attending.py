@@ -9,6 +9,7 @@ from typing import Any
 
 from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.terminal import Result, printable, shown_path
+from eyewright.core.errors import UsageError
 
 _NUMBER = Number(0, 1_000)
 
@@ -29,7 +30,9 @@ def add_attend(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument(
         "--top", type=Number(0, 10_000), default=20, metavar="N", help="number of largest weights to list (default 20)"
     )
-    p.add_argument("--special", action="store_true", help="include [CLS], [SEP] and padding tokens")
+    p.add_argument(
+        "--special", action="store_true", help="also list weights onto [CLS], [SEP], registers and padding tokens"
+    )
     p.add_argument(
         "--from",
         dest="first",
@@ -54,9 +57,14 @@ def numbers(text: str) -> tuple[int, ...] | None:
     found: list[int] = []
     for part in text.split(","):
         low, dash, high = part.strip().partition("-")
+        if not low:
+            # A sign, and not a range: the whole is no number.
+            low, dash = part.strip(), ""
         first, last = int(_NUMBER(low)), int(_NUMBER(high if dash else low))
         if last < first:
-            raise argparse.ArgumentTypeError(f"expected a range such as 0-3, found {part!r}")
+            raise argparse.ArgumentTypeError(
+                f"expected a range whose first number is not above its last, such as 0-3, found {part.strip()!r}"
+            )
         found += range(first, last + 1)
     return tuple(dict.fromkeys(found))
 
@@ -73,6 +81,9 @@ def attend(o: argparse.Namespace) -> Result:
     from eyewright.explanation.attention_page import render_attention
 
     found = lifecycle.attend(o.model, o.source, pair=o.pair)
+    most = max(len(one.tokens) for one in found.walk())
+    if o.first >= most:
+        raise UsageError(f"expected --from below {most:,}, the number of tokens, found {o.first:,}", fix="choose less")
     rolls = [one.rollout() if o.rollout and one.kind != "cross" else None for one in found.walk()]
     chosen = found.select(_chosen(o.layer), _chosen(o.head))
     out: dict[str, Path] = {}
@@ -88,17 +99,19 @@ def attend(o: argparse.Namespace) -> Result:
         row = one.to_json(0)
         row["top"] = [link._asdict() for link in one.top(o.top, special=o.special)]
         layers, heads, queries, keys = one.weights.shape
+        # Keys of self-attention are its queries too, and are shown as they are written.
+        asking = one.words if one.keys == one.tokens else one.tokens
         text += [f"{one.kind:8} {layers} layers, {heads} heads, {queries} x {keys} tokens"]
         if roll is not None:
             row["rollout"] = roll[one.read_out].tolist()
             best = sorted(range(len(keys_of := one.words)), key=lambda k, r=roll: -r[one.read_out, k])[:5]  # type: ignore[misc]
             text.append(
-                f"rollout  to {printable(one.tokens[one.read_out])}: "
+                f"rollout  to {printable(asking[one.read_out])}: "
                 + ", ".join(f"{printable(keys_of[k])} {roll[one.read_out, k]:.3f}" for k in best)
             )
         text += [
             f"{w['weight']:.3f}    layer {w['layer']:>2}, head {w['head']:>2}: "
-            f"{printable(one.tokens[w['query']])} → {printable(one.words[w['key']])}"
+            f"{printable(asking[w['query']])} → {printable(one.words[w['key']])}"
             for w in row["top"]
         ]
         told.append(row)

@@ -50,21 +50,23 @@ def check_texts(options: argparse.Namespace) -> None:
     except FileNotFoundError:
         raise UsageError("the current folder has been removed", fix="change to another one") from None
     for name, value in vars(options).items():
-        if name == "call":
+        if name in ("call", "words"):
             continue
         if isinstance(value, list):
-            setattr(options, name, [_checked(name, item) for item in value])
+            setattr(options, name, [_checked(name, item, options) for item in value])
         else:
-            setattr(options, name, _checked(name, value))
+            setattr(options, name, _checked(name, value, options))
 
 
-def _checked(name: str, value: Any) -> Any:
+def _checked(name: str, value: Any, options: argparse.Namespace) -> Any:
     if not isinstance(value, str):
         return value
     if not value.strip() and name not in _MAY_BE_EMPTY:
-        raise UsageError(
-            f"expected a value for {name.replace('_', '-')}, found an empty text", fix="write it, or leave it out"
-        )
+        option = f"--{name.replace('_', '-')}"
+        given = any(word == option or word.startswith(f"{option}=") for word in getattr(options, "words", ()))
+        if given:
+            raise UsageError(f"expected a value for {option}, found an empty text", fix="write it, or leave it out")
+        raise UsageError(f"expected a value for {name.replace('_', '-')}, found an empty text", fix="write it")
     if name in _NO_PATHS or "~" not in value:
         return value
     # NAME=~/a.bundle of serve, hf:~/net of --model.

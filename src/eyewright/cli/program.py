@@ -54,9 +54,9 @@ def _main(argv: Sequence[str] | None) -> int:
             verb = options.verb
             if "resume" in options:
                 again = "run it again, or continue with --resume"
-            check_texts(options)
             # For what starts the same command elsewhere.
             options.words = args
+            check_texts(options)
             # SIGTERM outside the training loop, which handles its own, still ends with the documented code.
             signal.signal(signal.SIGTERM, _terminate)
             if argv is None:

@@ -101,6 +101,10 @@ class TextPreparation:
         found = dict.fromkeys(zlib.crc32(g.encode("utf-8", "replace")) % (self.buckets - 1) + 1 for g in grams)
         return list(found)[: self.length]
 
+    def trimmed(self, prepared: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return prepared texts as they are: all of one length."""
+        return prepared
+
     def batch(self, values: Sequence[str]) -> tuple[NDArray[np.int32], Sequence[None]]:
         """Return texts prepared, int32 (N, length).
 

@@ -24,6 +24,7 @@ class TokenPreparation:
     JSON, with its `tokenizer` as a file of its own.
 
     `pad` is the id that fills, at the end, or with `left` at the beginning. Of a longer text the first tokens are kept.
+    With `brief` the model reads a text up to its first end mark alone, so that the rest can be left out (`trimmed`).
     """
 
     kind: ClassVar[str] = "tokens"
@@ -33,12 +34,15 @@ class TokenPreparation:
     length: int = 77
     pad: int = 0
     left: bool = False
+    brief: bool = False
 
     def __post_init__(self) -> None:
         for name, low, high in (("length", 1, _MOST_LENGTH), ("pad", 0, self.tokenizer.size - 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise UsageError(f"expected {name} of {low} to {high}, found {value!r}", fix="export the model again")
+        if not isinstance(self.brief, bool) or (self.brief and (self.left or len(self.tokenizer.last) != 1)):
+            raise UsageError("expected an end mark and padding after it, found others", fix="export the model again")
         if len(self.tokenizer.first) + len(self.tokenizer.last) >= self.length:
             raise UsageError(f"expected a length of more than {self.length} tokens", fix="export the model again")
 
@@ -91,9 +95,19 @@ class TokenPreparation:
             row[len(row) - len(own) if self.left else 0 :][: len(own)] = own
         return out, [None] * len(values)
 
+    def trimmed(self, prepared: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return prepared texts, (N, length), as short as the longest of them needs: the model's vectors are the same.
+
+        Not `brief`, they are returned as they are.
+        """
+        if not self.brief or not len(prepared):
+            return prepared
+        ends = prepared == self.tokenizer.last[0]
+        return prepared[:, : int(ends.argmax(1).max()) + 1] if ends.any(1).all() else prepared
+
     def to_json(self) -> dict[str, Any]:
         """Return the value as plain JSON types, without the tokenizer, which is a file of its own."""
-        return {"length": self.length, "pad": self.pad, "left": self.left}
+        return {"length": self.length, "pad": self.pad, "left": self.left, "brief": self.brief}
 
     @classmethod
     def from_json(cls, about: Mapping[str, Any], content: bytes) -> "TokenPreparation":

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.catalog import MODELS, build_of
+from eyewright.core.checkpoints import published_fix
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import CheckpointError, EyewrightError, RefusedError, UsageError
 from eyewright.core.extras import installed_extras
@@ -106,7 +107,8 @@ def load_model(model: "Predictor | Run | PathLike") -> "tuple[Any, Run | None]":
         require_path(folder, "a run or a bundle")
         if not (folder / "run.json").exists():
             raise CheckpointError(
-                f"expected a run or a bundle, found neither at {quoted(folder)}", fix="check the path"
+                f"expected a run or a bundle, found neither at {quoted(folder)}",
+                fix=published_fix(folder, "check the path"),
             )
         model = load_run(folder)
     run: Any = model

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.core.checkpoints import published_fix
 from eyewright.core.errors import (
     BundleError,
     EyewrightError,
@@ -483,7 +484,9 @@ def open_embedder(model: str) -> Embedder:
     folder = bundle_folder(Path(model))
     require_path(folder, "a bundle or hf:FOLDER")
     if not (folder / "bundle.json").exists():
-        raise BundleError(f"expected a bundle or hf:FOLDER, found neither at {model!r}", fix="check --model")
+        raise BundleError(
+            f"expected a bundle or hf:FOLDER, found neither at {model!r}", fix=published_fix(folder, "check --model")
+        )
     bundle = load_bundle(folder)
     if bundle.preparation.clip is not None:
         raise BundleError(f"{model!r} takes videos, and an index is of images", fix="use a model of images")

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,7 @@ def open_token_preparation(folder: Path, name: str, config: Any) -> TokenPrepara
         left = theirs is not None and theirs.padding_side == "left"
     try:
         found = TokenPreparation.from_json({"length": length, "pad": pad, "left": left}, content)
+        found = replace(found, brief=_reads_to_end(found, config))
     except BundleError as error:
         raise CheckpointError(
             f"texts of {name!r} cannot be prepared here: {error.message}", fix="use another model"
@@ -297,6 +299,16 @@ def _prove_texts(found: TokenPreparation, theirs: Any, name: str) -> None:
             f"the tokenizer of {name!r} cannot be repeated here: it reads {wrong[:40]!r} otherwise",
             fix="use another model",
         )
+
+
+def _reads_to_end(texts: TokenPreparation, config: Any) -> bool:
+    """Return whether a text's vector depends on nothing after its first end mark: CLIP takes the state at that token,
+    and no token sees a later one. SigLIP was trained on full lengths, whose padding counts."""
+    if config.model_type != "clip" or texts.left or len(texts.tokenizer.last) != 1:
+        return False
+    end = getattr(config.text_config, "eos_token_id", None)
+    # With the id 2, which the first configurations had, the net looks for the largest id.
+    return end == texts.tokenizer.last[0] if end != 2 else texts.tokenizer.last[0] == texts.tokenizer.size - 1
 
 
 def _check_ids(texts: TokenPreparation, config: Any, name: str) -> None:

@@ -27,6 +27,7 @@ from torch import nn
 
 from eyewright.bundle.judge import FOLDER, judge_in, open_judge
 from eyewright.bundle.session import open_session
+from eyewright.core.checkpoints import published_fix
 from eyewright.core.errors import CheckpointError, EyewrightError, UsageError, plain_reason
 from eyewright.core.files import held_lock
 from eyewright.core.installed import what_was_raised
@@ -301,7 +302,7 @@ def read_run(folder: Path, build_of: Callable[..., Builder]) -> Run:
         instead = "none" if isinstance(error, FileNotFoundError) else f"a damaged one: {plain_reason(error)}"
         raise CheckpointError(
             f"expected a finished run in {quoted(folder)}, found {instead}",
-            fix="train first, or continue with --resume",
+            fix=published_fix(folder, "train first, or continue with --resume"),
         ) from error
 
 
