@@ -1,6 +1,6 @@
 """An image in its own depth, with its opacity apart: what is changed is the colour, and the rest is kept."""
 
-__all__ = ["read_layers"]
+__all__ = ["read_hole", "read_layers"]
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from eyewright.imaging.decode import probe_image, read_clear, read_image
 from eyewright.imaging.headers import Limits
+from eyewright.imaging.holes import hole_of
 
 _GREY = frozenset({"1", "L", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 
@@ -30,3 +31,19 @@ def read_layers(source: str | Path | bytes, limits: Limits | None = None) -> tup
     if image.dtype not in (np.uint8, np.uint16):
         image = read_image(source, limits=limits)
     return (np.ascontiguousarray(image[..., 0]) if info.mode in _GREY else image), None
+
+
+def read_hole(source: str | Path | bytes, limits: Limits | None = None) -> NDArray[np.bool_]:
+    """Return the mask of an image file, bool (H, W): what is bright (`hole_of`) and not transparent.
+
+    Image editors write strokes on a layer that is transparent elsewhere.
+
+    Raises:
+        UnreadableImageError, LimitError, MissingExtraError: as `read_image`.
+    """
+    clear = read_clear(source, limits=limits)
+    if clear is None:
+        return hole_of(read_image(source, depth="native", limits=limits))
+    # Of what nobody sees the colour means nothing, also where it decides whether all values are 0 and 1.
+    seen = clear[..., 3:] > 0
+    return hole_of(np.where(seen, clear[..., :3], 0))

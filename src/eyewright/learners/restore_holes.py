@@ -11,8 +11,8 @@ from torch import Tensor
 
 from eyewright.core.errors import UsageError
 from eyewright.core.quoting import quoted
-from eyewright.imaging.decode import name_unreadable, read_image
-from eyewright.imaging.holes import hole_of
+from eyewright.imaging.decode import name_unreadable
+from eyewright.imaging.layers import read_hole
 from eyewright.imaging.sources import list_sources
 
 _VARIATION = 0.1
@@ -55,7 +55,7 @@ def read_masks(place: str) -> tuple[NDArray[np.bool_], ...]:
     masks = []
     for path in paths:
         with name_unreadable(str(path)):
-            mask = hole_of(read_image(path, depth="native"))
+            mask = read_hole(path)
         if not mask.any() or mask.all():
             what = "everything" if mask.all() else "nothing"
             raise UsageError(f"expected a mask with a hole in {quoted(path)}, found {what} to fill", fix="remove it")

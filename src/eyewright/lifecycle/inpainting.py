@@ -20,9 +20,8 @@ from eyewright.core.task import task_of
 from eyewright.imaging.decode import name_unreadable, read_image
 from eyewright.imaging.encode import DEEP_FORMATS, WRITTEN
 from eyewright.imaging.headers import FORMATS, Limits
-from eyewright.imaging.holes import hole_of
 from eyewright.imaging.inpainting import inpaint_pixels
-from eyewright.imaging.layers import read_layers
+from eyewright.imaging.layers import read_hole, read_layers
 from eyewright.lifecycle.restoring import holding_path, lost_frames, write_layers
 
 PathLike = str | Path
@@ -135,9 +134,10 @@ def inpaint(
 
 
 def _read_mask(path: PathLike, limits: Limits) -> NDArray[np.bool_]:
-    """Return a mask, bool (H, W): what is brighter than the middle of the range, or 1 where all values are 0 and 1."""
+    """Return a mask, bool (H, W): what is brighter than the middle of the range, or 1 where all values are 0 and 1, and
+    not transparent."""
     with name_unreadable(str(path)):
-        return hole_of(read_image(path, depth="native", limits=limits))
+        return read_hole(path, limits)
 
 
 def bundles_by_role(places: Sequence[PathLike], *, finds: bool) -> tuple[PathLike | None, PathLike | None]:

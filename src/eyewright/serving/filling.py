@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from eyewright.bundle.load import Bundle
 from eyewright.bundle.restoring import Filler, fills_holes
 from eyewright.core.errors import EyewrightError, LimitError, UnreadableImageError, UsageError
-from eyewright.imaging.decode import read_image
 from eyewright.imaging.encode import encode_image
 from eyewright.imaging.headers import Limits
-from eyewright.imaging.holes import hole_of
 from eyewright.imaging.inpainting import inpaint_pixels
-from eyewright.imaging.layers import read_layers
+from eyewright.imaging.layers import read_hole, read_layers
 from eyewright.imaging.steps.arrays import opencv
 from eyewright.serving.messages import Answer, Job
 
@@ -39,7 +37,7 @@ def fill_picture(bundle: Bundle, job: Job, limits: Limits, decoded: Callable[[],
     pixels, alpha = read_layers(job.data[:split], limits)
     if asked.box is None:
         try:
-            hole = hole_of(read_image(job.data[split:], depth="native", limits=limits))
+            hole = read_hole(job.data[split:], limits)
         except UnreadableImageError as error:
             raise type(error)(f"the mask: {error.message}", fix=error.fix, code=error.code) from error
     else:
