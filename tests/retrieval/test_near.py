@@ -11,7 +11,7 @@ from eyewright.retrieval.coding import unit_vectors
 from eyewright.retrieval.duplicates import best_copy, find_copies
 from eyewright.retrieval.index import Hit
 from eyewright.retrieval.labels import label_probabilities
-from eyewright.retrieval.relevance import p_values, share_far_above
+from eyewright.retrieval.relevance import SMALLEST_P, p_values, share_far_above
 
 
 def turned(angles: list[float]) -> np.ndarray:
@@ -94,6 +94,8 @@ def test_queries_that_fit_nothing_rarely_seem_to_and_those_that_fit_do(share: fl
         assert p is not None
         assert p < 1e-3
     assert p_values(np.array([0.9]), np.zeros(49, np.float32), 49) == [None]
+    # No chance is 0: what is farther out than can be measured is given as the smallest.
+    assert p_values(np.array([1.0]), np.zeros(50, np.float32), 50) == [SMALLEST_P]
 
 
 def test_a_copy_fits_where_all_scores_are_high_and_skewed() -> None:

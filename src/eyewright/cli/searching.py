@@ -164,7 +164,7 @@ def search(o: argparse.Namespace) -> Result:
         o.index, o.query, n=o.n, like=[Path(p) for p in o.like], unlike=o.unlike, model=o.model, folder=o.folder,
         max_p=o.max_p, exact=o.exact,
     )  # fmt: skip
-    text = [f"{h.score:.3f}  p {'–' if h.p is None else f'{h.p:.2g}':>8}  {printable(h.row.path)}" for h in hits.hits]
+    text = [f"{h.score:.3f}  p {_chance(h.p):>8}  {printable(h.row.path)}" for h in hits.hits]
     if hits.fits is False:
         text.insert(0, f"nothing fits: of {hits.searched:,} images none scores above chance (p ≤ {hits.alpha:g})")
     if hits.fits is None and hits.above:
@@ -176,3 +176,10 @@ def search(o: argparse.Namespace) -> Result:
         "hits": [{"id": h.id, "path": h.row.path, "score": h.score, "p": h.p} for h in hits.hits],
         "text": text,
     }
+
+
+def _chance(p: float | None) -> str:
+    """Return a p-value as it is printed."""
+    from eyewright.retrieval.relevance import SMALLEST_P
+
+    return "–" if p is None else f"< {SMALLEST_P:.0e}" if p <= SMALLEST_P else f"{p:.2g}"

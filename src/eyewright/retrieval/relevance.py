@@ -1,12 +1,15 @@
 """Does a hit fit? Its score against those of vectors that have nothing to do with the query."""
 
-__all__ = ["p_values", "share_far_above"]
+__all__ = ["SMALLEST_P", "p_values", "share_far_above"]
 
 from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
+
+SMALLEST_P = 1e-9
+"""Smaller p-values are given as this: a tail that is extrapolated from some thousand scores tells no more."""
 
 _LEAST = 50
 _NORMAL = NormalDist()
@@ -28,7 +31,7 @@ def p_values(scores: NDArray[np.float64], background: NDArray[np.float32], n: in
     16th percentile, which what fits hardly moves. By distance, 1 - cosine: the count of vectors within a distance falls
     as a power of it, whose exponent is that between the median and the nearest 2 % (Amsaleg et al. 2015, local
     intrinsic dimension). The first knows that many directions are rare, the second that nothing is nearer than a copy.
-    The chance for one vector is raised to that for the best of `n` (Sidak 1967).
+    The chance for one vector is raised to that for the best of `n` (Sidak 1967). It is at least `SMALLEST_P`.
 
     >>> background = np.random.default_rng(0).normal(0.2, 0.05, 1000).astype(np.float32)
     >>> [round(p, 4) for p in p_values(np.array([0.75, 0.3]), background, 1000)]
@@ -47,7 +50,7 @@ def p_values(scores: NDArray[np.float64], background: NDArray[np.float32], n: in
         for s in scores.tolist()
     ]
     joined = -np.expm1(n * np.log1p(-np.minimum(single, 1 - 1e-16)))
-    return [float(p) for p in joined]
+    return [max(SMALLEST_P, float(p)) for p in joined]
 
 
 def share_far_above(background: NDArray[np.float32], alpha: float) -> float:
