@@ -3,6 +3,7 @@
 import hashlib
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -457,3 +458,32 @@ def test_a_method_of_another_package_is_answered_with_the_closest_of_ours(name: 
         method_of(name)
     assert said in (caught.value.fix or "")
     assert name in ("BYTE", "csrt") or all(method in (caught.value.fix or "") for method in METHODS)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise ValueError('boo')", r"its update failed: ValueError: boo"),
+        ("return [1, 2]", "expected a TrackPrediction from its update, found list"),
+        ("return beyond(time_s)", "found number 9"),
+    ],
+)
+def test_what_an_own_method_does_wrong_is_said_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, said: str
+) -> None:
+    module = f"own_tracker_{len(body)}"
+    (tmp_path / f"{module}.py").write_text(
+        "import numpy as np\nfrom eyewright.tracking import TrackPrediction\n\n"
+        "def beyond(time_s):\n"
+        "    one, none = np.array([9]), np.zeros(0, np.int64)\n"
+        "    return TrackPrediction(one, np.zeros((1, 4)), np.ones(1), one, one, time_s, one, none, none)\n\n"
+        "class Own:\n"
+        f"    def update(self, boxes, scores=None, label_ids=None, *, time_s):\n        {body}\n"
+        "    def reset(self):\n        pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    tracker = method_of(f"{module}:Own")
+    tracker.reset()
+    with pytest.raises(UsageError, match=said) as caught:
+        tracker.update(np.array([[0.0, 0, 9, 9]]), time_s=0.0)
+    assert module in str(caught.value)

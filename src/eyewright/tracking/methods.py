@@ -2,15 +2,19 @@
 
 __all__ = ["METHODS", "method_of"]
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from eyewright.core.errors import UsageError, spelling_hint
+import numpy as np
+from numpy.typing import NDArray
+
+from eyewright.core.errors import EyewrightError, UsageError, spelling_hint
 from eyewright.core.installed import import_own, what_was_raised
 from eyewright.tracking.single import SINGLE_METHODS
-from eyewright.tracking.tracker import Tracker, TrackerSettings, TrackingMethod
+from eyewright.tracking.tracker import Tracker, TrackerSettings, TrackingMethod, TrackPrediction
 
 METHODS = MappingProxyType(
     {
@@ -68,7 +72,48 @@ def method_of(name: str, settings: TrackerSettings | None = None) -> TrackingMet
             f"expected {name!r} to return an object with update and reset, found none with {', '.join(missing)}",
             fix="see docs/concepts/tracking.md",
         )
-    return made
+    return made if isinstance(made, Tracker) else _OwnMethod(made, name)
+
+
+class _OwnMethod:
+    """The user's own method: what it raises or returns wrongly is said with its name."""
+
+    def __init__(self, method: TrackingMethod, name: str) -> None:
+        self._method, self._name = method, name
+
+    def update(
+        self,
+        boxes_xyxy: NDArray[np.float64],
+        scores: NDArray[np.float64] | None = None,
+        label_ids: NDArray[np.int64] | None = None,
+        *,
+        time_s: float,
+    ) -> TrackPrediction:
+        with self._said("update"):
+            found = self._method.update(boxes_xyxy, scores, label_ids, time_s=time_s)
+        if not isinstance(found, TrackPrediction):
+            raise self._wrong(f"expected a TrackPrediction from its update, found {type(found).__name__}")
+        last = int(np.max(found.detections, initial=-1))
+        if last >= len(boxes_xyxy):
+            raise self._wrong(f"expected detections of {len(boxes_xyxy)} boxes from its update, found number {last}")
+        return found
+
+    def reset(self) -> None:
+        with self._said("reset"):
+            self._method.reset()
+
+    @contextlib.contextmanager
+    def _said(self, call: str) -> Iterator[None]:
+        try:
+            yield
+        # A full disk or too little memory is not caused by the method.
+        except (EyewrightError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            raise self._wrong(f"its {call} failed: {what_was_raised(error)}") from error
+
+    def _wrong(self, why: str) -> UsageError:
+        return UsageError(f"method {self._name!r}: {why}", fix="see docs/concepts/tracking.md", code="own_method")
 
 
 def _advice(name: str) -> str:
