@@ -154,3 +154,17 @@ def test_a_bad_command_says_one_line(published, capsys, arguments, code: int, sa
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_weights_that_are_not_finite_are_refused(published: dict[str, Path], tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(published["bert"], tmp_path / "damaged")
+    weights = load_file(folder / "model.safetensors")
+    name = next(n for n in weights if n.endswith("query.weight"))
+    weights[name] = weights[name] * float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="attention weights that are not finite"):
+        ew.attend(f"hf:{folder}", "hello")

@@ -61,6 +61,12 @@ def attend(
         found = _published(open_published(model), sources, pair)
     else:
         found = _own(model, sources, pair)
+    for one in (part for whole in found for part in whole.walk()):
+        if not np.isfinite(one.weights).all():
+            raise CheckpointError(
+                f"{one.model!r} gives attention weights that are not finite",
+                fix="its weights are damaged: get it again",
+            )
     return found if several else found[0]
 
 
