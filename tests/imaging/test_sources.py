@@ -445,8 +445,10 @@ def test_a_folder_of_numbered_frames_is_read_in_the_order_of_its_numbers(tmp_pat
     for name in ("1", "2", "10", "a2", "a10", "A1", "9b", "010"):
         write_image(tmp_path / f"{name}.png", np.zeros((4, 4, 3), np.uint8))
     expected = ["1.png", "2.png", "9b.png", "010.png", "10.png", "A1.png", "a2.png", "a10.png"]
-    assert [Path(p).name for p in list_sources(tmp_path)] == expected
-    assert [Path(p).name for p in list_sources(f"{tmp_path}/*.png")] == expected
+    for place in (str(tmp_path), f"{tmp_path}/*.png"):
+        with open_source(place) as source:
+            assert [Path(f.origin).name for f in source] == expected
     # The longest name there can be, in digits only.
     write_image(tmp_path / f"{'9' * 250}.png", np.zeros((4, 4, 3), np.uint8))
-    assert len(list_sources(tmp_path)) == 9
+    with open_source(str(tmp_path)) as source:
+        assert len(list(source)) == 9

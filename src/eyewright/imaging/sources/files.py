@@ -39,6 +39,7 @@ from eyewright.imaging.reduction import Prepared
 from eyewright.imaging.sources.frames import Frame
 
 _T = TypeVar("_T")
+_PathT = TypeVar("_PathT", bound=Path | str)
 
 _DIGITS = re.compile(r"([0-9]+)")
 
@@ -65,25 +66,23 @@ def files_below(folder: Path, extensions: Container[str]) -> list[Path]:
     return [folder / name for name in names if os.path.splitext(name)[1].lower() in extensions]
 
 
-def in_order(paths: Iterable[str]) -> list[str]:
+def in_order(paths: Iterable[_PathT]) -> list[_PathT]:
     """Return paths sorted as people count: "2.png" before "10.png", which is the order of frames.
 
     >>> in_order(["10.png", "2.png", "1.png", "b/02.png", "b/1.png"])
     ['1.png', '2.png', '10.png', 'b/1.png', 'b/02.png']
     """
 
-    def key(path: str) -> tuple[list[tuple[int, str]], str]:
+    def key(path: Path | str) -> tuple[list[tuple[int, str]], str]:
         # Texts and numbers take turns, so that like is compared with like; a text counts as 0.
-        parts = _DIGITS.split(path)
-        return [(int(p), "") if k % 2 else (0, p) for k, p in enumerate(parts)], path
+        text = os.fspath(path)
+        return [(int(p), "") if k % 2 else (0, p) for k, p in enumerate(_DIGITS.split(text))], text
 
     return sorted(paths, key=key)
 
 
 def list_sources(source: str | Path) -> list[Path | str]:
-    """Return the files that a source names, in order of their names and numbers (2 before 10).
-
-    A source is a file, a folder of images, a glob (`**` too), or "-".
+    """Return the files that a source names, sorted: a file, a folder's images, a glob's matches (`**` too), or "-".
 
     `source` may be a `file://` address, whose letters such as %20 are decoded and which is no glob.
 
@@ -104,7 +103,7 @@ def list_sources(source: str | Path) -> list[Path | str]:
             raise UsageError(f"{quoted(path.name)} is a video, not an image", fix="open it with eyewright.open_source")
         return [path]
     if path.is_dir():
-        found = [Path(p) for p in in_order(map(os.fspath, files_below(path, _EXTENSIONS)))]
+        found = sorted(files_below(path, _EXTENSIONS))
         if not found:
             videos = sorted(files_below(path, VIDEO_EXTENSIONS))
             what, fix = "none", "check the folder"
@@ -117,7 +116,7 @@ def list_sources(source: str | Path) -> list[Path | str]:
         fix = "open it with eyewright.open_source"
         raise UsageError(f"{text!r} is a camera, stream or scanner, not a file", fix=fix)
     found_at = [] if addressed else glob.glob(text, recursive=True)
-    matches = [Path(p) for p in in_order(found_at) if Path(p).is_file()]
+    matches = sorted(Path(p) for p in found_at if Path(p).is_file())
     videos = [p for p in matches if p.suffix.lower() in VIDEO_EXTENSIONS]
     if videos:
         raise UsageError(f"{quoted(videos[0])} is a video, not an image", fix="open videos one by one")

@@ -21,7 +21,7 @@ from eyewright.core.report import Finding
 from eyewright.imaging.decode import name_unreadable, read_frames
 from eyewright.imaging.given import given_source
 from eyewright.imaging.headers import Limits
-from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, list_sources, read_files, read_named
+from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, in_order, list_sources, read_files, read_named
 from eyewright.imaging.sources.frames import Frame, Source
 
 _LOG = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ class _Files:
     live = False
 
     def __init__(self, text: str, pages: bool, limits: Limits, note: _Note) -> None:
-        self._items, self._pages, self._limits = list_sources(text), pages, limits
+        self._items, self._pages, self._limits = in_order(list_sources(text)), pages, limits
         self._note = note if len(self._items) > 1 else None
 
     def frames(self) -> Iterator[Frame]:
