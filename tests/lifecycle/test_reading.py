@@ -71,6 +71,17 @@ def test_the_verb_writes_picture_text_and_json(lined, page: Path, tmp_path: Path
     assert given.text.splitlines() == TEXTS
 
 
+def test_columns_are_apart_in_the_terminal_and_by_a_tab_in_the_file(lined, page: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    x0, y0, x1, y1 = BOXES[0]
+    middle = (x0 + x1) / 2
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text(f"x0,y0,x1,y1\n{x0},{y0},{middle},{y1}\n{middle},{y0},{x1},{y1}\n")
+    argv = ["read", str(lined.bundle.folder), str(page), "--lines", str(boxes), "--out", str(tmp_path / "out")]
+    assert main(argv) == 0
+    left, right = (tmp_path / "out" / "page.txt").read_text().rstrip("\n").split("\t")
+    assert f"{left}   {right}\n" in capsys.readouterr().out
+
+
 def test_an_empty_page_is_a_finding(lined, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "white.png").write_bytes(encode_image(np.full((90, 90, 3), 255, np.uint8)))
     assert main(["read", str(lined.bundle.folder), str(tmp_path / "white.png")]) == 1

@@ -70,7 +70,8 @@ def read(o: argparse.Namespace) -> Result:
         out = {k: (folder / f"page.{k}").resolve() for k in ("png", "json", "txt")}
     if not page.lines and not o.json:
         warn("no line was found; give boxes by --lines, or --lines whole if the image is one line")
-    text = [printable(row) for row in page.text.splitlines()]
+    # Columns are apart by a tab, which a terminal may draw as nothing.
+    text = ["   ".join(printable(column) for column in row.split("\t")) for row in page.text.splitlines()]
     text += [f"page     {shown_path(out['png'])}"] if out else []
     return {"out": out, **page.to_json(), "text": text, "exit": 0 if page.lines else 1}
 
