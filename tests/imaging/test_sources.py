@@ -452,3 +452,9 @@ def test_a_folder_of_numbered_frames_is_read_in_the_order_of_its_numbers(tmp_pat
     write_image(tmp_path / f"{'9' * 250}.png", np.zeros((4, 4, 3), np.uint8))
     with open_source(str(tmp_path)) as source:
         assert len(list(source)) == 9
+
+
+@pytest.mark.parametrize(("name", "what"), [("gone.png", "an image"), ("gone.mp4", "a video"), ("GONE.MKV", "a video")])
+def test_what_is_not_there_is_called_what_its_name_says(tmp_path: Path, name: str, what: str) -> None:
+    with pytest.raises(InputError, match=f"expected {what}, found nothing"):
+        list_sources(tmp_path / name)

@@ -124,7 +124,8 @@ def list_sources(source: str | Path) -> list[Path | str]:
         # A FIFO, a device, a link to nothing: what it is, is said in the words of all commands.
         open_regular(path, most=0, follow=True).close()
     if not matches:
-        raise InputError(f"expected an image, found nothing at {text!r}", fix="check the path", code="not_found")
+        what = "a video" if path.suffix.lower() in VIDEO_EXTENSIONS else "an image"
+        raise InputError(f"expected {what}, found nothing at {text!r}", fix="check the path", code="not_found")
     return list(matches)
 
 
