@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from eyewright.core.errors import RefusedError
-from eyewright.privacy.federated_messages import PROTOCOL, Description, Join, Spent, Update, pack_weights
-from eyewright.privacy.rounds import ConflictError, ForeignError, Received, Rounds
+from eyewright.privacy.federated_messages import PROTOCOL, Description, Join, Spent, Task, Update, pack_weights
+from eyewright.privacy.masked_rounds import MaskedClient
+from eyewright.privacy.rounds import ConflictError, ForeignError, MaskedSum, Received, Rounds
 from eyewright.privacy.updates import digest_of
 
 SIZE = 6
@@ -232,3 +233,46 @@ def test_the_end_is_told_to_all_with_what_was_learnt() -> None:
     stopped = Scene()
     stopped.rounds.stop("the disk is full")
     assert stopped.rounds.task("b", stopped.keys["b"]).why == "the disk is full"
+
+
+def test_shares_that_come_after_the_sum_are_not_late() -> None:
+    """The sum needs more than half of the clients; what the others reveal is taken and has no effect."""
+    pytest.importorskip("cryptography")
+    rounds = Rounds(3)
+    rounds.describe(TOLD)
+    keys = {name: rounds.join(joining(name)).key for name in "abc"}
+    rounds.gather(1, nobody_stops)
+    found: list[MaskedSum] = []
+    given = {"lr": [0.1], "progress": 0.5, "fraction": 0.5, "stop": nobody_stops}
+    thread = threading.Thread(target=lambda: found.append(rounds.run_masked(0, np.zeros(SIZE), **given)), daemon=True)
+    thread.start()
+    clients: dict[str, MaskedClient] = {}
+
+    def task(name: str, state: str) -> Task:
+        while (now := rounds.task(name, keys[name])).state != state:
+            assert thread.is_alive()
+        return now
+
+    for name in "abc":
+        now = task(name, "keys")
+        clients[name] = MaskedClient(now.session, now.number)
+        assert rounds.take_step(name, keys[name], clients[name].keys()).accepted
+    for name in "abc":
+        now = task(name, "shares")
+        assert rounds.take_step(name, keys[name], clients[name].shares(now.keys, now.threshold)).accepted
+    for name in "abc":
+        now = task(name, "learn")
+        raw = clients[name].mask(np.full(SIZE, 5, np.uint64), now.sealed).tobytes()
+        sent = Update(0, now.model, digest_of(raw), raw, session=now.session)
+        assert rounds.take(name, keys[name], sent).accepted
+        # Its sender did not hear of it, and sends it again.
+        assert rounds.take(name, keys[name], sent).accepted
+    reveals = {name: clients[name].reveal(task(name, "reveal").clients) for name in "abc"}
+    for name in "ab":
+        assert rounds.take_step(name, keys[name], reveals[name]).accepted
+    thread.join(10)
+    assert found[0].total is not None
+    assert found[0].total.tolist() == [15] * SIZE
+    assert rounds.take_step("c", keys["c"], reveals["c"]).accepted
+    with pytest.raises(ConflictError, match="is over"):
+        rounds.take_step("c", keys["c"], clients["c"].keys())
