@@ -82,6 +82,15 @@ def test_columns_are_apart_in_the_terminal_and_by_a_tab_in_the_file(lined, page:
     assert f"{left}   {right}\n" in capsys.readouterr().out
 
 
+def test_a_page_is_not_written_over_itself(lined, page: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    own = tmp_path / "page.png"
+    own.write_bytes(page.read_bytes())
+    before = own.read_bytes()
+    assert main(["read", str(lined.bundle.folder), str(own), "--out", str(tmp_path)]) == 2
+    assert "is read and would be overwritten" in capsys.readouterr().err
+    assert own.read_bytes() == before
+
+
 def test_an_empty_page_is_a_finding(lined, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "white.png").write_bytes(encode_image(np.full((90, 90, 3), 255, np.uint8)))
     assert main(["read", str(lined.bundle.folder), str(tmp_path / "white.png")]) == 1

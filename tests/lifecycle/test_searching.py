@@ -227,6 +227,20 @@ def test_a_pair_that_lacks_a_projection_is_refused(photos: Path, models, tmp_pat
     assert not (tmp_path / "x.index").exists()
 
 
+def test_a_checkpoint_without_its_pooler_gives_the_same_embeddings_each_time(
+    photos: Path, models, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    """A classifier is published without a pooler: transformers draws one at random, another each time."""
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(models["vit"].removeprefix("hf:"), tmp_path / "unpooled")
+    weights = {k: v for k, v in load_file(folder / "model.safetensors").items() if not k.startswith("pooler.")}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    image = ew.read_image(photos / "disc/003.png")
+    first, again = (open_published(f"hf:{folder}").image_features([image]) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+
+
 def test_what_cannot_be_indexed_is_refused_in_one_line(photos: Path, models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     out, empty = tmp_path / "x.index", tmp_path / "empty"
     empty.mkdir()

@@ -56,18 +56,20 @@ def add_reading(verb: Callable[[str], argparse.ArgumentParser]) -> None:
 def read(o: argparse.Namespace) -> Result:
     """Read the lines of a page."""
     from eyewright import lifecycle
-    from eyewright.core.files import write_bytes, write_json, write_text
+    from eyewright.core.files import refuse_overwriting, write_bytes, write_json, write_text
     from eyewright.imaging import encode_image
+    from eyewright.imaging.given import given_source
 
+    files = {} if o.out is None else {k: Path(o.out) / f"page.{k}" for k in ("png", "json", "txt")}
+    refuse_overwriting(files.values(), [Path(given_source(o.image)), Path(str(o.lines))])
     page = lifecycle.read_text(o.model, o.image, lines=o.lines, beam=o.beam, conf=o.conf)
     out: dict[str, Path] = {}
     if o.out is not None:
-        folder = Path(o.out)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / "page.png", encode_image(page.plot(), png_level=6))
-        write_json(folder / "page.json", page.to_json())
-        write_text(folder / "page.txt", page.text + "\n")
-        out = {k: (folder / f"page.{k}").resolve() for k in ("png", "json", "txt")}
+        Path(o.out).mkdir(parents=True, exist_ok=True)
+        write_bytes(files["png"], encode_image(page.plot(), png_level=6))
+        write_json(files["json"], page.to_json())
+        write_text(files["txt"], page.text + "\n")
+        out = {k: path.resolve() for k, path in files.items()}
     if not page.lines and not o.json:
         warn("no line was found; give boxes by --lines, or --lines whole if the image is one line")
     # Columns are apart by a tab, which a terminal may draw as nothing.

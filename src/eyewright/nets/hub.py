@@ -24,7 +24,7 @@ from eyewright.nets.hub_classifier import HubBody, head_of
 from eyewright.nets.hub_clips import open_processor
 from eyewright.nets.hub_files import check_checkpoint
 from eyewright.nets.hub_kinds import CLASSIFIERS, HubKind
-from eyewright.nets.hub_library import BGR, first_line, quiet_transformers, reading
+from eyewright.nets.hub_library import BGR, first_line, need_weights, quiet_transformers, reading
 from eyewright.nets.hub_pairs import TOKENIZER_FILES, open_token_preparation, write_token_preparation
 from eyewright.nets.hub_preprocessing import Preprocessing, prove_preprocessing, side_of
 
@@ -124,15 +124,12 @@ class HubBuilder:
             )
         # New classes get new heads, which transformers names as mismatched, and not as missing.
         own = () if self.kind.heads or classes is None else tuple(f"{name}." for name in head_of(model))
-        missing = sorted(
+        missing = (
             n
             for n in found["missing_keys"]
             if not n.startswith(own or "\0") and not any(h in n for h in self.kind.heads)
         )
-        if missing:
-            raise CheckpointError(
-                f"{self.name!r} lacks {len(missing)} of its weights, such as {missing[0]}", fix="download it again"
-            )
+        need_weights(self.name, missing)
         return model
 
     @property

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from eyewright.core.errors import CheckpointError, MissingExtraError
 from eyewright.core.quoting import quoted
 from eyewright.nets.hub_files import check_checkpoint
 from eyewright.nets.hub_library import quiet_transformers, reading
-from eyewright.nets.texts import described
+from eyewright.nets.texts import described, open_body
 
 _BATCH = 16
 
@@ -47,7 +46,7 @@ def hub_features(name: str, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.f
         local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         with reading(f"the checkpoint {name!r}"):
             processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **local)
-            model = transformers.AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, **local)
+            model = open_body(transformers, folder, name)
         model.eval()
         parts: list[NDArray[np.float32]] = []
         batch: list[NDArray[np.uint8]] = []

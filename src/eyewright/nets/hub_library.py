@@ -1,10 +1,10 @@
 """The door to transformers: imported late, kept quiet, its errors in one line."""
 
-__all__ = ["BGR", "first_line", "quiet_transformers", "reading"]
+__all__ = ["BGR", "first_line", "need_weights", "quiet_transformers", "reading"]
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,6 +38,19 @@ def quiet_transformers() -> Iterator[Any]:
         said.set_verbosity(level)
         if bar:
             said.enable_progress_bar()
+
+
+def need_weights(name: str, missing: Iterable[str]) -> None:
+    """Refuse a checkpoint that lacks weights, for which transformers would use random numbers.
+
+    Raises:
+        CheckpointError: something is missing.
+    """
+    lacking = sorted(missing)
+    if lacking:
+        raise CheckpointError(
+            f"{name!r} lacks {len(lacking)} of its weights, such as {lacking[0]}", fix="download it again"
+        )
 
 
 @contextmanager

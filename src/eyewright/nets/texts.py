@@ -22,7 +22,7 @@ from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.nets.hub import snapshot
 from eyewright.nets.hub_files import check_checkpoint
 from eyewright.nets.hub_kinds import PAIRS
-from eyewright.nets.hub_library import quiet_transformers, reading
+from eyewright.nets.hub_library import need_weights, quiet_transformers, reading
 from eyewright.nets.hub_pairs import TOKENIZER_FILES
 from eyewright.nets.hub_preprocessing import prove_preprocessing
 
@@ -107,22 +107,8 @@ class Published:
     @cached_property
     def _model(self) -> Any:
         def load(hf: Any) -> Any:
-            model, found = hf.AutoModel.from_pretrained(
-                self.folder,
-                use_safetensors=True,
-                dtype=torch.float32,
-                # Fused kernels keep no weights: with them transformers returns an empty tuple, without an error.
-                attn_implementation="eager",
-                output_loading_info=True,
-                **_LOCAL,
-            )
-            # Of a pair, projections and heads make the embeddings; without their weights those would be random.
-            needless = _ON_TOP if not hasattr(model, "get_image_features") else ("logit_",)
-            missing = sorted(n for n in found["missing_keys"] if not any(part in n for part in needless))
-            if missing:
-                raise CheckpointError(
-                    f"{self.name!r} lacks {len(missing)} of its weights, such as {missing[0]}", fix="download it again"
-                )
+            # Fused kernels keep no weights: with them transformers returns an empty tuple, without an error.
+            model = open_body(hf, self.folder, self.name, attn_implementation="eager")
             return model.eval()
 
         _ = self.config
@@ -481,6 +467,23 @@ def open_published(name: str) -> Published:
             )
         folder = snapshot(where, TOKENIZER_FILES)
     return Published(name, folder)
+
+
+def open_body(hf: Any, folder: Path, name: str, **options: Any) -> Any:
+    """Return the body of a checkpoint. A pooler that it lacks is left out: a random one would give random embeddings.
+
+    Raises:
+        CheckpointError: it lacks other weights.
+    """
+    model, found = hf.AutoModel.from_pretrained(
+        folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **_LOCAL, **options
+    )
+    # Of a pair, projections and heads make the embeddings.
+    needless = _ON_TOP if not hasattr(model, "get_image_features") else ("logit_",)
+    need_weights(name, (n for n in found["missing_keys"] if not any(part in n for part in needless)))
+    if any(n.startswith("pooler.") for n in found["missing_keys"]):
+        model.pooler = None
+    return model
 
 
 def described(model: Any, pixels: torch.Tensor) -> NDArray[np.float32]:
