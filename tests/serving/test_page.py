@@ -100,6 +100,20 @@ def test_a_file_is_answered_explained_and_corrected(page, two, shapes: Path) -> 
     assert said[-1] == {"label": "square"}
 
 
+def test_a_file_is_taken_before_the_models_are_known(browser, two, shapes: Path) -> None:  # type: ignore[no-untyped-def]
+    from playwright.sync_api import expect
+
+    opened = browser.new_page()
+    held: list[Any] = []
+    opened.route("**/v1/models", lambda route: held.append(route))
+    opened.goto(two.address)
+    opened.set_input_files("#file", shapes / "disc" / "000.png")
+    opened.wait_for_timeout(100)
+    held[0].continue_()
+    expect(opened.locator("#status")).to_contain_text("Answered in")
+    opened.close()
+
+
 def test_the_slider_filters_at_once_without_asking_again(page, scenes: Path) -> None:
     from playwright.sync_api import expect
 

@@ -1,7 +1,7 @@
 "use strict";
 // The page: one image, one or two models, answers that can be doubted. Talks to its own server and to nobody else.
 
-const state = { models: [], shots: [], shot: null, stream: null, live: false, watching: 0 };
+const state = { models: [], known: false, early: null, shots: [], shot: null, stream: null, live: false, watching: 0 };
 const HISTORY = 500;
 
 function say(text, bad = false) { $("status").textContent = text; $("status").classList.toggle("bad", bad); }
@@ -381,6 +381,11 @@ function view(name) {
 }
 
 function takeFiles(files) {
+  if (!state.known) {
+    // The page was quicker than the server: they are taken when the models are known.
+    state.early = [...files];
+    return;
+  }
   if (!$("view-search").hidden) {
     const file = [...files].find(isPicture);
     if (!file) { say("This is no image.", true); return; }
@@ -413,6 +418,10 @@ async function begin() {
   beginFill();
   // A model for holes has to be told where they are.
   if (state.models.length && state.models.every(fillsHoles)) view("fill");
+  state.known = true;
+  const early = state.early;
+  state.early = null;
+  if (early) takeFiles(early);
 }
 
 function fillLabels() {
