@@ -103,11 +103,11 @@ def bench(o: argparse.Namespace) -> Result:
     text = [f"{'provider':9}{'threads':>8}{'at once':>8}{'median ms':>26}{'p99 ms':>9}{'images/s':>10}"]
     for r in found.rows:
         median = f"{r.p50_ms:.2f} [{r.p50_low_ms:.2f}, {r.p50_high_ms:.2f}]"
-        joules = "" if r.joules_per_image is None else f"  {1e3 * r.joules_per_image:.1f} mJ an image"
+        joules = "" if r.joules_per_image is None else f"  {1e3 * r.joules_per_image:.1f} mJ per image"
         row = f"{r.provider:9}{r.threads:>8}{r.batch:>8}{median:>26}{r.p99_ms:>9.2f}{r.images_per_s:>10,.0f}"
         text.append(row + joules)
     text.append(
-        f"start    {found.start_s:.2f} s to the first answer, {say_memory(found.memory_bytes)}, "
+        f"start    {found.start_s:.2f} s to the first prediction, {say_memory(found.memory_bytes)}, "
         f"{found.model_bytes:,} bytes of model"
     )
     best, dense = found.quickest, found.densest
@@ -164,7 +164,7 @@ def compress(o: argparse.Namespace) -> Result:
         f"[{speed['low']:.2f}, {speed['high']:.2f}]",
         *(_loss(name, about["drops"][name], about["measured_on"]) for name in about["budget"]["max_drop"]),
         "memory   " + " → ".join(say_memory(found.process[k]["memory_bytes"]) for k in ("before", "after")),
-        f"answers  {about['changed_answers']} of {n} changed",
+        f"changed  {about['changed_answers']} of {n} predictions",
         f"bundle   {bundle}",
         f"report   {shown_path(found.paths['report'])}",
         f"use it   {shown_program('eyewright')} predict {bundle} --source {task_of(found.report.task).reads.upper()}",

@@ -147,7 +147,7 @@ def attack(o: argparse.Namespace) -> Result:
             "path": "",
             "line": None,
             "message": f"the check {c.name!r} failed: {c.said}",
-            "fix": "the robust accuracy is no evidence: remove what hides the gradients, and attack again",
+            "fix": "the robust accuracy is not evidence: remove what hides the gradients, and attack again",
             "severity": "error",
         }
         for c in report.failed

@@ -33,8 +33,8 @@ class AddForm(Protocol):
 
 def add_federating_apart(form: AddForm) -> None:
     """Add the forms serve and join to federate."""
-    _add_serve(form("serve", "coordinate clients that are other processes or machines"))
-    _add_join(form("join", "take part as a client, with images that stay here"))
+    _add_serve(form("serve", "coordinate clients in other processes or on other machines"))
+    _add_join(form("join", "take part as a client with local images"))
 
 
 def _add_serve(p: argparse.ArgumentParser) -> None:

@@ -367,7 +367,7 @@ def _feedback_list(o: argparse.Namespace) -> Result:
     if found["replaced"]:
         text.append(f"  replaced  {found['replaced']} by later feedback on the same prediction")
     if found["orphaned"]:
-        text.append(f"  orphaned  {found['orphaned']} ids are no predictions in the log")
+        text.append(f"  orphaned  {found['orphaned']} ids are not in the log")
     return {"feedback": found, "text": text}
 
 
@@ -392,7 +392,7 @@ def _retrain(o: argparse.Namespace) -> Result:
     text = [f"bundle   {shown_path(found.bundle)}", f"used     {found.new_images} images with feedback"]
     text += [f"not used {u.count}: {u.reason}" for u in found.unused]
     text.append(f"compared {found.comparison}")
-    text.append("promoted it is the champion now" if found.promoted else "kept     the champion as it was")
+    text.append("promoted it is the new champion" if found.promoted else "kept     the previous champion")
     return {
         "task": found.comparison.task,
         "out": {"bundle": found.bundle.resolve(), "run": found.run.resolve()},
@@ -451,7 +451,7 @@ def _event(event: Any) -> Result:
 
     return {
         "event": to_jsonable(event),
-        "text": [f"{event.action}: {event.alias} is {event.folder}", "a server that runs takes it up on SIGHUP"],
+        "text": [f"{event.action}: {event.alias} is {event.folder}", "a running server switches to it on SIGHUP"],
     }
 
 

@@ -28,7 +28,7 @@ def generate(o: argparse.Namespace) -> Result:
         quiet=is_quiet(o),
     )
     n = len(done.files)
-    text = [f"{n:,} image{'s' * (n != 1)} drawn: {shown_path(done.folder)}; each file says that a model made it"]
+    text = [f"{n:,} image{'s' * (n != 1)} generated: {shown_path(done.folder)}; each file is marked as generated"]
     if done.copies is not None:
         text.append(f"{done.copies:.1%} are nearer to a training image than 99% of held-out images")
     if not o.json:

@@ -92,7 +92,7 @@ def sources_of(o: argparse.Namespace) -> "list[LiveSource]":
                 fix="pass a camera number, rtsp://, http:// MJPEG, or a video file",
             )
         if name in found:
-            raise UsageError(f"the name {name!r} is there twice among the sources", fix="choose another name")
+            raise UsageError(f"the name {name!r} is used twice in the sources", fix="choose another name")
         found[name] = LiveSource(name, address, o.follow or "", anchor=o.anchor, rate=o.rate, conf=o.conf)
     for text in o.line:
         source, name, numbers = _of_source(text, "--line", "NAME=X1,Y1,X2,Y2", found)
@@ -126,7 +126,7 @@ def _of_source(
         )
     source = sources[before]
     if name in source.lines or name in source.zones:
-        raise UsageError(f"the name {name!r} is there twice among lines and zones", fix="choose another name")
+        raise UsageError(f"the name {name!r} is used twice in lines and zones", fix="choose another name")
     return source, name, numbers
 
 

@@ -197,7 +197,7 @@ def _verbs(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]
 _NAMED = 3
 
 # Names only, without opening a task or what is installed: `--help` must come at once.
-_TASK_HELP = f"{', '.join(list(TASKS)[:-1])} or {list(TASKS)[-1]} (default: what the data is for)"
+_TASK_HELP = f"{', '.join(list(TASKS)[:-1])} or {list(TASKS)[-1]} (default: follows from the data)"
 
 
 def _added_to(p: "argparse.ArgumentParser | _Skipped", option: str) -> str:
@@ -362,7 +362,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
         "parquet; of clips: clips, clips-csv, kinetics, ucf101, mmaction; of tracks: mot, csv, json",
     )
     p.add_argument("--out", required=True, metavar="DIR", help="output folder; must be new or empty")
-    p.add_argument("--task", metavar="T", help="detect, segment, instance or track (default: what the data is for)")
+    p.add_argument("--task", metavar="T", help="detect, segment, instance or track (default: follows from the data)")
     _add_edits(p)
     _add_ignore(p)
 

@@ -86,7 +86,7 @@ class ReviewFolder:
 
     def line(self) -> str:
         """Return the same in a line for a person."""
-        empty = f"; {self.empty:,} in which nothing was found are not among them" if self.empty else ""
+        empty = f"; {self.empty:,} without a detection are not included" if self.empty else ""
         return f"review   {len(self.rows):,} below a confidence of {self.below:g}{empty}"
 
 

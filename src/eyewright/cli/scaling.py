@@ -316,7 +316,7 @@ def told_job(job: "Job") -> Result:
     ]
     text += [f"no result {finding_line(f)}" for f in job.findings[:20]]
     if job.redone:
-        text.append(f"done again: {_many(job.redone, 'shard')}, since the files in results/ were gone")
+        text.append(f"repeated: {_many(job.redone, 'shard')}, because the files in results/ were missing")
     text.append(f"results  {shown_path(folder / 'results')}")
     text.append(f"page     {shown_path(folder / 'fleet.html')}")
     places = {"results": "results", "manifest": "manifest.json", "fleet": "fleet.html"}

@@ -241,7 +241,7 @@ def _tune(o: argparse.Namespace) -> Result:
     best = found.run.about["training"]
     metric = f"val_{best.get('metric', 'accuracy')}"
     value = {"value": best[metric], "low": None, "high": None, "n": found.run.about["calibration"]["n"]}
-    changed = ", ".join(f"{k} {v}" for k, v in found.chosen.items()) or "the recipe as it was"
+    changed = ", ".join(f"{k} {v}" for k, v in found.chosen.items()) or "the unchanged recipe"
     text = [
         f"chosen   {changed}",
         f"scored   {say_validated(found.run.about)}; it is the best of {len(found.trials)} trials too",
