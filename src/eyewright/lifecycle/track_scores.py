@@ -2,7 +2,7 @@
 
 __all__ = ["TrackComparison", "TrackScores", "compare_tracks", "evaluate_tracks"]
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ from eyewright.core.errors import InputError
 from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding, Metric
 from eyewright.core.tracks import Tracks
-from eyewright.data.tracks import find_sequences, read_tracks
+from eyewright.data.tracks import Sequence, find_sequences
+from eyewright.data.tracks.rows import TrackFile
 from eyewright.lifecycle.datasets import PathLike
 from eyewright.metrics.tracking import SequenceCounts, combined, count_sequence, paired_tracking, tracking_metrics
 
 PROTOCOLS: Mapping[str, str] = {
     "plain": "every row of the ground truth is measured",
+    "coco": "COCO of videos: annotations with iscrowd are not measured",
     "mot15": "MOT15: rows of the ground truth with flag 0 are not measured",
     "mot16": "MOT16, MOT17: pedestrians are measured; boxes on distractors are left out",
     "mot20": "MOT20: pedestrians are measured; boxes on distractors and vehicles are left out",
@@ -74,7 +76,7 @@ class TrackComparison:
 
 def evaluate_tracks(
     tracks: PathLike | Mapping[str, Tracks],
-    truth: PathLike,
+    truth: "PathLike | Collection[Sequence]",
     *,
     seed: int = 0,
     frames: NDArray[np.int64] | None = None,
@@ -88,12 +90,13 @@ def evaluate_tracks(
     Raises:
         InputError: a file cannot be read, a sequence of the ground truth has no tracks, or none has boxes.
     """
-    theirs = find_sequences(Path(truth), "truth")
-    by_name: dict[str, Path | Tracks]
+    theirs = find_sequences(Path(truth), "truth") if isinstance(truth, str | Path) else list(truth)
+    place = str(truth) if isinstance(truth, str | Path) else str(theirs[0].path)
+    by_name: dict[str, Sequence | Tracks]
     if isinstance(tracks, Mapping):
         by_name = dict(tracks)
     else:
-        by_name = {s.name: s.path for s in find_sequences(Path(tracks), "tracks")}
+        by_name = {s.name: s for s in find_sequences(Path(tracks), "tracks")}
     if len(by_name) == len(theirs) == 1:
         by_name = {theirs[0].name: next(iter(by_name.values()))}
     missing = [s.name for s in theirs if s.name not in by_name]
@@ -109,12 +112,15 @@ def evaluate_tracks(
     protocols: list[str] = []
     n_true = 0
     for sequence in theirs:
-        true, own = read_tracks(sequence.path, "truth"), by_name[sequence.name]
+        true, own = sequence.read("truth"), by_name[sequence.name]
         findings += true.findings
-        if isinstance(own, Path):
-            file = read_tracks(own, "tracks")
+        if isinstance(own, Sequence):
+            file = own.read("tracks")
             findings += file.findings
+            true, file = _in_one_unit(sequence.name, true, file)
             own = file.tracks
+        elif true.relative:
+            raise _no_size(sequence.name)
         protocols.append(true.protocol)
         known = true.tracks
         if frames is not None:
@@ -129,16 +135,38 @@ def evaluate_tracks(
         each[sequence.name] = combined([counted])
     if not n_true:
         raise InputError(
-            f"expected true tracks in {quoted(truth)}, found no box that is measured",
+            f"expected true tracks in {quoted(place)}, found no box that is measured",
             fix="check the path and the frame numbers",
             code="no_truth",
         )
     extra = sorted(set(by_name) - {s.name for s in theirs})
     if extra:
         text = f"{len(extra)} sequences of the tracks have no truth, such as {extra[0]!r}; they are not measured"
-        findings.append(Finding("sequence", text, "add their truth", str(truth), severity="note"))
+        findings.append(Finding("sequence", text, "add their truth", place, severity="note"))
     metrics = tracking_metrics(counts, rng=np.random.default_rng(seed))
     return TrackScores(metrics, each, tuple(findings), max(set(protocols), key=protocols.count), tuple(counts))
+
+
+def _in_one_unit(name: str, true: TrackFile, file: TrackFile) -> tuple[TrackFile, TrackFile]:
+    """Return both in pixels, or both in fractions of the frame's sides: overlaps are the same.
+
+    Raises:
+        InputError: one is in fractions, and the other does not state the size of frames.
+    """
+    if true.relative == file.relative:
+        return true, file
+    size_hw = true.size_hw or file.size_hw
+    if size_hw is None:
+        raise _no_size(name)
+    return true.sized(size_hw), file.sized(size_hw)
+
+
+def _no_size(name: str) -> InputError:
+    return InputError(
+        f"boxes of {name!r} are fractions of frames whose size is not known",
+        fix="put a seqinfo.ini with imWidth and imHeight, or the frames, next to the labels",
+        code="no_size",
+    )
 
 
 def compare_tracks(a: PathLike, b: PathLike, truth: PathLike, *, seed: int = 0) -> TrackComparison:

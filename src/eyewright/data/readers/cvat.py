@@ -1,6 +1,6 @@
 """Read CVAT's XML 1.1, for images and for videos: boxes, polygons, ellipses and masks."""
 
-__all__ = ["read_cvat"]
+__all__ = ["read_cvat", "shape_box"]
 
 import math
 from collections import defaultdict
@@ -162,6 +162,17 @@ class _Reading:
         except (DatasetError, ValueError, OverflowError) as error:
             why = error.message if isinstance(error, DatasetError) else str(error)
             self.gathered.leave_out(f"{name} {label!r}", why, "fix or remove it", self.path, line)
+
+
+def shape_box(name: str, given: Mapping[str, str]) -> tuple[float, float, float, float]:
+    """Return x0, y0, x1, y1 round a box, polygon or ellipse.
+
+    Raises:
+        DatasetError: it cannot be read.
+        KeyError: an attribute is missing.
+    """
+    x0, y0, x1, y1 = _region(name, given, None)[0]
+    return x0, y0, x1, y1
 
 
 def _region(name: str, given: Mapping[str, str], stated: Size | None) -> tuple[list[float], Outline | None]:

@@ -1,6 +1,6 @@
 """Read YOLO: `data.yaml` as Ultralytics and Roboflow write it, one text file per image, shapes in fractions."""
 
-__all__ = ["is_yolo", "read_yolo"]
+__all__ = ["is_yolo", "read_yolo", "yolo_names"]
 
 import json
 import posixpath
@@ -93,6 +93,17 @@ def read_yolo(tree: Tree, names: Sequence[str], images: Images) -> Found:
         _complete_outlines(found)
     found.problems, found.account = notes.all(), notes.account()
     return found
+
+
+def yolo_names(tree: Tree, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of classes by number, from `data.yaml` or a list among the files `names`; none without one.
+
+    Raises:
+        DatasetError: as `read_yolo`.
+    """
+    config = _yaml_of(names)
+    content = _read_yaml(tree, config) if config else {}
+    return _class_names(tree, names, config if "names" in content else "", content)[0]
 
 
 def _read_files(
