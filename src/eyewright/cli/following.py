@@ -23,7 +23,18 @@ from eyewright.cli.following_output import Output, write_report, write_tracks
 from eyewright.cli.following_pictures import draw_sequence
 from eyewright.cli.numbers import Number
 from eyewright.cli.pictures import add_stream
-from eyewright.cli.terminal import Result, finding, is_quiet, noting, printable, shown_path, stream_stem, warn
+from eyewright.cli.terminal import (
+    Result,
+    fails,
+    finding,
+    is_quiet,
+    note_sound,
+    noting,
+    printable,
+    shown_path,
+    stream_stem,
+    warn,
+)
 from eyewright.core.errors import InputError, UsageError, spelling_hint
 from eyewright.core.quoting import quoted
 
@@ -239,6 +250,7 @@ def _classes(o: argparse.Namespace) -> list[str] | None:
 
 def _track_files(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     from eyewright.data.tracks import find_sequences
+    from eyewright.imaging.video_facts import without_sound
     from eyewright.lifecycle.following import track_detections
     from eyewright.lifecycle.sequence_frames import frames_of
 
@@ -270,6 +282,8 @@ def _track_files(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         out |= write_tracks(o, saved, sequence.name, sequence.tracks, sequence.fps, sequence.n_frames)
         if sequence.name in shown and (drawn or reports(saved)):
             paths = draw_sequence(o, saved, sequence, shown[sequence.name], watch, missing.append)
+            if "video" in paths and (quiet := without_sound(shown[sequence.name].source, paths["video"])) is not None:
+                missing.append(quiet)
             out |= paths if len(sequences) == 1 else {kind: Path(o.out).resolve() for kind in paths}
         elif reports(saved):
             out |= write_report(o, sequence.name, sequence, watch, several=len(sequences) > 1)
@@ -386,6 +400,9 @@ def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         if not o.offline and o.out is not None and "json" in saved and not live:
             out |= write_tracks(o, ("json",), name, tracks, fps, int(tracks.n_frames))
         output.report(recorder, n, fps)
+        out |= output.paths
+    if "video" in out:
+        note_sound(str(o.source), out["video"], findings)
     found = recorder.to_json()
     seconds = time.monotonic() - started
     text = [f"{len(found['tracks']):,} tracks in {n:,} frames, {n / max(seconds, 1e-9):.1f} frames a second"]
@@ -404,7 +421,7 @@ def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     text += [f"{k:8} {shown_path(p)}" for k, p in out.items()]
     return {
         **found, "out": out, "frames": n, "frames_per_s": round(n / max(seconds, 1e-9), 2), "text": text,
-        "findings": findings, "exit": int(any(f["severity"] != "note" for f in findings)),
+        "findings": findings, "exit": int(fails(findings)),
     }  # fmt: skip
 
 

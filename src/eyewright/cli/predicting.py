@@ -15,7 +15,7 @@ from eyewright.cli.pictures import add_stream
 from eyewright.cli.prediction_files import PredictionFiles, add_saved, saved_names
 from eyewright.cli.scaling import add_job, is_job, predict_job
 from eyewright.cli.scenes import only_classes
-from eyewright.cli.terminal import Result, noting, printable, warn
+from eyewright.cli.terminal import Result, fails, note_sound, noting, printable, warn
 from eyewright.core.errors import LimitError, UnreadableImageError, UsageError
 
 if TYPE_CHECKING:
@@ -163,6 +163,8 @@ def predict(o: argparse.Namespace) -> Result:
             # A long folder is shown as it goes; nothing is held back to the end.
             shown = _line(prediction.line(**shown_of), row)
             print(printable(f"{item}: {shown}" if time_s is None else f"{time_s:8.2f} s: {shown}"), flush=True)
+    if "video" in output.paths:
+        note_sound(o.source, output.paths["video"], findings)
     if not n:
         raise UnreadableImageError("none of the images can be read", fix="see the lines above")
     return {
@@ -173,7 +175,7 @@ def predict(o: argparse.Namespace) -> Result:
         "lost": [f"{reason} ({n})" for reason, n in output.lost.items()] or None,
         "text": output.said(),
         "findings": findings,
-        "exit": 1 if findings else 0,
+        "exit": int(fails(findings)),
     }
 
 

@@ -168,8 +168,8 @@ def _files(dataset: Dataset, scan: Scan) -> list[Finding]:
             found.append(Finding("unreadable", record.error.message, fix, sample.id, severity="error"))
             continue
         info = record.info
-        if info is not None and info.short:
-            found.append(Finding("breaks_off", info.short, "copy it again, or remove it", sample.id))
+        if info is not None and info.video is not None and info.video.breaks_off:
+            found.append(Finding("breaks_off", info.video.breaks_off, "copy it again, or remove it", sample.id))
         if info is not None and info.seconds is not None and info.frames == 1:
             text = "the clip has only one frame"
             found.append(Finding("one_frame", text, "copy it again, or remove it", sample.id))

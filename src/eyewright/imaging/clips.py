@@ -44,6 +44,7 @@ from eyewright.imaging.headers import Limits, read_header
 from eyewright.imaging.sampling import ClipSampling
 from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, file_stamp, files_below, iter_images, reread_file
 from eyewright.imaging.sources.frames import Frame, reduced_size, resized
+from eyewright.imaging.video_facts import VideoFacts
 
 _MOST_KEPT = 8
 _SAME_S = 1e-4
@@ -201,8 +202,11 @@ def iter_clip_frames(
             yield Frame(frame.image, frame.origin, frame.index, since)
 
 
-def read_clip_bytes(data: bytes, sampling: ClipSampling, *, limits: Limits | None = None) -> NDArray[np.uint8]:
-    """Return the strip of a video that came as bytes, or of a picture that is a strip already, uint8 (T * H, W, 3).
+def read_clip_bytes(
+    data: bytes, sampling: ClipSampling, *, limits: Limits | None = None
+) -> tuple[NDArray[np.uint8], VideoFacts | None]:
+    """Return the strip of a video that came as bytes, or of a picture that is a strip already, uint8 (T * H, W, 3), and
+    what is special about the video.
 
     Raises:
         UnreadableImageError: it is neither.
@@ -210,9 +214,10 @@ def read_clip_bytes(data: bytes, sampling: ClipSampling, *, limits: Limits | Non
     if _is_picture(data):
         strip = np.asarray(read_picture(data, limits=limits))
         cut_strip(strip, sampling.frames)
-        return strip
+        return strip, None
     with _file_of(data) as path:
-        return read_clip(path, sampling, limits=limits)[0]
+        strip, info = read_clip(path, sampling, limits=limits)
+        return strip, info.video
 
 
 @contextmanager
@@ -355,7 +360,7 @@ def iter_clips(
 
 
 def _strip_of_bytes(data: bytes, sampling: ClipSampling) -> NDArray[np.uint8]:
-    return read_clip_bytes(data, sampling)
+    return read_clip_bytes(data, sampling)[0]
 
 
 def _strip_of_file(
@@ -363,8 +368,9 @@ def _strip_of_file(
 ) -> NDArray[np.uint8]:
     with name_unreadable(str(path)):
         strip, info = read_clip(path, sampling)
-    if info.short and note is not None:
-        note(Finding("video_breaks_off", info.short, "copy it again", str(path)))
+    if info.video is not None and note is not None:
+        for found in info.video.findings(str(path)):
+            note(found)
     return strip
 
 

@@ -55,6 +55,7 @@ from eyewright.imaging.conversion import (
     turn_upright,
 )
 from eyewright.imaging.headers import Header, Limits, check_limits, read_header
+from eyewright.imaging.video_facts import VideoFacts
 
 Depth = Literal["8", "native"]
 Pixels = NDArray[np.uint8]
@@ -77,9 +78,8 @@ class ImageInfo:
     """What a file holds, read without decoding it.
 
     `size_hw` is (height, width) in pixels as a viewer shows it, after EXIF `orientation` (1-8, 1 is upright); `mode`
-    is Pillow's name for the pixel type; `frames` counts the images of an animated or multi-page file; `capture` is
-    when and by which camera it was taken, where that is known. `seconds` is the time from the first frame of a clip to
-    its last; `short` says that a clip breaks off, and is empty where it does not; `clear`: it can be transparent.
+    is Pillow's name for the pixel type; `frames` counts those of an animated or multi-page file; `capture`: when and
+    by which camera; `seconds`: from the first frame of a clip to its last; `clear`: it can be transparent.
     """
 
     format: str
@@ -89,7 +89,7 @@ class ImageInfo:
     frames: int
     capture: Capture | None = field(default=None, repr=False)
     seconds: float | None = field(default=None, repr=False)
-    short: str = field(default="", repr=False)
+    video: VideoFacts | None = field(default=None, repr=False)
     clear: bool = field(default=False, repr=False)
 
 

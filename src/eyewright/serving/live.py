@@ -319,6 +319,7 @@ class Running:
             "state": whole.get("state", ""),
             "message": whole.get("message", ""),
             "note": whole.get("note", ""),
+            "video": whole.get("video"),
             "frames": whole.get("frames", 0),
             "dropped": whole.get("dropped", 0),
             "reconnects": whole.get("reconnects", 0),

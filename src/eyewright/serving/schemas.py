@@ -287,6 +287,24 @@ class OverTimeShown(Struct):
     scores: dict[str, list[float]]
 
 
+class VideoShown(Struct):
+    """What is special about a video file: by how many degrees its metadata turn it (frames are read upright), whether
+    it has sound, which is not used (null: not known), whether frames are unevenly far apart, and how it breaks off."""
+
+    rotation: int
+    sound: bool | None
+    variable_rate: bool
+    shortest_s: float
+    longest_s: float
+    breaks_off: str
+
+
+class ClipShown(VideoShown):
+    """The same, with a sentence on each thing to know."""
+
+    notes: list[str]
+
+
 class Prediction(Struct):
     """The answer in the command line's form for its task, and what else was asked for."""
 
@@ -317,6 +335,7 @@ class Prediction(Struct):
         | UnsetType
     ) = UNSET
     over_time_reason: Annotated[str, Meta(description="Why `over_time` is null")] | UnsetType = UNSET
+    video: Annotated[ClipShown, Meta(description="Of a model of clips: about the video")] | UnsetType = UNSET
     accepted: (
         Annotated[list[str], Meta(description="With `serve --refuse`: the label, or none if the prediction is refused")]
         | UnsetType
@@ -386,6 +405,7 @@ class SourceShown(Struct):
 
     `state` is starting, connecting, live, lost, ended, failed or restarting; `tracks` are the objects of the newest
     frame, null for a model without boxes; `headline` is what such a model predicts. `age_s` tells how old that is.
+    `video` is null unless the source is a video file.
     """
 
     name: str
@@ -393,6 +413,7 @@ class SourceShown(Struct):
     state: str
     message: str
     note: str
+    video: VideoShown | None
     frames: int
     dropped: int
     reconnects: int

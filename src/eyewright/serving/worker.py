@@ -45,6 +45,7 @@ from eyewright.imaging.headers import Limits, read_header
 from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.imaging.rasters import encode_classes, pack_counts
 from eyewright.imaging.reduction import read_reduced
+from eyewright.imaging.video_facts import VideoFacts
 from eyewright.metrics.conformal import Method
 from eyewright.metrics.conformal_boxes import BoxBy
 from eyewright.serving.filling import fill_picture
@@ -218,7 +219,7 @@ class _Served:
         """Answer jobs together; each fails for itself."""
         started = time.monotonic()
         answers: list[Answer] = []
-        taken: list[tuple[Job, Mapping[str, NDArray[Any]], list[Placement], bytes]] = []
+        taken: list[tuple[Job, Mapping[str, NDArray[Any]], list[Placement], bytes, VideoFacts | None]] = []
         for job in jobs:
             try:
                 if started > job.until:
@@ -254,13 +255,13 @@ class _Served:
         spent = (time.monotonic() - ready) * 1000 / len(taken)
         waited = (ready - started) * 1000 / len(jobs)
         at = 0
-        for job, own, placements, picture in taken:
+        for job, own, placements, picture, video in taken:
             # A model without inputs gives every job all of its rows.
             rows = slice_rows(raw, at, at + count_rows(own)) if own else raw
             inner = None if features is None else features[at]
             at += count_rows(own)
             try:
-                told = self._told(job, own, placements, rows, inner, watch, (round(waited, 2), round(spent, 2)))
+                told = self._told(job, own, placements, rows, inner, watch, (round(waited, 2), round(spent, 2)), video)
                 answers.append(msgspec.structs.replace(told, picture=picture) if picture else told)
             except EyewrightError as error:
                 answers.append(_failed(job, error))
@@ -268,20 +269,22 @@ class _Served:
                 answers.append(_failed(job, LimitError("the answer needs more memory than allowed", fix="shrink it")))
         return answers
 
-    def _prepared(self, job: Job) -> tuple[Mapping[str, NDArray[Any]], list[Placement], bytes]:
-        """Return prepared arrays by input name, where the image lies in its pixels, and if asked the image to keep."""
+    def _prepared(self, job: Job) -> tuple[Mapping[str, NDArray[Any]], list[Placement], bytes, VideoFacts | None]:
+        """Return prepared arrays by input name, where the image lies in its pixels, if asked the image to keep, and
+        what is special about a video."""
         if job.tensors is not None:
             arrays = {n: np.frombuffer(t.data, np.dtype(t.dtype)).reshape(t.shape) for n, t in job.tensors.items()}
-            return name_inputs(self.bundle.inputs, arrays), [], b""
+            return name_inputs(self.bundle.inputs, arrays), [], b"", None
         preparation = self.bundle.preparation
         if preparation.clip is not None:
-            strip = Image.fromarray(read_clip_bytes(job.data, preparation.clip, limits=self.limits))
+            pixels, video = read_clip_bytes(job.data, preparation.clip, limits=self.limits)
+            strip = Image.fromarray(pixels)
             one, placement = preparation.apply(strip)
             kept = kept_form(strip, preparation, lossy=True) if "picture" in job.wants else b""
-            return {IMAGE: one[None]}, [placement], kept
+            return {IMAGE: one[None]}, [placement], kept, video
         if preparation.reduces and "picture" not in job.wants:
             found = read_reduced(job.data, preparation.reduction, limits=self.limits)
-            return {IMAGE: preparation.apply_reduced(found)[None]}, [preparation.place(found.source_hw)], b""
+            return {IMAGE: preparation.apply_reduced(found)[None]}, [preparation.place(found.source_hw)], b"", None
         at_least = true_hw = None
         if self.scaled and job.data[:2] == b"\xff\xd8":
             header = read_header(job.data)
@@ -305,7 +308,7 @@ class _Served:
         kept = b""
         if "picture" in job.wants:
             kept = kept_form(picture, preparation, lossy=read_header(job.data).format in _LOSSY)
-        return {IMAGE: one[None]}, [placement], kept
+        return {IMAGE: one[None]}, [placement], kept, None
 
     def _mask(self, job: Job) -> Answer:
         """Read a mask of class ids that somebody corrected: 255 counts for nothing."""
@@ -349,6 +352,7 @@ class _Served:
         features: NDArray[np.float32] | None,
         watch: _Watch,
         timing: tuple[float, float],
+        video: VideoFacts | None = None,
     ) -> Answer:
         arrays = {}
         if "raw" in job.wants:
@@ -375,6 +379,8 @@ class _Served:
             told |= promised.told(shown, top=job.top)
         if "explain" in job.wants:
             told["explanations"] = self._explained(job, pixels[0], placements[0], shown, watch)
+        if video is not None:
+            told["video"] = {**video.to_json(), "notes": [f.message for f in video.findings("")]}
         if "over_time" in job.wants:
             told |= self._over_time(job, watch)
         label, score = shown.headline()

@@ -1,6 +1,6 @@
 """What a file that is meant to be a video holds, by its first bytes and boxes: why no picture can be read from it."""
 
-__all__ = ["CONTAINERS", "no_video", "unopened_video"]
+__all__ = ["CONTAINERS", "index_of", "no_video", "unopened_video"]
 
 import re
 from collections.abc import Iterator
@@ -61,6 +61,16 @@ def unopened_video(path: Path) -> InputError:
         fix="copy it again, or convert it to MP4",
         code="unreadable_video",
     )
+
+
+def index_of(path: Path, most: int) -> bytes | None:
+    """Return the content of the index (moov) of an MP4 or MOV file, `most` bytes of it; None where it has none."""
+    with open(path, "rb") as file:
+        place = dict(_boxes(file)).get("moov")
+        if place is None:
+            return None
+        file.seek(place[0])
+        return file.read(min(place[1], most))
 
 
 def _boxes(file: BinaryIO) -> Iterator[tuple[str, tuple[int, int]]]:

@@ -23,6 +23,7 @@ from eyewright.imaging.given import given_source
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, in_order, list_sources, read_files, read_named
 from eyewright.imaging.sources.frames import Frame, Source
+from eyewright.imaging.video_facts import VideoFacts
 
 _LOG = logging.getLogger(__name__)
 _Note = Callable[[Finding], None] | None
@@ -79,8 +80,9 @@ def open_source(
     `reconnect` times in a row (None: 10), after pauses of 0.5 s doubling to 30 s; time and index continue. `timeout_s`
     bounds how long a stream may take to answer or to give its next frame.
 
-    With `note`, an image of a folder that cannot be read is left out and noted, and so is a video that breaks off;
-    without, the first is an error and the second a warning of the log.
+    With `note`, an image of a folder that cannot be read is left out and noted; after the last frame of a video, it is
+    noted that it breaks off, is turned by its metadata, or has a variable frame rate. Without, the first is an error,
+    and the others are lines of the log.
 
     With `pages`, every page of a document and every picture of an animation is a frame, not the first alone.
 
@@ -109,7 +111,7 @@ def open_source(
         opened = again()
     else:
         opened = _open_local(source, text, timeout_s, pages, limits, note)
-    return _Opened(opened, again, stride, max_frames, latest, 10 if reconnect is None else reconnect, note)
+    return _Opened(opened, again, stride, max_frames, latest, 10 if reconnect is None else reconnect, note, text)
 
 
 def _open_stream(address: str, timeout_s: float, limits: Limits) -> "_Frames":
@@ -196,9 +198,9 @@ class _Opened:
 
     def __init__(
         self, opened: _Frames, again: Callable[[], _Frames] | None, stride: int, max_frames: int | None, latest: bool,
-        reconnect: int, note: _Note = None,
+        reconnect: int, note: _Note = None, name: str = "",
     ) -> None:  # fmt: skip
-        self.live, self._note = opened.live, note
+        self.live, self._note, self._name = opened.live, note, name
         self._opened, self._again = opened, again
         self._stride, self._max_frames, self._latest, self._reconnect = stride, max_frames, latest, reconnect
         self._closed = threading.Event()
@@ -206,18 +208,31 @@ class _Opened:
     def __iter__(self) -> Iterator[Frame]:
         frames = self._newest() if self._latest and self.live else self._unbroken()
         given = 0
-        for frame in frames:
-            if frame.index % self._stride:
-                continue
-            yield frame
-            given += 1
-            if self._max_frames is not None and given >= self._max_frames:
-                return
-        short: Finding | None = getattr(self._opened, "short", None)
-        if short is not None and self._note is not None:
-            self._note(short)
-        elif short is not None:
-            _LOG.warning("%s", short)
+        try:
+            for frame in frames:
+                if frame.index % self._stride:
+                    continue
+                yield frame
+                given += 1
+                if self._max_frames is not None and given >= self._max_frames:
+                    return
+        finally:
+            if given:
+                self._tell()
+
+    @property
+    def facts(self) -> VideoFacts | None:
+        """What is special about a video file, as far as it was read; None for any other source."""
+        found: VideoFacts | None = getattr(self._opened, "facts", None)
+        return found
+
+    def _tell(self) -> None:
+        facts = self.facts
+        for found in () if facts is None else facts.findings(self._name):
+            if self._note is not None:
+                self._note(found)
+            else:
+                _LOG.log(logging.INFO if found.severity == "note" else logging.WARNING, "%s", found)
 
     def _unbroken(self) -> Iterator[Frame]:
         """Yield frames across breaks, index and time continuing."""
