@@ -1,5 +1,6 @@
 """The how-to page adds a task: its blocks are written out as the package they are, installed, and used."""
 
+import dataclasses
 import re
 import sys
 import tomllib
@@ -15,14 +16,55 @@ import eyewright as ew
 from eyewright.core import installed as door
 from eyewright.core import task as tasks
 from eyewright.core.errors import UsageError
-from eyewright.core.task import task_of
+from eyewright.core.prediction import Prediction
+from eyewright.core.task import Task, option_names, task_of
+from eyewright.evaluation.reporting import Reporting, Results
 from eyewright.evaluation.results import gather_results
 from eyewright.imaging import encode_image
 from eyewright.testing import check_predictor, check_task
 from eyewright.testing.reports import check_reporting
+from eyewright.training.learner import Learner, Learning
 
 PAGE = Path(__file__).parents[1] / "docs/how-to/add-a-task.md"
 FILES = dict(re.findall(r"`([\w./]+)`:\n\n```(?:python|toml)\n(.*?)```", PAGE.read_text(), re.DOTALL))
+
+
+def section(title: str) -> str:
+    """Return the part of the page below a heading of the reference."""
+    return re.split(r"^### ", PAGE.read_text(), flags=re.MULTILINE)[1:][SECTIONS.index(title)]
+
+
+SECTIONS = re.findall(r"^### (.*)$", PAGE.read_text(), re.MULTILINE)
+
+
+def members_of(protocol: type) -> set[str]:
+    named = {*vars(protocol), *getattr(protocol, "__annotations__", {})}
+    return {name for name in named if not name.startswith("_")}
+
+
+def fields_of(value: Any) -> set[str]:
+    return {f.name for f in dataclasses.fields(value)}
+
+
+@pytest.mark.parametrize(
+    ("title", "names"),
+    [
+        ("Task", fields_of(Task) | set(option_names())),
+        ("Prediction", members_of(Prediction)),
+        ("Reporting", fields_of(Reporting) | members_of(Results)),
+        ("Learner", fields_of(Learner) | members_of(Learning)),
+    ],
+)
+def test_the_reference_describes_every_field_that_there_is(title: str, names: set[str]) -> None:
+    described = {name for row in re.findall(r"`([^`]+)`", section(title)) for name in re.findall(r"^\w+", row)}
+    assert not names - described
+
+
+@pytest.mark.parametrize(("title", "value"), [("Task", Task), ("Reporting", Reporting), ("Learner", Learner)])
+def test_the_reference_describes_no_field_that_there_is_not(title: str, value: Any) -> None:
+    first = re.search(r"\| field \|.*\n\|[-|]+\n((?:\|.*\n)+)", section(title))
+    assert first
+    assert set(re.findall(r"^\| `(\w+)` \|", first.group(1), re.MULTILINE)) == fields_of(value)
 
 
 def _forget() -> None:
