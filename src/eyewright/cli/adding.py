@@ -20,27 +20,28 @@ def add_generated_options(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--add-generated",
         metavar="RUN|BUNDLE",
-        help="train also on images that this generator draws for rare classes, and measure on real validation images "
+        help="also train on images that this generator makes for rare classes, and measure on real validation images "
         "whether they help",
     )
     p.add_argument(
         "--generated-fraction",
         type=Number(0, 1, whole=False, open_low=True, open_high=True),
         metavar="P",
-        help=f"fraction of the training images of such a class that are generated (default {_FRACTION})",
+        help=f"fraction of the training images of a rare class that are generated (default {_FRACTION})",
     )
     p.add_argument(
         "--generated-for",
         metavar="NAME",
         action="append",
         default=[],
-        help="a class to draw for (repeatable; default: those with fewer than half the images of the median class)",
+        help="class to generate images for (repeatable; default: classes with fewer than half the images of the "
+        "median class)",
     )
     p.add_argument(
         "--generated-pairs",
         type=Number(1, 100),
         metavar="N",
-        help=f"how many nets are trained with and without generated images (default {_PAIRS})",
+        help=f"number of pairs of nets, trained with and without generated images (default {_PAIRS})",
     )
 
 

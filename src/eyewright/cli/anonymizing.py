@@ -30,53 +30,77 @@ def add_anonymizing(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument(
         "--boxes",
         metavar="FILE",
-        help="hide these boxes: COCO JSON, CSV, predictions.json, a dataset; of a video: tracks",
+        help="hide these boxes: COCO JSON, CSV, predictions.json, or a dataset; for a video: tracks",
     )
     p.add_argument(
         "--how", default="fill", choices=("fill", "blur", "pixelate"), help="how boxes are hidden (default fill)"
     )
     p.add_argument(
-        "--conf", type=Number(0, 1, whole=False), default=0.3, metavar="P", help="score of a detection (default 0.3)"
+        "--conf",
+        type=Number(0, 1, whole=False),
+        default=0.3,
+        metavar="P",
+        help="minimum score of a detection (default 0.3)",
     )
     p.add_argument(
-        "--tile", type=Number(0, 16_384), metavar="N", help="side of tiles; 0: none (default: half of the shorter side)"
+        "--tile",
+        type=Number(0, 16_384),
+        metavar="N",
+        help="side of the tiles in pixels; 0 for none (default: half of the shorter side)",
     )
-    p.add_argument("--no-flip", action="store_true", help="do not look at mirror images too")
+    p.add_argument("--no-flip", action="store_true", help="no horizontal-flip test-time augmentation")
     p.add_argument(
         "--margin",
         type=Number(0, 10, whole=False),
         default=0.1,
         metavar="F",
-        help="enlarge boxes by this part (default 0.1)",
+        help="enlarge boxes by this fraction of their sides (default 0.1)",
     )
     p.add_argument(
-        "--hold", type=Number(0, 10_000), default=5, metavar="N", help="of videos: frames before and after (default 5)"
+        "--hold",
+        type=Number(0, 10_000),
+        default=5,
+        metavar="N",
+        help="videos: hide a box for N frames before and after, too (default 5)",
     )
     p.add_argument(
         "--gap",
         type=Number(0, 3600, whole=False),
         default=2.0,
         metavar="S",
-        help="of videos: longest gap of a track (default 2)",
+        help="videos: longest gap of a track to fill, in seconds (default 2)",
     )
     p.add_argument(
-        "--to", metavar="FORMAT", help="jpeg, png or webp (default: JPEG and WebP stay, all others go to PNG)"
+        "--to",
+        metavar="FORMAT",
+        help="output format: jpeg, png or webp (default: JPEG and WebP stay, all others become PNG)",
     )
-    p.add_argument("--quality", type=Number(1, 100), default=92, metavar="Q", help="of JPEG and WebP (default 92)")
     p.add_argument(
-        "--keep-metadata", metavar="NAMES", help="copyright, artist, gps; several with commas (default none)"
+        "--quality", type=Number(1, 100), default=92, metavar="Q", help="quality of JPEG and WebP files (default 92)"
     )
-    p.add_argument("--names", default="keep", choices=("keep", "hash"), help="hash: call files by their new content")
+    p.add_argument(
+        "--keep-metadata",
+        metavar="NAMES",
+        help="metadata to keep: copyright, artist, gps; several with commas (default none)",
+    )
+    p.add_argument(
+        "--names",
+        default="keep",
+        choices=("keep", "hash"),
+        help="names of the copies: keep (default), or hash: the digest of the new content",
+    )
     p.add_argument(
         "--labels",
         default="auto",
         metavar="FORMAT",
-        help="auto (COCO, YOLO and VOC move along), none, or coco, yolo, voc",
+        help="annotations to copy: auto (default; COCO, YOLO and VOC), none, or coco, yolo, voc",
     )
-    p.add_argument("--check", metavar="BOXES", help="boxes that had to be hidden: gives recall with its interval")
-    p.add_argument("--model", metavar="BUNDLE", help="measure this bundle or run before and after")
-    p.add_argument("--report", metavar="DIR", help="write anonymize.html and anonymize.json there")
-    p.add_argument("--overwrite", action="store_true", help="replace what is in --out")
+    p.add_argument(
+        "--check", metavar="BOXES", help="boxes that should be hidden: reports recall with a confidence interval"
+    )
+    p.add_argument("--model", metavar="BUNDLE", help="evaluate this bundle or run on the images before and after")
+    p.add_argument("--report", metavar="DIR", help="write anonymize.html and anonymize.json to this folder")
+    p.add_argument("--overwrite", action="store_true", help="replace the content of --out")
 
 
 def anonymize(o: argparse.Namespace) -> Result:

@@ -18,7 +18,7 @@ def add_anywhere(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     """Add the options of compress and bench."""
     p = verb("compress")
     p.add_argument("model", metavar="RUN|BUNDLE", help="a run folder, or a bundle")
-    p.add_argument("--data", metavar="DATA", help="the images it was trained on (a run knows its own)")
+    p.add_argument("--data", metavar="DATA", help="the images that the model was trained on (a run knows its own)")
     p.add_argument("--ignore", metavar="NAME", action="append", default=[], help="a class of --data to ignore")
     p.add_argument("--out", metavar="DIR", help="output folder (default runs/compressed/NAME)")
     p.add_argument(

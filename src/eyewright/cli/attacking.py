@@ -20,30 +20,47 @@ def add_attacking(verb: Callable[[str], argparse.ArgumentParser], add_measured: 
     p.add_argument("model", metavar="RUN|BUNDLE", help="a run folder, or a bundle")
     add_measured(p)
     p.add_argument(
-        "--eps", metavar="E,E", help="bounds of pixels from 0 to 1, such as 8/255,0.3 (default: by the images)"
+        "--eps",
+        metavar="E,E",
+        help="perturbation bounds for pixels from 0 to 1, such as 8/255,0.3 (default: chosen by the images)",
     )
     p.add_argument("--norm", default="linf", metavar="NORM", help="linf or l2 (default linf)")
-    p.add_argument("--suite", default="standard", metavar="NAME", help="quick, standard or full (default standard)")
+    p.add_argument(
+        "--suite",
+        default="standard",
+        metavar="NAME",
+        help="suite of attacks: quick, standard or full (default standard)",
+    )
     p.add_argument(
         "--attacks", metavar="NAMES", help="instead of a suite: fgsm, pgd, apgd, apgd_t, fab_t, square, boundary"
     )
     p.add_argument(
         "--steps", type=Number(1, 10_000), default=50, metavar="N", help="steps of gradient attacks (default 50)"
     )
-    p.add_argument("--restarts", type=Number(1, 100), default=1, metavar="N", help="random starts of each (default 1)")
+    p.add_argument(
+        "--restarts",
+        type=Number(1, 100),
+        default=1,
+        metavar="N",
+        help="random restarts of each gradient attack (default 1)",
+    )
     p.add_argument(
         "--queries",
         type=Number(1, 1_000_000),
         default=1000,
         metavar="N",
-        help="queries an image of the others (default 1000)",
+        help="queries per image of the black-box attacks (default 1000)",
     )
-    p.add_argument("-n", type=_IMAGES, default=1000, metavar="N", help="images, drawn by --seed (default 1000)")
-    p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="such as 90s or 10m")
     p.add_argument(
-        "--out", metavar="DIR", help="write robustness.html and robustness.json there (default of a run: in it)"
+        "-n", type=_IMAGES, default=1000, metavar="N", help="number of images, sampled with --seed (default 1000)"
     )
-    p.add_argument("--resume", action="store_true", help="continue with the images that are not attacked yet")
+    p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="time limit, such as 90s or 10m")
+    p.add_argument(
+        "--out",
+        metavar="DIR",
+        help="write robustness.html and robustness.json to this folder (default for a run: inside it)",
+    )
+    p.add_argument("--resume", action="store_true", help="continue an interrupted attack")
 
     p = verb("certify")
     p.add_argument("model", metavar="RUN|BUNDLE", help="a run folder, or a bundle")
@@ -52,24 +69,28 @@ def add_attacking(verb: Callable[[str], argparse.ArgumentParser], add_measured: 
         "--sigma",
         default="0.25",
         metavar="S,S",
-        help="standard deviations of the noise, of pixels from 0 to 1 (default 0.25)",
+        help="standard deviations of the noise, for pixels from 0 to 1 (default 0.25)",
     )
-    p.add_argument("--n0", type=_IMAGES, default=100, metavar="N", help="samples that choose the class (default 100)")
+    p.add_argument("--n0", type=_IMAGES, default=100, metavar="N", help="samples for selecting the class (default 100)")
     p.add_argument(
         "--samples",
         type=Number(1, 10_000_000),
         default=10_000,
         metavar="N",
-        help="samples that bound it (default 10000)",
+        help="samples for bounding its probability (default 10000)",
     )
     p.add_argument(
         "--alpha", type=Number(0, 1, whole=False, open_low=True, open_high=True), default=0.001, metavar="P",
         help="probability that a certificate is wrong (default 0.001)",
     )  # fmt: skip
-    p.add_argument("--eps", metavar="E,E", help="also: exact linf bounds of a small net at these eps (runs only)")
-    p.add_argument("-n", type=_IMAGES, default=500, metavar="N", help="images, drawn by --seed (default 500)")
-    p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="such as 90s or 10m")
-    p.add_argument("--out", metavar="DIR", help="write certificate.json there (default of a run: in it)")
+    p.add_argument(
+        "--eps", metavar="E,E", help="also certify linf bounds by interval bound propagation at these eps (runs only)"
+    )
+    p.add_argument(
+        "-n", type=_IMAGES, default=500, metavar="N", help="number of images, sampled with --seed (default 500)"
+    )
+    p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="time limit, such as 90s or 10m")
+    p.add_argument("--out", metavar="DIR", help="write certificate.json to this folder (default for a run: inside it)")
 
 
 def attack(o: argparse.Namespace) -> Result:

@@ -15,18 +15,28 @@ from eyewright.core.durations import parse_duration_s
 def add_auditing(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     """Add the options of audit-privacy."""
     p = verb("audit-privacy")
-    p.add_argument("model", metavar="RUN", help="the run that is audited")
+    p.add_argument("model", metavar="RUN", help="the run to audit")
     p.add_argument(
         "--attack", metavar="NAMES", help="lira, rmia, threshold, canary; several with commas (default: all that apply)"
     )
-    p.add_argument("--models", type=Number(4, 1024), default=16, metavar="N", help="nets to compare with (default 16)")
+    p.add_argument("--models", type=Number(4, 1024), default=16, metavar="N", help="number of shadow nets (default 16)")
     p.add_argument(
-        "--targets", type=Number(0, 1024), default=4, metavar="N", help="of these, nets attacked too (default 4)"
+        "--targets",
+        type=Number(0, 1024),
+        default=4,
+        metavar="N",
+        help="number of shadow nets that are attacked too (default 4)",
     )
-    p.add_argument("-n", type=Number(40, 1_000_000), default=4000, metavar="N", help="images at most (default 4000)")
-    p.add_argument("--canaries", type=Number(20, 100_000), default=2000, metavar="N", help="canaries (default 2000)")
-    p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="such as 90s or 10m")
-    p.add_argument("--out", metavar="DIR", help="write privacy.html and privacy.json there (default: in the run)")
+    p.add_argument(
+        "-n", type=Number(40, 1_000_000), default=4000, metavar="N", help="maximum number of images (default 4000)"
+    )
+    p.add_argument(
+        "--canaries", type=Number(20, 100_000), default=2000, metavar="N", help="number of canaries (default 2000)"
+    )
+    p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="time limit, such as 90s or 10m")
+    p.add_argument(
+        "--out", metavar="DIR", help="write privacy.html and privacy.json to this folder (default: inside the run)"
+    )
 
 
 def audit_privacy(o: argparse.Namespace) -> Result:

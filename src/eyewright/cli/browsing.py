@@ -21,32 +21,38 @@ def add_browse(
 ) -> None:
     """Add the options of browse."""
     p = verb("browse")
-    p.add_argument("data", metavar="DATA", help="folder, .zip, .csv or idx files")
+    p.add_argument("data", metavar="DATA", help="dataset: folder, .zip, .csv or idx files")
     p.add_argument(
         "--run", metavar="RUN|BUNDLE", help="predict every image with this model: filter by mistakes and scores"
     )
     p.add_argument(
         "--edits",
         metavar="FILE",
-        help="where corrections are written; an existing file is continued (default NAME-edits.csv)",
+        help="file for the corrections; an existing file is continued (default NAME-edits.csv)",
     )
     p.add_argument(
         "--features",
         metavar="MODEL",
-        help="scatter plot by a bundle's or hf:FOLDER's features (default: those of --run, else appearance)",
+        help="features for the scatter plot: a bundle or hf:FOLDER (default: those of --run, else image statistics)",
     )
-    p.add_argument("--no-check", action="store_true", help="list the images only: no findings, no scatter plot")
+    p.add_argument("--no-check", action="store_true", help="only list the images, without findings and scatter plot")
     p.add_argument("--task", metavar="T", help=task_help)
     p.add_argument("--group-by", metavar="RULE", help="'folder', 'none', a pattern or a CSV of path,group")
-    p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
+    p.add_argument(
+        "--label-depth", type=Number(1, 100), metavar="N", help="number of folder levels that form a class name"
+    )
     add_target(p)
     add_ignore(p)
     p.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine only)")
     p.add_argument(
-        "--port", type=Number(0, 65_535), default=8010, metavar="N", help="0 takes a free one (default 8010)"
+        "--port", type=Number(0, 65_535), default=8010, metavar="N", help="port; 0 chooses a free one (default 8010)"
     )
-    p.add_argument("--token-file", metavar="FILE", help="every request must carry this token (or EYEWRIGHT_TOKEN)")
-    p.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="a name the server is called by")
+    p.add_argument(
+        "--token-file", metavar="FILE", help="file with a token that every request must send (or EYEWRIGHT_TOKEN)"
+    )
+    p.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="host name that clients may use (repeatable)"
+    )
 
 
 def browse(o: argparse.Namespace) -> Result:

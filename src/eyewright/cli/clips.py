@@ -39,7 +39,7 @@ def add_windows(p: argparse.ArgumentParser) -> None:
         "--window",
         type=Number(0.05, 3600, whole=False),
         metavar="S",
-        help="video models: predict windows of S seconds of a long video or a live stream, joined to segments",
+        help="video models: predict windows of S seconds of a long video or a live stream, and join them to segments",
     )
     for name, least, most, usual, what in (
         ("hop", 0.01, 3600, 0.5, "seconds from one window to the next"),

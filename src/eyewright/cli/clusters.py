@@ -29,13 +29,18 @@ def add_work(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p = verb("work")
     p.add_argument("job", metavar="JOB", help="the folder of a planned job")
     p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="number of processes (default: one per core)")
-    p.add_argument("--bundle", metavar="BUNDLE", help="where the planned bundle lies here (default: as planned)")
     p.add_argument(
-        "--part", type=Checked(_part), metavar="K/N", help="of N machines the K-th from 0: where to begin (0/1)"
+        "--bundle", metavar="BUNDLE", help="path of the planned bundle on this machine (default: as planned)"
+    )
+    p.add_argument(
+        "--part",
+        type=Checked(_part),
+        metavar="K/N",
+        help="begin at shard K of N, so that machines start at different shards (default 0/1)",
     )
     p.add_argument("--on", type=Checked(check_engine), metavar="ENGINE", help=f"{ON_HELP} (default local)")
     p.add_argument("--verify", action="store_true", help="check that each planned image has exactly one row")
-    p.add_argument("--status", action="store_true", help="show what is done, who works and what is left; do no work")
+    p.add_argument("--status", action="store_true", help="show progress and workers; do no work")
 
 
 def _part(text: str) -> tuple[int, int]:
@@ -124,18 +129,20 @@ def add_job_target(p: argparse.ArgumentParser) -> None:
         "--tasks",
         type=Number(1, 100_000),
         metavar="N",
-        help="jobs: array tasks, pods or Ray nodes; of kserve: most pods (default 4)",
+        help="jobs: array tasks, pods or Ray nodes; kserve: maximum number of pods (default 4)",
     )
     p.add_argument("--cpus", type=Number(1, 1024), metavar="N", help="jobs: cores per task (default 2)")
     p.add_argument("--memory", type=Checked(parse_bytes), metavar="N", help="jobs: memory per task (default 4G)")
-    p.add_argument("--time", type=Checked(parse_duration_s), metavar="TIME", help="of slurm: a task's limit (4h)")
-    p.add_argument("--program", metavar="PATH", help="of slurm: eyewright as it is installed there (default: this one)")
-    p.add_argument("--image", metavar="IMAGE", help="of kubernetes, kuberay, kserve: a container image with eyewright")
+    p.add_argument(
+        "--time", type=Checked(parse_duration_s), metavar="TIME", help="slurm: time limit of a task (default 4h)"
+    )
+    p.add_argument("--program", metavar="PATH", help="slurm: path of eyewright on the cluster (default: this one)")
+    p.add_argument("--image", metavar="IMAGE", help="kubernetes, kuberay, kserve: container image with eyewright")
     p.add_argument(
         "--volume",
         action="append",
         metavar="CLAIM:/PATH",
-        help="of kubernetes, kuberay: where a claim is mounted (repeatable)",
+        help="kubernetes, kuberay: volume claim and where it is mounted (repeatable)",
     )
 
 

@@ -17,14 +17,18 @@ def add_promises(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--coverage-by",
         choices=("all", "class", "image"),
-        help="keep it over all (default), for each class, or for all found objects of an image together (boxes)",
+        help="guarantee the coverage over all images (default), for each class, or for all detected objects of an "
+        "image together (boxes)",
     )
-    p.add_argument("--sets", choices=("threshold", "adaptive"), help="how a set is formed (default threshold)")
+    p.add_argument(
+        "--sets", choices=("threshold", "adaptive"), help="how a conformal set is formed (default threshold)"
+    )
     p.add_argument(
         "--miss-rate",
         type=Fraction(0.001, 0.999, whole=False),
         metavar="FRACTION",
-        help="of a detector: the confidence threshold by which so many of an image's objects are missed on average",
+        help="detectors: choose the confidence threshold so that this fraction of the objects of an image is missed "
+        "on average",
     )
 
 
@@ -34,14 +38,14 @@ def add_trust(p: argparse.ArgumentParser) -> None:
         "--coverage",
         type=Fraction(0.01, 0.999, whole=False),
         metavar="FRACTION",
-        help="of a bundle: measure sets of labels that hold the true one so often, such as 0.9; of a detector margins "
-        "of boxes that hold whole objects so often",
+        help="bundles: measure conformal sets of labels with this coverage, such as 0.9; for detectors, conformal "
+        "margins of boxes",
     )
     add_promises(p)
     p.add_argument(
         "--unfamiliar",
         metavar="DIR",
-        help="of a bundle: measure how well these images, which it was not made for, are recognised as unfamiliar",
+        help="bundles: measure how well these out-of-distribution images are recognised as unfamiliar",
     )
     add_job(p, format=False)
 

@@ -35,7 +35,7 @@ _WORDS = ("optimizer", "loss", "schedule", "augment", "flip", "activation", "dev
 
 def add_strategy(p: argparse.ArgumentParser) -> None:
     """Add what a round is, and how updates become one."""
-    p.add_argument("--rounds", type=Number(1, 1_000_000), default=20, metavar="N", help="rounds (default 20)")
+    p.add_argument("--rounds", type=Number(1, 1_000_000), default=20, metavar="N", help="number of rounds (default 20)")
     p.add_argument(
         "--strategy",
         default="fedavg",
@@ -47,40 +47,41 @@ def add_strategy(p: argparse.ArgumentParser) -> None:
         type=Number(1, 1000),
         default=1,
         metavar="N",
-        help="passes of a client over its images in a round (default 1)",
+        help="epochs of a client per round (default 1)",
     )
     p.add_argument(
         "--faulty",
         type=Number(0, 10_000),
         metavar="N",
-        help="wrong updates that a robust strategy allows for (default: those of --faults, or 3 of 10)",
+        help="number of faulty clients that a robust strategy tolerates (default: those of --faults, or 3 of 10)",
     )
     p.add_argument(
         "--mu",
         type=Number(0, 1e9, whole=False),
         default=0.01,
         metavar="M",
-        help="proximal term of fedprox (default 0.01)",
+        help="weight of the proximal term of fedprox (default 0.01)",
     )
     p.add_argument(
         "--server-lr",
         type=Number(1e-12, 1e9, whole=False),
         default=0.01,
         metavar="R",
-        help="step of fedadam (default 0.01)",
+        help="server learning rate of fedadam (default 0.01)",
     )
     p.add_argument(
         "--norm",
         default="group",
         choices=("group", "average"),
-        help="batch normalisation becomes group normalisation, or its statistics are averaged (default group)",
+        help="group: replace batch by group normalisation (default); average: average the statistics of batch "
+        "normalisation",
     )
     p.add_argument(
         "--least",
         type=Number(0, 1, whole=False, open_low=True),
         default=0.5,
         metavar="F",
-        help="fraction of the clients that a round needs (default 0.5)",
+        help="minimum fraction of clients per round (default 0.5)",
     )
 
 
@@ -109,11 +110,23 @@ def add_private(p: argparse.ArgumentParser) -> None:
 def add_images_of(p: argparse.ArgumentParser) -> None:
     """Add how data is read."""
     p.add_argument(
-        "--group-by", metavar="RULE", help="'folder', 'none', a pattern or a CSV of path,group: what is a group"
+        "--group-by",
+        metavar="RULE",
+        help="how images are grouped: 'folder', 'none', a regular expression, or a CSV of path,group",
     )
-    p.add_argument("--label-depth", type=Number(1, 100), metavar="N", help="folder levels that make a class name")
-    p.add_argument("--ignore", metavar="NAME", action="append", default=[], help="leave this class out (repeatable)")
-    p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="threads that decode (default: all cores)")
+    p.add_argument(
+        "--label-depth", type=Number(1, 100), metavar="N", help="number of folder levels that form a class name"
+    )
+    p.add_argument(
+        "--ignore",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="leave this class out of training and metrics (repeatable)",
+    )
+    p.add_argument(
+        "--workers", type=Number(1, 1024), metavar="N", help="number of decoding threads (default: all cores)"
+    )
 
 
 def add_recipe(p: argparse.ArgumentParser) -> None:

@@ -33,14 +33,15 @@ def add_federating(
         "--clients",
         default="10",
         metavar="N|groups",
-        help="how many, or groups: one per group (default 10)",
+        help="number of clients, or groups: one per group (default 10)",
     )
     p.add_argument(
         "--alpha",
         type=Number(1e-6, 1e9, whole=False),
         default=0.5,
         metavar="A",
-        help="of the Dirichlet distribution that divides classes; small: each client has few classes (default 0.5)",
+        help="concentration of the Dirichlet distribution of classes over clients; small: each client has few "
+        "classes (default 0.5)",
     )
     add_strategy(p)
     add_secure(p)
@@ -48,7 +49,7 @@ def add_federating(
     p.add_argument(
         "--faults",
         metavar="F:N",
-        help="clients that do something wrong: die, lie, nan, shape, replay, such as lie:3,die:1",
+        help="simulate faulty clients: die, lie, nan, shape, replay, such as lie:3,die:1",
     )
     p.add_argument("--out", metavar="DIR", help="run folder (default runs/federated/NAME)")
     add_images_of(p)

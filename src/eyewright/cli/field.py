@@ -20,7 +20,10 @@ from eyewright.core.quoting import quoted
 _LARGEST_TOKEN = 2**16
 _HOME = "eyewright-monitor"
 _TAGS_SHOWN = 12
-_COMMON = {"--json": "one JSON object on stdout, nothing else", "--quiet": "no progress, no lines between"}
+_COMMON = {
+    "--json": "print one JSON object on stdout and nothing else",
+    "--quiet": "no progress output and no summary; errors and findings are still printed",
+}
 
 
 def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
@@ -99,7 +102,7 @@ def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         "--policy",
         action="append",
         metavar="RULE",
-        help="refuse bundles below this, such as min_accuracy=0.9 (repeatable)",
+        help="refuse bundles that do not meet this requirement, such as min_accuracy=0.9 (repeatable)",
     )
     _add_signature(p)
     p.add_argument("--no-log", action="store_true", help="do not log predictions")
@@ -174,8 +177,12 @@ def _add_signature(p: argparse.ArgumentParser) -> None:
 
 
 def _add_home(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--home", default=_HOME, metavar="DIR", help=f"folder of the log and the history (default {_HOME})")
-    p.add_argument("--log", metavar="DB", help="a SQLite file, or postgresql://… (default: monitor.db in --home)")
+    p.add_argument(
+        "--home", default=_HOME, metavar="DIR", help=f"folder of the prediction log and the history (default {_HOME})"
+    )
+    p.add_argument(
+        "--log", metavar="DB", help="prediction log: a SQLite file, or postgresql://… (default: monitor.db in --home)"
+    )
 
 
 def serve(o: argparse.Namespace) -> Result:
@@ -469,7 +476,7 @@ def _options_drift(p: argparse.ArgumentParser) -> None:
 
 
 def _options_feedback(p: argparse.ArgumentParser) -> None:
-    p.add_argument("way", choices=("list", "import", "export"), help="show feedback, read a CSV of it, or write one")
+    p.add_argument("way", choices=("list", "import", "export"), help="list, import or export feedback")
     p.add_argument("file", metavar="FILE", nargs="?", help=".csv or .jsonl, for import and export")
     p.add_argument("--model", metavar="NAME", help="list, export: only feedback on this model")
     p.add_argument(
@@ -485,7 +492,7 @@ def _options_select(p: argparse.ArgumentParser) -> None:
 
 
 def _options_retrain(p: argparse.ArgumentParser) -> None:
-    p.add_argument("data", metavar="DATA", help="the data that the model was trained on; its test part decides")
+    p.add_argument("data", metavar="DATA", help="training data of the model; its test part compares the models")
     p.add_argument("--out", required=True, metavar="DIR", help="where to write (required)")
     p.add_argument("--bundle", metavar="BUNDLE", help="continue from this model (default: the champion)")
     p.add_argument(
@@ -505,7 +512,7 @@ def _options_retrain(p: argparse.ArgumentParser) -> None:
 def _options_promote(p: argparse.ArgumentParser) -> None:
     p.add_argument("bundle", metavar="BUNDLE", help="the bundle")
     p.add_argument("--data", metavar="DATA", help="compare with the champion on these images")
-    p.add_argument("--force", action="store_true", help="do not compare; the history records it")
+    p.add_argument("--force", action="store_true", help="promote without a comparison; the history records it")
     _add_signature(p)
 
 
@@ -517,7 +524,10 @@ def _options_challenge(p: argparse.ArgumentParser) -> None:
 
 def _options_dashboard(p: argparse.ArgumentParser) -> None:
     p.add_argument(
-        "--out", default="eyewright-dashboard.json", metavar="FILE", help="the file (default eyewright-dashboard.json)"
+        "--out",
+        default="eyewright-dashboard.json",
+        metavar="FILE",
+        help="output file (default eyewright-dashboard.json)",
     )
 
 
@@ -534,14 +544,14 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 
 _MONITOR: dict[str, tuple[Callable[[argparse.Namespace], Result], str]] = {
     "status": (_status, "show traffic, accuracy by feedback and drift of every model"),
-    "drift": (_drift, "test whether what comes in is still what the bundle was validated on"),
+    "drift": (_drift, "test for drift from the validation images of the bundle"),
     "feedback": (_feedback, "list, import or export feedback on predictions"),
     "select": (_select, "choose which kept images to label next"),
-    "retrain": (_retrain, "learn on from feedback, compare, promote if no worse"),
+    "retrain": (_retrain, "retrain on feedback, compare, and promote if not worse"),
     "promote": (_promote, "make a bundle the champion"),
-    "challenge": (_challenge, "let a bundle predict in parallel with the champion; results go only to the log"),
-    "rollback": (_rollback, "make the champion what it was before"),
-    "history": (_history, "every change of champion and challenger"),
+    "challenge": (_challenge, "let a bundle predict in parallel with the champion, with results only in the log"),
+    "rollback": (_rollback, "restore the previous champion"),
+    "history": (_history, "list every change of champion and challenger"),
     "dashboard": (_dashboard, "write a Grafana dashboard for the server's metrics"),
 }
 

@@ -77,7 +77,8 @@ def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument(
         "--method",
         metavar="NAME",
-        help="three-stage, byte, sort or package.module:function; of --one csrt, kcf, mosse, onnx:FILE",
+        help="three-stage (default), byte, sort or package.module:function; with --one csrt (default), kcf, mosse or "
+        "onnx:FILE",
     )
     p.add_argument("--fps", type=_RATE, metavar="N", help="frames per second, overrides that of the source")
     p.add_argument("--rate", type=_RATE, metavar="N", help="maximum frames per second to process")
@@ -91,7 +92,8 @@ def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         "--conf",
         type=Number(-1e9, 1e9, whole=False),
         metavar="P",
-        help="minimum score of a detection to start a track, on their scale (default: chosen from them)",
+        help="minimum score of a detection to start a track, on the scale of the detections (default: estimated from "
+        "them)",
     )
     p.add_argument(
         "--iou", type=Number(0, 1, whole=False), metavar="P", help="IoU threshold of non-maximum suppression"
@@ -127,7 +129,8 @@ def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument(
         "--save",
         metavar="A,B",
-        help="of mot, json, csv, video, images, report (default mot,json,report; of several sequences mot,json)",
+        help="output formats: mot, json, csv, video, images, report (default mot,json,report; for several sequences "
+        "mot,json)",
     )
 
 

@@ -12,14 +12,22 @@ from eyewright.cli.terminal import Result, shown_path, talk
 def add_forgetting(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     """Add the options of forget."""
     p = verb("forget")
-    p.add_argument("run", metavar="RUN", help="the run that learnt from them")
+    p.add_argument("run", metavar="RUN", help="the run that was trained on them")
     p.add_argument(
         "images", metavar="IMAGE", nargs="+", help="names as in split.csv, files, or group:NAME for all of a group"
     )
     p.add_argument("--out", required=True, metavar="DIR", help="folder of the new run (required)")
-    p.add_argument("--models", type=Number(4, 1024), default=16, metavar="N", help="nets of the attack (default 16)")
-    p.add_argument("--no-audit", action="store_true", help="do not attack the run before and after")
-    p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="threads that decode (default: all cores)")
+    p.add_argument(
+        "--models",
+        type=Number(4, 1024),
+        default=16,
+        metavar="N",
+        help="number of shadow nets of the attack (default 16)",
+    )
+    p.add_argument("--no-audit", action="store_true", help="skip the membership attack before and after")
+    p.add_argument(
+        "--workers", type=Number(1, 1024), metavar="N", help="number of decoding threads (default: all cores)"
+    )
 
 
 def forget(o: argparse.Namespace) -> Result:

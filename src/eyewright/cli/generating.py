@@ -49,8 +49,8 @@ def generate(o: argparse.Namespace) -> Result:
 def add_generating(verb: Any) -> None:
     """Declare the options of the verb."""
     p = verb("generate")
-    p.add_argument("model", metavar="BUNDLE|RUN", help="one that was trained with --task generate")
-    p.add_argument("-n", type=Number(1, 100_000), default=64, metavar="N", help="how many images (default 64)")
+    p.add_argument("model", metavar="BUNDLE|RUN", help="a bundle or run trained with --task generate")
+    p.add_argument("-n", type=Number(1, 100_000), default=64, metavar="N", help="number of images (default 64)")
     p.add_argument("--class", metavar="NAME", help="class to generate (default: all in turn)")
     p.add_argument(
         "--steps", type=Number(1, 1000), metavar="N", help="sampling steps of a flow model; runs only (default 8)"
@@ -62,9 +62,13 @@ def add_generating(verb: Any) -> None:
         help="classifier-free guidance of a flow model; runs only",
     )
     p.add_argument(
-        "--truncation", type=Number(0.01, 1, whole=False), default=1.0, metavar="P", help="below 1: less varied"
+        "--truncation",
+        type=Number(0.01, 1, whole=False),
+        default=1.0,
+        metavar="P",
+        help="truncation of the noise; below 1 gives less varied images (default 1)",
     )
     p.add_argument("--grid", action="store_true", help="also write grid.png, all images side by side")
     p.add_argument("--interpolate", nargs=2, metavar=("A", "B"), help="interpolate from class A to class B")
     p.add_argument("--out", metavar="DIR", required=True, help="folder for the images")
-    p.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+    p.add_argument("--overwrite", action="store_true", help="replace existing outputs")

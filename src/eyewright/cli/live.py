@@ -27,13 +27,13 @@ def add_sources(p: argparse.ArgumentParser) -> None:
         metavar="NAME=S",
         help="follow a camera number, rtsp://, http:// MJPEG or video, live; @FILE holds the address (repeatable)",
     )
-    p.add_argument("--follow", metavar="MODEL", help="the model that looks at the sources (default: the first)")
+    p.add_argument("--follow", metavar="MODEL", help="the model for the sources (default: the first)")
     p.add_argument(
         "--line",
         action="append",
         default=[],
         metavar="[SOURCE/]NAME=X1,Y1,X2,Y2",
-        help="count who crosses, in pixels of the source (repeatable)",
+        help="count objects that cross this line, in pixels of the source (repeatable)",
     )
     p.add_argument(
         "--zone",
@@ -41,21 +41,26 @@ def add_sources(p: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="[SOURCE/]NAME=X,Y",
-        help="NAME=X,Y X,Y X,Y …: count who is inside",
+        help="NAME=X,Y X,Y X,Y …: count objects inside this zone",
     )
-    p.add_argument("--anchor", choices=("bottom", "centre"), default="bottom", help="the point of a box that counts")
+    p.add_argument(
+        "--anchor",
+        choices=("bottom", "centre"),
+        default="bottom",
+        help="point of a box that is tested against lines and zones (default bottom)",
+    )
     p.add_argument(
         "--rate",
         type=Number(0, 1000, whole=False, open_low=True),
         default=10.0,
         metavar="N",
-        help="frames a second that are looked at, per source (default 10)",
+        help="frames per second to process, per source (default 10)",
     )
     p.add_argument(
         "--conf",
         type=Number(0, 1, whole=False),
         metavar="P",
-        help="score from which detections of sources begin tracks",
+        help="minimum score of a detection to start a track",
     )
 
 

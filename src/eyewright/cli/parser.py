@@ -159,7 +159,9 @@ class _Top(_Parser):
 def _add_common(p: argparse.ArgumentParser) -> None:
     """Add what every command takes."""
     p.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else")
-    p.add_argument("--quiet", action="store_true", help="no progress output, errors and results only")
+    p.add_argument(
+        "--quiet", action="store_true", help="no progress output and no summary; errors and findings are still printed"
+    )
     p.add_argument("--seed", type=SEED, help="seed of every random choice (default 0)")
 
 
@@ -265,7 +267,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     p.add_argument(
         "--group-by",
         metavar="RULE",
-        help="'folder', 'none', a pattern or a CSV of path,group: which images belong together",
+        help="how images are grouped: 'folder', 'none', a regular expression, or a CSV of path,group",
     )
     _add_target(p)
     p.add_argument("--features", metavar="MODEL", help="find near-duplicates by the features of a bundle or hf:FOLDER")
@@ -313,7 +315,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     p.add_argument(
         "run",
         metavar="RUN|BUNDLE|JOB",
-        help="a run folder, or hf:FOLDER as it is; for another target, also a bundle or a job",
+        help="a run folder, or hf:FOLDER (exported unchanged); for another target, also a bundle or a job",
     )
     p.add_argument("--out", metavar="BUNDLE|DIR", required=True, help="the folder of the bundle or target (required)")
     p.add_argument(
@@ -323,18 +325,19 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
         help="onnx (a bundle of a run), openvino, web, transformers.js, torch, executorch, docker, systemd, "
         "kserve; for a planned job: slurm, kubernetes, kuberay",
     )
-    p.add_argument(
-        "--runtime", metavar="DIR", help="for web: the folder of onnxruntime-web (default: downloaded with npm)"
-    )
-    p.add_argument("--data", metavar="DATA", help="validation images, if the run's own have moved")
-    p.add_argument("--name", metavar="NAME", help="the model's name in its card")
+    p.add_argument("--runtime", metavar="DIR", help="web: folder of onnxruntime-web (default: downloaded with npm)")
+    p.add_argument("--data", metavar="DATA", help="validation images, if those of the run have moved")
+    p.add_argument("--name", metavar="NAME", help="name of the model in its card")
     p.add_argument(
         "--with-attention",
         action="store_true",
-        help="a vision transformer's attention weights, for attend without torch",
+        help="also export the attention weights of a vision transformer, for attend without torch",
     )
     p.add_argument(
-        "--policy", action="append", metavar="RULE", help="such as min_recall.person=0.8: enforced now and when served"
+        "--policy",
+        action="append",
+        metavar="RULE",
+        help="requirement that is checked now and when the bundle is served, such as min_recall.person=0.8",
     )
 
     add_job_target(p)
@@ -342,7 +345,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
 
     p = verb("verify")
     p.add_argument("bundle", metavar="BUNDLE", help="a bundle, a target of export, or a run folder")
-    p.add_argument("--key", metavar="PUB", help="check that it is signed by this public key (PEM)")
+    p.add_argument("--key", metavar="PUB", help="check the signature with this public key (PEM)")
 
     add_predict(verb)
     add_work(verb)
@@ -358,7 +361,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
         help="coco, yolo, voc, imagefolder, masks, labelme, label-studio, cityscapes, mot, csv, webdataset, "
         "parquet; of clips: clips, clips-csv, kinetics, ucf101, mmaction; of tracks: mot, csv, json, coco, yolo",
     )
-    p.add_argument("--out", required=True, metavar="DIR", help="a folder that is not there yet, or empty")
+    p.add_argument("--out", required=True, metavar="DIR", help="output folder; must be new or empty")
     p.add_argument("--task", metavar="T", help="detect, segment, instance or track (default: what the data is for)")
     _add_edits(p)
     _add_ignore(p)
@@ -373,16 +376,16 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     p.add_argument(
         "--contract", metavar="NAME|FILE", help="fastestdet, ultraface, yolov5, yolov8, detr, or a TOML file"
     )
-    p.add_argument("--imgsz", metavar="N|WxH", help="the input's size, if the model does not fix it")
+    p.add_argument("--imgsz", metavar="N|WxH", help="input size, if the model does not fix it")
     p.add_argument("--fit", default="stretch", metavar="HOW", help="stretch or letterbox (default stretch)")
     p.add_argument("--golden", metavar="SOURCE", help="images whose predictions are stored for the self-test")
-    p.add_argument("--name", metavar="NAME", help="the model's name in its card")
+    p.add_argument("--name", metavar="NAME", help="name of the model in its card")
     p.add_argument(
         "--data",
         metavar="DATA",
-        help="labelled images to fit operating points on, and for classes the temperature of the probabilities",
+        help="labelled images on which operating points are fitted, and for classification the temperature",
     )
-    p.add_argument("--group-by", metavar="RULE", help="of --data: which images belong together, as train takes it")
+    p.add_argument("--group-by", metavar="RULE", help="grouping of the images of --data, as for train")
     for name, about in CONTRACT_OPTIONS.items():
         p.add_argument("--" + name.replace("_", "-"), metavar="V", help=about)
     add_sign(p)
@@ -421,7 +424,7 @@ def _add_train(p: argparse.ArgumentParser) -> None:
         "--folds",
         type=Number(2, 1000, word="groups"),
         metavar="K|groups",
-        help="cross-validate: K nets, each measured on images it was not trained on; groups: leave out each group once",
+        help="cross-validation with K folds; groups: leave-one-group-out",
     )
     p.add_argument(
         "--repeats",
@@ -433,19 +436,24 @@ def _add_train(p: argparse.ArgumentParser) -> None:
         "--shards",
         type=Number(2, 1000),
         metavar="S",
-        help="train a net for each of S parts of the training images, so that forget trains one part again",
+        help="train one net on each of S parts of the training images, so that forget retrains only one part",
     )
-    p.add_argument("--tune", type=Number(1, 100_000), metavar="N", help="search settings in N trials; needs optuna")
-    p.add_argument("--log", metavar="NAME", help="tensorboard or mlflow: write every epoch's numbers for it too")
-    p.add_argument("--ensemble", action="store_true", help="join the folds' nets to one run")
+    p.add_argument(
+        "--tune", type=Number(1, 100_000), metavar="N", help="hyperparameter search with N trials; needs optuna"
+    )
+    p.add_argument("--log", metavar="NAME", help="also log every epoch to tensorboard or mlflow")
+    p.add_argument("--ensemble", action="store_true", help="combine the nets of all folds into one run")
     _add_recipe(p)
 
 
 def _add_data(p: argparse.ArgumentParser) -> None:
-    p.add_argument("data", metavar="DATA", help="folder, .zip, .csv or idx files")
+    p.add_argument("data", metavar="DATA", help="dataset: folder, .zip, .csv or idx files")
     _add_target(p)
     p.add_argument(
-        "--group-by", metavar="RULE", help="'folder', 'none', a pattern or a CSV of path,group: what stays in one part"
+        "--group-by",
+        metavar="RULE",
+        help="how images are grouped, so that a group stays on one side of the split: 'folder', 'none', a regular "
+        "expression, or a CSV of path,group",
     )
     p.add_argument(
         "--label-depth", type=Number(1, 100), metavar="N", help="number of folder levels that form a class name"
@@ -457,7 +465,9 @@ def _add_data(p: argparse.ArgumentParser) -> None:
         metavar="RULE",
         help="labels that were not read as meant (boxes in another format, empty masks): refuse (the default) or allow",
     )
-    p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="threads that decode (default: all cores)")
+    p.add_argument(
+        "--workers", type=Number(1, 1024), metavar="N", help="number of decoding threads (default: all cores)"
+    )
 
 
 def add_leaks(p: argparse.ArgumentParser) -> None:
@@ -473,14 +483,16 @@ def _add_measured(p: argparse.ArgumentParser, *, tracks: bool = False) -> None:
     truth = "; for tracks: the ground truth" if tracks else ""
     p.add_argument("data", metavar="DATA", nargs="?", help=f"default: the run's own test part{truth}")
     if tracks:
-        p.add_argument("--task", metavar="track", choices=("track",), help="measure files of tracks, not a model")
+        p.add_argument(
+            "--task", metavar="track", choices=("track",), help="track: evaluate files of tracks instead of a model"
+        )
     p.add_argument("--split", metavar="PART", help="train, val or test (default: test if there is one)")
     p.add_argument(
         "--group-by",
         metavar="RULE",
-        help="'folder' or a pattern: images with the same match form a group, and intervals are over groups",
+        help="'folder' or a regular expression: images with the same match form a group, and intervals are over groups",
     )
-    p.add_argument("--allow-leaks", action="store_true", help="measure on images that were trained on all the same")
+    p.add_argument("--allow-leaks", action="store_true", help="allow test images that the model was trained on")
     p.add_argument(
         "--label-depth", type=Number(1, 100), metavar="N", help="number of folder levels that form a class name"
     )
@@ -493,7 +505,7 @@ def _add_target(p: argparse.ArgumentParser) -> None:
         metavar="COLUMN[,COLUMN]",
         type=_columns,
         default=(),
-        help="columns of a table of numbers to learn (default: those with a unit or called value, count, …)",
+        help="regression: columns to predict (default: those with a unit or called value, count, …)",
     )
 
 
@@ -524,9 +536,15 @@ def _add_edits(p: argparse.ArgumentParser) -> None:
 def _add_recipe(p: argparse.ArgumentParser) -> None:
     p.add_argument("--task", metavar="T", help=_TASK_HELP)
     _add_edits(p)
-    p.add_argument("--recipe", metavar="FILE", help="options from a TOML file; those given here come first")
-    p.add_argument("--model", metavar="NAME", help="see eyewright models, or package.module:builder")
-    p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="such as 90s, 10m or 1h")
+    p.add_argument(
+        "--recipe", metavar="FILE", help="options from a TOML file; options on the command line take precedence"
+    )
+    p.add_argument(
+        "--model", metavar="NAME", help="model name (see eyewright models), hf:FOLDER, or package.module:builder"
+    )
+    p.add_argument(
+        "--budget", type=Checked(parse_duration_s), metavar="TIME", help="time limit, such as 90s, 10m or 1h"
+    )
     p.add_argument(
         "--private",
         nargs="+",

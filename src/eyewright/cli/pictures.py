@@ -230,22 +230,31 @@ def add_pictures(verb: Any) -> None:
     """Declare the options of these verbs."""
     p = verb("process")
     p.add_argument("source", metavar="SOURCE", help="file, folder, glob, video, camera number, stream or scanner")
-    p.add_argument("--steps", metavar="STEPS", required=True, help="such as 'denoise | clahe:clip=2 | resize:640'")
+    p.add_argument(
+        "--steps",
+        metavar="STEPS",
+        required=True,
+        help="processing steps, such as 'denoise | clahe:clip=2 | resize:640'",
+    )
     p.add_argument("--out", metavar="DIR", required=True, help="where to write (required)")
-    p.add_argument("--to", metavar="FORMAT", help="jpeg, png, webp, avif, tiff, ... (default: as it came)")
+    p.add_argument(
+        "--to", metavar="FORMAT", help="output format: jpeg, png, webp, avif, tiff, … (default: that of the input)"
+    )
     p.add_argument(
         "--quality",
         type=Number(1, 100, whole=False),
         default=90,
         metavar="Q",
-        help="1-100 for formats that lose (default 90)",
+        help="quality of lossy formats, 1-100 (default 90)",
     )
-    p.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
-    p.add_argument("--resume", action="store_true", help="continue a batch that was interrupted")
-    p.add_argument("--preview", action="store_true", help="a sheet of the first files before and after")
-    p.add_argument("--pages", action="store_true", help="every page of a document, every picture of an animation")
-    p.add_argument("--draft", action="store_true", help="read JPEGs at reduced size where the first step resizes")
-    p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="processes (default: all cores)")
+    p.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    p.add_argument("--resume", action="store_true", help="continue an interrupted batch")
+    p.add_argument("--preview", action="store_true", help="write a sheet with the first files before and after")
+    p.add_argument(
+        "--pages", action="store_true", help="process every page of a document and every frame of an animation"
+    )
+    p.add_argument("--draft", action="store_true", help="decode JPEG files at reduced scale if the first step resizes")
+    p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="number of processes (default: one per core)")
     add_job(p, resume=False, workers=False)
     add_stream(p)
 
@@ -270,37 +279,39 @@ def add_pictures(verb: Any) -> None:
     p.add_argument("--box", metavar="'X Y W H'", help="for grabcut")
     p.add_argument("--points", metavar="'X Y/X Y'", help="for flood")
     p.add_argument("--markers", metavar="'X Y/X Y'", help="for watershed")
-    p.add_argument("--steps", metavar="STEPS", help="processing before, such as 'smooth:guided'")
-    p.add_argument("--truth", metavar="PNG", help="label picture to score against")
-    p.add_argument("--out", metavar="DIR", help="write labels, overlay, table and COCO there")
-    p.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+    p.add_argument("--steps", metavar="STEPS", help="processing steps before the segmentation, such as 'smooth:guided'")
+    p.add_argument("--truth", metavar="PNG", help="label image to score against")
+    p.add_argument("--out", metavar="DIR", help="write labels, overlay, table and COCO to this folder")
+    p.add_argument("--overwrite", action="store_true", help="replace existing outputs")
 
     p = verb("encode")
     p.add_argument("images", metavar="IMAGE", nargs="*", help="files, folders or globs")
-    p.add_argument("--out", metavar="DIR", default="encoded", help="default: encoded")
+    p.add_argument("--out", metavar="DIR", default="encoded", help="output folder (default encoded)")
     p.add_argument(
         "--to",
         default="auto",
         metavar="CODEC",
-        help="auto, or jpeg, webp, avif, jxl, jpeg2000, png; several with commas",
+        help="codecs: auto, or jpeg, webp, avif, jxl, jpeg2000, png; several with commas",
     )
-    p.add_argument("--quality", type=Number(1, 100, whole=False), metavar="Q", help="1-100, on the scale of the codec")
+    p.add_argument(
+        "--quality", type=Number(1, 100, whole=False), metavar="Q", help="quality, 1-100, on the scale of the codec"
+    )
     p.add_argument(
         "--target-ssim",
         type=Number(0, 1, whole=False, open_low=True),
         metavar="S",
-        help="SSIM of the luma, such as 0.98",
+        help="target SSIM of the luma, such as 0.98",
     )
-    p.add_argument("--target-bytes", type=Checked(parse_bytes), metavar="N", help="at most so many bytes, such as 50k")
+    p.add_argument("--target-bytes", type=Checked(parse_bytes), metavar="N", help="maximum size of a file, such as 50k")
     p.add_argument(
         "--target-score",
         type=Number(0, 100, whole=False, open_low=True),
         metavar="S",
-        help="SSIMULACRA 2 (default 90: no visible loss)",
+        help="target SSIMULACRA 2 score (default 90: no visible loss)",
     )
     p.add_argument("--keep-icc", action="store_true", help="keep the colour profile")
     p.add_argument("--study", metavar="FOLDER", help="compare all codecs on a folder; writes study.html")
-    p.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+    p.add_argument("--overwrite", action="store_true", help="replace existing outputs")
     p.add_argument(
         "--workers",
         type=Number(1, 1024),
@@ -312,7 +323,7 @@ def add_pictures(verb: Any) -> None:
     p = verb("steps")
     p.add_argument("--out", metavar="DIR", help="write a page with a picture of each step")
     p.add_argument(
-        "--image", metavar="IMAGE", help="the picture to show them on (default: one that ships with scikit-image)"
+        "--image", metavar="IMAGE", help="image to show the steps on (default: one that ships with scikit-image)"
     )
 
 

@@ -63,8 +63,7 @@ def add_predict(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         "--coverage",
         type=Fraction(0.01, 0.999, whole=False),
         metavar="FRACTION",
-        help="in JSON: sets of labels that hold the true one so often; of a detector boxes with margins that hold "
-        "whole objects so often",
+        help="in JSON: conformal sets of labels with this coverage; for detectors, boxes with conformal margins",
     )
     add_promises(p)
     add_windows(p)

@@ -32,7 +32,9 @@ def add_reading(verb: Callable[[str], argparse.ArgumentParser]) -> None:
 
     p = verb("generate-lines")
     p.add_argument("--out", metavar="DIR", required=True, help="where to write lines.csv and images/")
-    p.add_argument("-n", type=Number(1, 1_000_000), default=20_000, metavar="N", help="how many lines (default 20,000)")
+    p.add_argument(
+        "-n", type=Number(1, 1_000_000), default=20_000, metavar="N", help="number of lines (default 20,000)"
+    )
     p.add_argument("--alphabet", metavar="FILE", help="a text file with the characters to use")
     p.add_argument(
         "--texts", metavar="FILE|DATA", help="a file with one text per line, or a dataset of text lines, to imitate"

@@ -116,7 +116,7 @@ def _box(text: str) -> tuple[float, float, float, float]:
 def add_restoring(verb: Any) -> None:
     """Declare the options of the verbs."""
     p = verb("restore")
-    p.add_argument("bundle", metavar="BUNDLE", help="one that was trained with --task restore")
+    p.add_argument("bundle", metavar="BUNDLE", help="a bundle trained with --task restore")
     p.add_argument("images", metavar="IMAGE", nargs="+", help="files, folders or globs")
     p.add_argument("--out", metavar="DIR", required=True, help="where to write (required)")
     p.add_argument(
@@ -124,23 +124,35 @@ def add_restoring(verb: Any) -> None:
         type=Number(0, 1, whole=False),
         default=1.0,
         metavar="P",
-        help="fraction of the change that is made",
+        help="fraction of the change to apply (default 1)",
     )
     p.add_argument(
-        "--sigma", type=Number(0, 100, whole=False), metavar="S", help="noise in levels of 0-255 (default: measured)"
+        "--sigma",
+        type=Number(0, 100, whole=False),
+        metavar="S",
+        help="noise level, 0-255 (default: measured in each image)",
     )
-    p.add_argument("--tile", type=Number(16, 8192), metavar="N", help="smaller tiles: less memory, the same result")
+    p.add_argument(
+        "--tile",
+        type=Number(16, 8192),
+        metavar="N",
+        help="side of the tiles; smaller ones need less memory and give the same result",
+    )
     p.add_argument("--before-after", action="store_true", help="also write the image and the result side by side")
-    p.add_argument("--map", action="store_true", help="also write where and how much was changed")
-    p.add_argument("--to", metavar="FORMAT", help="png, tiff, jpeg, … (default: as it came)")
+    p.add_argument("--map", action="store_true", help="also write a map of the changes")
+    p.add_argument("--to", metavar="FORMAT", help="output format: png, tiff, jpeg, … (default: that of the input)")
     p.add_argument(
-        "--quality", type=Number(1, 100, whole=False), default=90, metavar="Q", help="1-100 for formats that lose"
+        "--quality",
+        type=Number(1, 100, whole=False),
+        default=90,
+        metavar="Q",
+        help="quality of lossy formats, 1-100 (default 90)",
     )
-    p.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+    p.add_argument("--overwrite", action="store_true", help="replace existing outputs")
 
     p = verb("inpaint")
     p.add_argument("image", metavar="IMAGE", help="the image file")
-    p.add_argument("--mask", metavar="FILE", help="an image of the same size, white where to fill")
+    p.add_argument("--mask", metavar="FILE", help="mask of the same size as the image, white where to fill")
     p.add_argument("--box", type=Checked(_box), metavar="X,Y,W,H", help="fill this box, in pixels")
     p.add_argument("--object", metavar="NAME", help="fill every object of this class that --with finds")
     p.add_argument(
@@ -149,14 +161,28 @@ def add_restoring(verb: Any) -> None:
         action="append",
         help="a bundle that finds boxes or masks, for --object; or one that fills holes; twice for both",
     )
-    p.add_argument("--conf", type=Number(0, 1, whole=False), metavar="P", help="the score from which an object counts")
-    p.add_argument("--method", default="auto", metavar="NAME", help="auto, fsr, ns, biharmonic, exemplar or net")
-    p.add_argument("--grow", type=Number(0, 256), metavar="N", help="fill N pixels around it (default 3 for objects)")
+    p.add_argument("--conf", type=Number(0, 1, whole=False), metavar="P", help="minimum score of an object")
     p.add_argument(
-        "--feather", type=Number(0, 256), metavar="N", help="of these, N fade into the image (default 2 for objects)"
+        "--method",
+        default="auto",
+        metavar="NAME",
+        help="inpainting method: auto (default), fsr, ns, biharmonic, exemplar or net",
     )
-    p.add_argument("--out", metavar="FILE", required=True, help="the image to write; .png keeps all other pixels")
     p.add_argument(
-        "--quality", type=Number(1, 100, whole=False), default=90, metavar="Q", help="1-100 for formats that lose"
+        "--grow", type=Number(0, 256), metavar="N", help="also fill N pixels around the mask (default 3 for objects)"
+    )
+    p.add_argument(
+        "--feather",
+        type=Number(0, 256),
+        metavar="N",
+        help="blend the outer N of these pixels with the image (default 2 for objects)",
+    )
+    p.add_argument("--out", metavar="FILE", required=True, help="output image; PNG keeps all other pixels unchanged")
+    p.add_argument(
+        "--quality",
+        type=Number(1, 100, whole=False),
+        default=90,
+        metavar="Q",
+        help="quality of lossy formats, 1-100 (default 90)",
     )
     p.add_argument("--overwrite", action="store_true", help="replace the output if it exists")

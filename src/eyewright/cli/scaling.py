@@ -359,28 +359,39 @@ def verified_job(o: argparse.Namespace, folder: Path) -> Result:
 def add_cost(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     """Add the options of cost."""
     p = verb("cost")
-    p.add_argument("bundle", metavar="BUNDLE", help="the bundle that is measured")
+    p.add_argument("bundle", metavar="BUNDLE", help="the bundle to measure")
     p.add_argument(
-        "--source", metavar="SAMPLE", required=True, help="images like those to predict: folder, glob, @LIST"
+        "--source", metavar="SAMPLE", required=True, help="a sample of the images to predict: folder, glob, @LIST"
     )
     p.add_argument(
         "--images",
         type=Number(1, 1e15, whole=False),
         required=True,
         metavar="N",
-        help="how many there are, such as 1e6",
+        help="number of images to predict, such as 1e6",
     )
     p.add_argument(
-        "--target", type=Checked(parse_duration_s), default="24h", metavar="TIME", help="when it has to be done (24h)"
+        "--target", type=Checked(parse_duration_s), default="24h", metavar="TIME", help="deadline (default 24h)"
     )
-    p.add_argument("--machines", type=Number(1, 1_000_000), metavar="N", help="how many (default: what --target needs)")
     p.add_argument(
-        "--price", type=Number(0, 1e6, whole=False), metavar="P", help="of a machine and hour, in any currency"
+        "--machines",
+        type=Number(1, 1_000_000),
+        metavar="N",
+        help="number of machines (default: as many as --target needs)",
     )
-    p.add_argument("--watts", type=Number(0, 1e6, whole=False), metavar="W", help="power of a machine under load")
+    p.add_argument(
+        "--price", type=Number(0, 1e6, whole=False), metavar="P", help="price of one machine per hour, in any currency"
+    )
+    p.add_argument(
+        "--watts", type=Number(0, 1e6, whole=False), metavar="W", help="power of one machine under load, in watts"
+    )
     p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="number of processes (default: one per core)")
     p.add_argument(
-        "--seconds", type=Number(1, 3600, whole=False), default=10.0, metavar="S", help="how long to measure (10)"
+        "--seconds",
+        type=Number(1, 3600, whole=False),
+        default=10.0,
+        metavar="S",
+        help="duration of the measurement (default 10)",
     )
 
 

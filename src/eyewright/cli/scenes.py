@@ -19,12 +19,12 @@ CONTRACT_OPTIONS: Mapping[str, str] = {
     "layout": "NCHW or NHWC",
     "dtype": "float32 or uint8",
     "colour": "rgb, bgr or grey",
-    "mean": "subtracted from values 0-255, one number or one per channel",
-    "std": "divided by, one number or one per channel",
-    "activation": "none, sigmoid or softmax: what is still to be done to scores",
+    "mean": "mean to subtract from pixel values 0-255: one number, or one per channel (default 0)",
+    "std": "standard deviation to divide by: one number, or one per channel (default 255)",
+    "activation": "activation to apply to the scores: none, sigmoid or softmax",
     "box_format": "xyxy, cxcywh or xywh",
     "box_units": "pixels or shares",
-    "background": "the class that is left out, a number",
+    "background": "id of the background class",
     "iou": "IoU threshold of non-maximum suppression; 1 for none",
 }
 """What `eyewright import` takes in addition to a contract, by the contract's own names."""

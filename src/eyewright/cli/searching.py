@@ -40,7 +40,7 @@ def add_search(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p = verb("search")
     p.add_argument("index", metavar="INDEX", help="index written by eyewright index")
     p.add_argument("query", metavar='"WORDS"|IMAGE', nargs="?", help="query: words, or the path of an image")
-    p.add_argument("-n", type=Number(1, 100_000), default=20, metavar="N", help="how many hits (default 20)")
+    p.add_argument("-n", type=Number(1, 100_000), default=20, metavar="N", help="number of hits (default 20)")
     p.add_argument(
         "--like", action="append", default=[], metavar="IMAGE", help="also similar to this image (repeatable)"
     )
