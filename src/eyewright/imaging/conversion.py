@@ -107,7 +107,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         kind = "32-bit float" if image.mode == "F" else "32-bit integer"
         raise UnreadableImageError(
             f"the image is {kind}, whose range is not stated in the file",
-            fix='read it with depth="native" and map it to 8 bits yourself',
+            fix='save it in 8 or 16 bits, or in Python read it with depth="native" and map it to 8 bits yourself',
             code="unknown_range",
         )
     if image.mode in ("LAB", "HSV"):

@@ -562,7 +562,7 @@ def _stored_orientation(data: bytes, header: Header) -> int:
 def _high_byte(deep: NDArray[Any]) -> NDArray[np.uint8]:
     if deep.dtype != np.uint16:
         found = "the image is 32-bit float, whose range is not stated in the file"
-        fix = 'read it with depth="native" and map it to 8 bits yourself'
+        fix = 'save it in 8 or 16 bits, or in Python read it with depth="native" and map it to 8 bits yourself'
         raise UnreadableImageError(found, fix=fix, code="unknown_range")
     return (deep >> 8).astype(np.uint8)
 
