@@ -102,8 +102,8 @@ class _Findings:
 def read_tracks(path: Path, kind: TrackKind) -> TrackFile:
     """Read MOT text, CSV with a header, or the JSON that `eyewright track` writes.
 
-    Rows need not be sorted. A row is left out, with a finding, where its numbers are none, its box has no area, its
-    frame is not a whole number from 0 on, or, but in detections, its identity occurs twice in a frame.
+    Rows need not be sorted. A row is left out, with a finding, where its numbers cannot be read, its box has no area,
+    its frame is not a whole number from 0 on, or, except in detections, its identity occurs twice in a frame.
 
     Raises:
         InputError: the file cannot be read, or it has rows and none can be used.
@@ -141,7 +141,7 @@ def read_tracks(path: Path, kind: TrackKind) -> TrackFile:
 
 
 def _stated(about: Mapping[str, Any], findings: _Findings) -> tuple[float | None, int | None]:
-    """Return the frame rate and number of frames that a file states; one that is none is a finding."""
+    """Return the frame rate and number of frames that a file states; a value that is not a number is a finding."""
     fps, n_frames = about.get("fps"), about.get("n_frames")
     good_fps = fps if isinstance(fps, int | float) and not isinstance(fps, bool) and 0 < fps < 1e5 else None
     whole = isinstance(n_frames, int) and not isinstance(n_frames, bool)
@@ -288,7 +288,7 @@ def _csv_rows(text: str, path: Path, findings: _Findings) -> tuple[list[_Row], t
     twice = next((n for n in header if n in used and header.count(n) > 1), None)
     if twice is not None:
         raise InputError(
-            f"the column {twice!r} is there twice in {quoted(path)}", fix="remove one", code="unreadable_tracks"
+            f"the column {twice!r} occurs twice in {quoted(path)}", fix="remove one", code="unreadable_tracks"
         )
     at = {name: i for i, name in enumerate(header)}
     identity, scored, timed, labelled = (
@@ -398,7 +398,7 @@ def _tracks(rows: list[_Row], kind: TrackKind, protocol: str, names: tuple[str, 
         elif kind != "detections" and row.identity < 0:
             findings.leave_out("identity", row.line, f"expected an identity from 0 on, found {row.identity}{where}")
         elif kind != "detections" and key in taken:
-            text = f"identity {row.identity} is there twice in frame {row.frame}; the first is used{where}"
+            text = f"identity {row.identity} occurs twice in frame {row.frame}; the first is used{where}"
             findings.leave_out("identity", row.line, text)
         else:
             taken.add(key)
