@@ -144,7 +144,7 @@ def test_a_mask_grows_and_its_edge_fades_inside_what_it_grew_by() -> None:
         (np.eye(120, 140, dtype=bool), {"method": "nss"}, "unknown method 'nss'; did you mean 'ns'"),
         (np.eye(120, 140, dtype=bool), {"feather": 2}, "feather <= grow"),
         (np.tri(120, 140, dtype=bool) | (np.arange(140) > 70), {"method": "biharmonic"}, "at most 12,000 pixels"),
-        (np.arange(140) % 40 > np.zeros((120, 1)), {"method": "exemplar"}, "some place that the mask leaves whole"),
+        (np.arange(140) % 40 > np.zeros((120, 1)), {"method": "exemplar"}, "a patch of pixels outside the mask"),
     ],
 )
 def test_what_cannot_be_filled_is_refused_in_words(

@@ -84,7 +84,7 @@ def test_masks_become_regions_of_annotation_tools(scenes: Path, tmp_path: Path, 
 
 
 def test_cityscapes_takes_its_own_classes_alone(scenes: Path, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="expected classes of Cityscapes' 19, found 'square'"):
+    with pytest.raises(DatasetError, match="expected only Cityscapes' 19 classes, found 'square'"):
         ew.convert(scenes, to="cityscapes", out=tmp_path / "no", task="segment")
     assert not (tmp_path / "no").exists()
     from tests.data.test_readers import png, put

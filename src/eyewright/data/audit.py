@@ -60,7 +60,7 @@ FINDING_CODES = MappingProxyType(
         "class_missing_in_split": "a class that a split lacks",
         "tiny_class": "a class with fewer than 10 images",
         "imbalance": "the largest class is more than 10 times the smallest",
-        "label_typo": "two class names that look alike",
+        "label_typo": "two class names that are almost the same",
         "wrong_extension": "a file whose content is of another format than its name says",
         "unusual_size": "an image far larger or smaller than the others",
         "unusual_mode": "an image stored in another pixel type than the others",
@@ -151,7 +151,7 @@ def refuse_misread(findings: Sequence[Finding], n: int) -> None:
             where = f"{one.path}: " if one.path else ""
             fix = f"{one.fix} (eyewright doctor shows all findings), or train on them as they are: --label-errors allow"
             raise DatasetError(
-                f"the labels were not read as they are meant: {where}{one.message}", fix=fix, code=one.code
+                f"the labels were probably not read as intended: {where}{one.message}", fix=fix, code=one.code
             )
 
 
@@ -218,7 +218,7 @@ def _classes(dataset: Dataset) -> list[Finding]:
     if counts and max(counts.values()) > 10 * max(1, min(counts.values())):
         most, rarest = max(counts, key=lambda k: counts[k]), min(counts, key=lambda k: counts[k])
         text = f"{most!r} has {counts[most]} {words.counted}s, {rarest!r} has {counts[rarest]}"
-        fix = "collect more of the rare class; read the numbers per class"
+        fix = "collect more of the rare class; look at the metrics per class"
         found.append(Finding("imbalance", text, fix))
     return found
 
@@ -247,7 +247,7 @@ def _typos(dataset: Dataset) -> list[Finding]:
             text = f"class {rare!r} ({counts[rare]} images) looks like {common!r} ({counts[common]}) misspelt"
         else:
             continue
-        found.append(Finding("label_typo", text, f"merge it into {common!r} if they are one", rare))
+        found.append(Finding("label_typo", text, f"merge it into {common!r} if they are the same class", rare))
     return found
 
 

@@ -149,7 +149,7 @@ def open_dataset(
         hint = "" if target or own else _other_table(Path(path), task)
         if not hint:
             raise
-        raise DatasetError(error.message, fix=f"{hint}; else {error.fix}" if error.fix else hint) from None
+        raise DatasetError(error.message, fix=f"{hint}; otherwise {error.fix}" if error.fix else hint) from None
     if dataset.format not in _OF_TABLES and (hint := _other_table(Path(path), task)):
         dataset = replace(dataset, notes=(*dataset.notes, f"a table is not used: {hint}"))
     if edits:
@@ -292,8 +292,8 @@ def _open_tree(
     folders = {part for n in names for part in n.lower().split("/")[:-1]}
     if "img1" in folders and folders & {"gt", "det"}:
         raise DatasetError(
-            "this looks like MOT tracking data: boxes to be found, and no classes of images",
-            fix=f"use --task {_usual(OBJECTS)}; gt/gt.txt holds the truth",
+            "this looks like MOT tracking data, which holds boxes, not classes of images",
+            fix=f"use --task {_usual(OBJECTS)}; gt/gt.txt holds the ground truth",
         )
     return _in_kind(read_folders(tree, names, label_depth, task or _usual(LABEL), sure=task is not None))
 
@@ -405,7 +405,7 @@ def _from_annotations(path: Path, task: str | None) -> Dataset:
         only = f"{root.resolve().name}/{path.name}"
         found = read_annotated(tree, tree.names(), outlines=_needs_outlines(task), whole=whole, only=only)
     if found is None:
-        raise DatasetError(f"{quoted(path)} is no annotation file that is known", fix="see eyewright formats")
+        raise DatasetError(f"{quoted(path)} is not a known annotation file", fix="see eyewright formats")
     return _of_found(tree, tree.names(), found, task)
 
 
@@ -429,7 +429,7 @@ def _refuse_suspects(tree: Tree, names: Sequence[str], task: str | None) -> None
     if found is not None:
         folders = {posixpath.dirname(n) for n in images.names} - {""}
         several = task is None and len(folders) > 1
-        other = f"; or pass --task {_usual(LABEL)} to take the folders for classes" if several else ""
+        other = f"; or pass --task {_usual(LABEL)} to use the folders as classes" if several else ""
         raise DatasetError(found.message, fix=found.fix + other)
 
 
@@ -485,7 +485,7 @@ def _of_found(tree: Tree, names: Sequence[str], found: Found, task: str | None) 
     splits = {s.split for s in samples}
     if None in splits and len(splits) > 1:
         samples = tuple(replace(s, split=None) for s in samples)
-        notes.append("only some images name their part, so it is chosen anew")
+        notes.append("only some images name their part, so the split is chosen again")
     taken = {s.id for s in samples} | found.files
     skipped = tuple(n for n in names if n not in taken and posixpath.splitext(n)[1].lower() not in EXTENSIONS)
     return Dataset(
@@ -545,5 +545,5 @@ def _other_uses(found: Found, chosen: str) -> list[str]:
         return [f"outlines are there too: {' or '.join(painted)} uses them"] if painted else []
     bare = [f"--task {t}" for t in others if not _needs_outlines(t)]
     said = [f"{' or '.join(bare)} leaves them out"] if bare else []
-    said += [f"{' or '.join(painted)} paints them on one mask an image"] if painted else []
+    said += [f"{' or '.join(painted)} paints them into one mask per image"] if painted else []
     return [f"outlines are used: {', '.join(said)}"] if said else []

@@ -41,9 +41,9 @@ class Proposal:
     """A grouping that is likely but not certain: it is applied only when the user asks for it by `option`.
 
     `evidence` is a sentence with the numbers behind it; `p_value` is of the permutation test against random groups of
-    the same sizes; `examples` are some of its groups, as indices into the dataset's samples. A proposal by look has no
-    rule on names: `look` is what its images share, and `members` are all of its groups, which `doctor` writes as a
-    table for `--group-by`.
+    the same sizes; `examples` are some of its groups, as indices into the dataset's samples. A proposal by
+    appearance has no rule on names: `look` is what its images share, and `members` are all of its groups, which
+    `doctor` writes as a table for `--group-by`.
     """
 
     option: str
@@ -120,7 +120,7 @@ class Grouping:
     def to_json(self, splits: Sequence[str | None] | None = None) -> dict[str, Any]:
         """Return the summary that goes into run.json, the report's provenance and bundle.json.
 
-        With the `splits` of the samples it says of proposals by look how many test images they divide from training.
+        With the `splits` of the samples, a proposal by appearance says how many test images it divides from training.
         """
         return {
             "rule": self.rule,

@@ -118,7 +118,7 @@ class _Cell:
         data = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(data, bytes) or not data:
             raise UnreadableImageError(
-                f"row {self.row:,} of {self.table.name!r} holds no image", fix="write the bytes of the image"
+                f"row {self.row:,} of {self.table.name!r} has no image", fix="write the bytes of the image"
             )
         return data
 
@@ -277,7 +277,7 @@ def _json_of(member: _Member | None, name: str, shard: str) -> dict[str, Any]:
     try:
         found = msgspec.json.decode(_text_of(member, name, shard).encode())
     except (ValueError, RecursionError):
-        raise DatasetError(f"{shard!r}: {name!r} is no JSON", fix="write it again") from None
+        raise DatasetError(f"{shard!r}: {name!r} is not JSON", fix="write it again") from None
     return found if isinstance(found, dict) else {}
 
 

@@ -129,7 +129,7 @@ def fold_datasets(
     scarce = min(of_class, key=lambda t: len(of_class[t]))
     if len(of_class[scarce]) < k:
         raise DatasetError(
-            f"expected {k} images or more of every {dataset.kind.shares} that are not alike, one for each fold, "
+            f"expected {k} distinct images or more of every {dataset.kind.shares}, one for each fold, "
             f"found {len(of_class[scarce])} of {dataset.stratum(scarce)}",
             fix=f"use --folds {len(of_class[scarce])}, or add images"
             if len(of_class[scarce]) > 1
@@ -140,7 +140,7 @@ def fold_datasets(
     vanished = next(((t, f) for t in of_class for f in range(k) if (t, f) not in seen), None)
     if vanished is not None:
         raise DatasetError(
-            f"{dataset.stratum(vanished[0])} vanishes from a fold: its images are near copies of others'",
+            f"{dataset.stratum(vanished[0])} is missing from a fold: its images are near copies of those of others",
             fix="use fewer --folds, or another --group-by",
         )
     result = []
@@ -199,8 +199,8 @@ def _too_small(
     held_classes = f", {classes} classes" if classes else ""
     nothing = f"nothing left for {' and '.join(lacking)}"
     if n < 3 * classes or count == n:
-        text = f"too few images to split: {nothing} ({n} images, {count} that are not alike{held_classes})"
-        return DatasetError(text, fix=f"collect at least 3 different images a {dataset.kind.shares}")
+        text = f"too few images to split: {nothing} ({n} images, {count} distinct{held_classes})"
+        return DatasetError(text, fix=f"collect at least 3 different images per {dataset.kind.shares}")
     held = f"{count} group{'s' * (count != 1)}"
     asked = group_by not in (None, "none")
     by = f" by --group-by '{group_by}' and because they are copies" if asked else ""

@@ -172,7 +172,7 @@ class HoleInput:
 
     def unlike(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
         fits = len(shape) == 2 and dtype == np.uint8 and min(shape) >= 1 and max(shape) <= _MOST_SIDE
-        return "" if fits else "is no mask"
+        return "" if fits else "is not a mask"
 
     def unpack(self, array: NDArray[Any]) -> NDArray[np.bool_]:
         return np.asarray(array != 0)

@@ -65,7 +65,7 @@ def test_a_table_with_recordings_and_parts_of_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ("missing.avi,walk,,", "'missing.avi' is not there"),
+        ("missing.avi,walk,,", "'missing.avi' is missing"),
         ("a.avi,,,", "no class for 'a.avi'"),
         ("a.avi,walk,3,1", "expected start_s before end_s"),
         ("a.avi,walk,soon,1", "expected start_s before end_s"),

@@ -333,7 +333,7 @@ def _read_bare(tree: Tree, names: Sequence[str], task: str) -> Dataset | None:
         parts = dict.fromkeys(parts)
     samples = tuple(Sample(n, Captions(), split) for n, split in parts.items())
     skipped = tuple(n for n in names if posixpath.splitext(n)[1].lower() not in EXTENSIONS)
-    notes = ("there are no captions: similar images are learnt from the images alone",)
+    notes = ("there are no captions: embeddings are learnt from the images alone",)
     return Dataset(
         tree, samples, LabelSpace(NUMBER_NAMES), "images", task, notes=notes, skipped=skipped, account=Account(0)
     )

@@ -273,7 +273,7 @@ def _of_row(row: Mapping[str, str], known: _Videos, table: str, line: int, notes
     elif file is None:
         file = known.find(called, posixpath.dirname(table))
     if file is None:
-        notes.drop("the file is missing", f"{called!r} is not there", "add it or remove the row", table, line)
+        notes.drop("the file is missing", f"{called!r} is missing", "add it or remove the row", table, line)
         return None
     if "invalid" in (start, end) or (isinstance(start, float) and isinstance(end, float) and end <= start):
         notes.drop(
@@ -368,7 +368,7 @@ def _from_lists(
                 continue
             clip, called, numbers = _listed(text, known, folders, posixpath.dirname(path))
             if clip is None:
-                notes.drop("the file is missing", f"{called!r} is not there", "add it", path, line)
+                notes.drop("the file is missing", f"{called!r} is missing", "add it", path, line)
                 continue
             folder = posixpath.basename(posixpath.dirname(called)) or posixpath.basename(posixpath.dirname(clip.file))
             if clip.file in seen:

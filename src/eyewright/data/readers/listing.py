@@ -163,7 +163,7 @@ class Notes:
         path: str,
         line: int | None = None,
         *,
-        why: str = "is not there",
+        why: str = "is missing",
         several: Sequence[str] = (),
     ) -> None:
         """Note an image that is not there, or that could be any of `several`, with its `n` annotations."""
@@ -175,8 +175,8 @@ class Notes:
             return
         text = f"image {called!r} with {n} annotation{'s' * (n != 1)} {why}"
         self.add("missing_image", text, fix, path, line)
-        self._count("left_out", "it is listed and not there", 1, path, line)
-        self._count("dropped", "their image is not there", n, path, line)
+        self._count("left_out", "it is listed but missing", 1, path, line)
+        self._count("dropped", "their image is missing", n, path, line)
 
     def rename(self, name: str, called: str, path: str) -> None:
         """Note a file that calls its image by the name of another one."""

@@ -174,7 +174,7 @@ def _class_names(tree: Tree, names: Sequence[str]) -> tuple[dict[int, str], str]
         found = {int(m[1]): m[2].strip() for m in numbered if m} if all_numbered else dict(enumerate(lines))
     if len(set(found.values())) < len(found):
         twice = next(v for v in found.values() if list(found.values()).count(v) > 1)
-        raise DatasetError(f"two classes in {quoted(path)} are called {twice!r}", fix="name them apart")
+        raise DatasetError(f"two classes in {quoted(path)} are called {twice!r}", fix="give them different names")
     return found, path
 
 

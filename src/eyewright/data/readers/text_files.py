@@ -150,7 +150,7 @@ def _dataset(
     account = notes.account()
     account = Account(
         account.read, account.dropped, account.repaired, account.reduced,
-        (*account.left_out, *left_out_images(skipped, "no text says what it holds")),
+        (*account.left_out, *left_out_images(skipped, "it has no text")),
     )  # fmt: skip
     return Dataset(
         tree,

@@ -60,7 +60,7 @@ def read_yolo(tree: Tree, names: Sequence[str], images: Images) -> Found:
     largest, outlined = -1, False
     for name, split, label in chosen:
         if label is None:
-            text = "no label file; it is taken for background"
+            text = "no label file; it is treated as background"
             fix = f"add {_expected(name)!r}, empty if it shows nothing"
             notes.add("unlabelled", text, fix, name, severity="warning")
             marked.append(Marked(name, split, no_objects()))
@@ -150,7 +150,7 @@ def _hint_at_one(files: Any, n_classes: int | None, path: str, notes: Notes) -> 
     ids = {int(v[0]) for f in files for _, _, v, _ in f.lines if v and v[0] == int(v[0])}
     if ids and min(ids) == 1 and max(ids) == n_classes:
         text = f"class ids go from 1 to {n_classes}, where {n_classes} classes have the ids 0 to {n_classes - 1}"
-        fix = "subtract 1 from each id: as it is, every object has the class after its own"
+        fix = "subtract 1 from each id: otherwise every object has the next class"
         notes.add("class_id", text, fix, path)
 
 
@@ -172,7 +172,7 @@ def _read_yaml(tree: Tree, path: str) -> Mapping[str, Any]:
             words = [key for key, _ in node.value if isinstance(key.value, str)]
             for key in words:
                 if key.value in seen:
-                    problem = f"the key {key.value[:40]!r} is there twice"
+                    problem = f"the key {key.value[:40]!r} occurs twice"
                     raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
                 seen.add(key.value)
             found: dict[Any, Any] = super().construct_mapping(node, deep)
@@ -248,7 +248,7 @@ def _class_names(
             raise DatasetError(f"{quoted(config)} says nc: {n} and names {len(classes)} classes", fix="make them agree")
         if len(set(classes)) < len(classes):
             twice = next(c for c in classes if classes.count(c) > 1)
-            raise DatasetError(f"two classes in {quoted(config)} are called {twice!r}", fix="name them apart")
+            raise DatasetError(f"two classes in {quoted(config)} are called {twice!r}", fix="give them different names")
         return classes, ""
     path = next((n for n in names if posixpath.basename(n).lower() in _LISTS), "")
     path = path or next((n for n in sorted(names, key=lambda n: n.count("/")) if n.lower().endswith(".names")), "")
@@ -295,7 +295,7 @@ def _parts_of(
             several = _resolve(place, below, str(content.get("path") or ""), tree, images, notes)
             if not several:
                 text = f"{split} is {quoted(place)}, where there are no images"
-                notes.add("missing_part", text, "add them, or take the line out", config, severity="warning")
+                notes.add("missing_part", text, "add them, or remove the line", config, severity="warning")
             for name in several:
                 first = found.setdefault(name, split)
                 if first is not None and first != split:

@@ -264,7 +264,7 @@ def _holds(targets: Sequence[MaskFile | Painted]) -> frozenset[str]:
 
 
 def _ignoring(classes: int, images: int) -> str:
-    return f": {'its' if classes == 1 else 'their'} pixels count for nothing"
+    return f": {'its' if classes == 1 else 'their'} pixels are left out of training and metrics"
 
 
 def _backgrounds(dataset: "Dataset", candidates: Sequence[int], weak: Sequence[int]) -> set[int]:

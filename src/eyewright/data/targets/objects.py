@@ -54,7 +54,7 @@ class Outline:
             if tuple(self.rle["size"]) != tuple(size_hw) or int(counts.sum()) != size_hw[0] * size_hw[1]:
                 height, width = self.rle["size"]
                 raise DatasetError(
-                    f"run lengths of {width}x{height} pixels for an image of {size_hw[1]}x{size_hw[0]}",
+                    f"run-length encoding of {width}x{height} pixels for an image of {size_hw[1]}x{size_hw[0]}",
                     fix="export the annotations again",
                 )
             return decode_counts(counts, size_hw)
@@ -81,7 +81,7 @@ class Outline:
             height = int(self.rle["size"][0])
             rows, columns = read_counts(self._counts(), height)
             if not len(rows):
-                raise DatasetError("the run lengths hold no pixel", fix="remove the annotation")
+                raise DatasetError("the run-length encoding marks no pixel", fix="remove the annotation")
             return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float64)
         if not self.polygons:
             raise DatasetError("the outline has no points", fix="remove the annotation")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TAG_CODES = MappingProxyType(
     {
         "tag_everywhere": "a tag that every image has",
-        "tag_unjudged": "a tag that most images have no judgement of",
+        "tag_unjudged": "a tag that is not annotated for most images",
         "tag_positive_only": "data that never say which images lack a tag, so that this is assumed",
     }
 )
@@ -150,7 +150,7 @@ def _audit(dataset: "Dataset", scan: "Scan") -> list[Finding]:
     tags, n = [s.marked(Tags) for s in dataset.samples], len(dataset)
     assumed = sum(len(t.assumed) for t in tags)
     if assumed:
-        text = f"no label says that an image lacks a tag: the {assumed:,} that nobody has judged are taken as absent"
+        text = f"no label says that an image lacks a tag: the {assumed:,} tags not annotated are treated as absent"
         fix = "write 0 where an image lacks a tag; until then precision and AP are lower bounds"
         found.append(Finding("tag_positive_only", text, fix))
     for k, name in enumerate(dataset.labels.names):
@@ -160,8 +160,8 @@ def _audit(dataset: "Dataset", scan: "Scan") -> list[Finding]:
             text = f"no image is without the tag {name!r}: there is nothing to distinguish"
             found.append(Finding("tag_everywhere", text, "add images without it, or leave the tag out"))
         if unknown > _MOSTLY * n:
-            text = f"nobody has judged the tag {name!r} in {unknown} of {n} images"
-            fix = "judge more of them; its numbers rest on the others"
+            text = f"the tag {name!r} is not annotated in {unknown} of {n} images"
+            fix = "annotate more of them; its metrics use the others only"
             found.append(Finding("tag_unjudged", text, fix))
     return found
 
@@ -180,9 +180,9 @@ def _stratum(targets: Sequence[Tags], stratum: int, names: Sequence[str]) -> str
 def _describe(targets: Sequence[Tags], names: Sequence[str]) -> str:
     mean = sum(len(t.present) for t in targets) / max(1, len(targets))
     unknown = sum(len(t.unknown) for t in targets) / max(1, len(targets) * len(names))
-    judged = f", {unknown:.0%} not judged" if unknown else ""
+    judged = f", {unknown:.0%} not annotated" if unknown else ""
     assumed = ", absences assumed" if any(t.assumed for t in targets) else ""
-    return f"{len(names)} tag{'s' * (len(names) != 1)}, {mean:.1f} an image{judged}{assumed}"
+    return f"{len(names)} tag{'s' * (len(names) != 1)}, {mean:.1f} per image{judged}{assumed}"
 
 
 def _ignoring(classes: int, images: int) -> str:

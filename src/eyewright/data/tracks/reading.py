@@ -50,8 +50,8 @@ def read_tracks(path: Path, kind: TrackKind) -> TrackFile:
 
     Of several videos in a file, and of YOLO label files, `find_sequences` gives each.
 
-    Rows need not be sorted. A row is left out, with a finding, where its numbers are none, its box has no area, its
-    frame is not a whole number from 0 on, or, but in detections, its identity occurs twice in a frame.
+    Rows need not be sorted. A row is left out, with a finding, where its numbers cannot be read, its box has no area,
+    its frame is not a whole number from 0 on, or, except in detections, its identity occurs twice in a frame.
 
     Raises:
         InputError: the file cannot be read, or it has rows and none can be used.
@@ -95,7 +95,7 @@ def read_tracks(path: Path, kind: TrackKind) -> TrackFile:
 
 
 def _stated(about: Mapping[str, Any], findings: Findings) -> tuple[float | None, int | None]:
-    """Return the frame rate and number of frames that a file states; one that is none is a finding."""
+    """Return the frame rate and number of frames that a file states; a value that is not a number is a finding."""
     fps, n_frames = about.get("fps"), about.get("n_frames")
     good_fps = fps if isinstance(fps, int | float) and not isinstance(fps, bool) and 0 < fps < 1e5 else None
     whole = isinstance(n_frames, int) and not isinstance(n_frames, bool)
@@ -196,7 +196,7 @@ def _csv_rows(text: str, path: Path, findings: Findings) -> tuple[list[Row], tup
     twice = next((n for n in header if n in used and header.count(n) > 1), None)
     if twice is not None:
         raise InputError(
-            f"the column {twice!r} is there twice in {quoted(path)}", fix="remove one", code="unreadable_tracks"
+            f"the column {twice!r} occurs twice in {quoted(path)}", fix="remove one", code="unreadable_tracks"
         )
     at = {name: i for i, name in enumerate(header)}
     identity, scored, timed, labelled = (

@@ -188,7 +188,7 @@ def tracks_of(rows: list[Row], kind: TrackKind, protocol: str, names: tuple[str,
         elif kind != "detections" and row.identity < 0:
             findings.leave_out("identity", row.line, f"expected an identity from 0 on, found {row.identity}{where}")
         elif kind != "detections" and key in taken:
-            text = f"identity {row.identity} is there twice in frame {row.frame}; the first is used{where}"
+            text = f"identity {row.identity} occurs twice in frame {row.frame}; the first is used{where}"
             findings.leave_out("identity", row.line, text)
         else:
             taken.add(key)

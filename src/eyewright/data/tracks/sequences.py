@@ -114,7 +114,7 @@ def find_sequences(source: Path, kind: TrackKind) -> list[Sequence]:
     by_name: dict[str, Path] = {}
     for path in files:
         if path.stem in by_name and path.suffix == by_name[path.stem].suffix:
-            raise UsageError(f"sequence {path.stem!r} is there twice in {quoted(source)}", fix="remove one of them")
+            raise UsageError(f"sequence {path.stem!r} occurs twice in {quoted(source)}", fix="remove one of them")
         # Of files that say the same, MOT text is read.
         if path.stem not in by_name or path.suffix.lower() == ".txt":
             by_name[path.stem] = path

@@ -27,9 +27,9 @@ def no_video(path: Path, start: bytes) -> InputError | None:
     if not start:
         return InputError(f"{quoted(path)} is empty", fix="copy it again", code="not_a_video")
     if any(start[at : at + len(mark)] == mark for at, mark in _SOUNDS):
-        return InputError(f"{quoted(path)} holds sound, no pictures", fix="pass a video", code="not_a_video")
+        return InputError(f"{quoted(path)} has sound only, no video stream", fix="pass a video", code="not_a_video")
     return InputError(
-        f"{quoted(path)} is not a video that is read, by its content",
+        f"{quoted(path)} is not a supported video, judging by its content",
         fix="convert it to MP4 or MKV",
         code="not_a_video",
     )
@@ -54,7 +54,7 @@ def unopened_video(path: Path) -> InputError:
             file.seek(at)
             index = file.read(min(size, _MOST_INDEX))
             if len(index) == size and not _PICTURES.search(index):
-                found = "holds no pictures, only sound" if b"soun" in index else "holds no frames"
+                found = "has no video stream, only sound" if b"soun" in index else "holds no frames"
                 return InputError(f"{quoted(path)} {found}", fix="pass a video", code="not_a_video")
     return InputError(
         f"{quoted(path)} holds no pictures that can be decoded",

@@ -234,7 +234,7 @@ class Camera:
         if not self._capture.isOpened():
             raise InputError(
                 f"camera {number} cannot be opened",
-                fix="close what else uses it, or give this user the right to it",
+                fix="close what else uses it, or give this user permission to use it",
                 code="no_camera",
             )
 
@@ -244,7 +244,7 @@ class Camera:
             good, picture = self._capture.read()
             if not good:
                 raise InputError(
-                    f"camera {self._number} gives no more pictures", fix="plug it in again", code="no_camera"
+                    f"camera {self._number} sends no more frames", fix="plug it in again", code="no_camera"
                 )
             yield Frame(_rgb(cv2, picture), f"camera {self._number}", index, time.monotonic() - started)
             index += 1
@@ -270,7 +270,7 @@ class RtspStream:
         if not self._capture.isOpened():
             self._capture.release()
             raise InputError(
-                f"{quoted(self._shown)} gives no stream", fix="check the address and the password", code="no_stream"
+                f"{quoted(self._shown)} sends no stream", fix="check the address and the password", code="no_stream"
             )
         _check_size(self._capture, self._shown, limits)
 
