@@ -22,7 +22,7 @@ from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.nets.hub import snapshot
 from eyewright.nets.hub_files import check_checkpoint
 from eyewright.nets.hub_kinds import PAIRS
-from eyewright.nets.hub_library import need_weights, quiet_transformers, reading
+from eyewright.nets.hub_library import need_weights, pixel_values, quiet_transformers, reading
 from eyewright.nets.hub_pairs import TOKENIZER_FILES
 from eyewright.nets.hub_preprocessing import prove_preprocessing
 
@@ -260,7 +260,7 @@ class Published:
         result = []
         for image in images:
             with self._running():
-                pixels = self._processor(images=[image], return_tensors="pt")["pixel_values"]
+                pixels = pixel_values(self._processor, [image], kind="pt")
             rows, columns = pixels.shape[-2] // patch, pixels.shape[-1] // patch
             with torch.inference_mode(), self._running():
                 out = model(pixel_values=pixels, output_attentions=True)
@@ -288,7 +288,7 @@ class Published:
     def picture(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return what the checkpoint's own processor makes of an image, as a picture, uint8 (h, w, 3)."""
         with self._running():
-            pixels = self._processor(images=[image], return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
+            pixels = pixel_values(self._processor, [image], kind="np")[0].transpose(1, 2, 0)
         low, high = float(pixels.min()), float(pixels.max())
         scaled: NDArray[np.uint8] = np.rint(255 * (pixels - low) / max(high - low, 1e-12)).astype(np.uint8)
         return scaled
@@ -327,7 +327,7 @@ class Published:
         def flush() -> None:
             if batch:
                 with self._running():
-                    pixels = self._processor(images=list(batch), return_tensors="pt")["pixel_values"]
+                    pixels = pixel_values(self._processor, list(batch), kind="pt")
                     parts.append(described(self._model, pixels))
                 batch.clear()
 
