@@ -115,6 +115,26 @@ def test_images_of_odd_sizes_have_one_vector_as_a_bundle_a_published_model_and_i
     assert np.stack([p.embedding for p in bundle.predict_images(images)]) == pytest.approx(expected, abs=1e-4)
 
 
+def test_special_tokens_in_a_text_and_long_texts_are_read_in_one_way(bundle: Any, published: Path) -> None:
+    embedder = open_embedder(f"hf:{published}")
+    assert embedder.texts is not None
+    special = hf.AutoTokenizer.from_pretrained(published).all_special_tokens
+    texts = [f"a {name} red disc" for name in special] + [*special, "disc </s> <|endoftext|> [MASK] <s>", *TEXTS]
+    found = embedder.texts(texts)
+    assert found / np.linalg.norm(found, axis=1, keepdims=True) == pytest.approx(bundle.embed_texts(texts), abs=1e-5)
+    prepare = bundle.texts.preparation
+    ends = {*prepare.tokenizer.first, *prepare.tokenizer.last}
+    for text in texts:
+        assert not ends & set(prepare.numbers(text)[len(prepare.tokenizer.first) : -1]), text
+    long = "a red disc " * 60
+    # By hand: 20 positions less both ends for CLIP, 16 less the end for SigLIP; a word is one token in both.
+    most = 18 if "startoftext" in "".join(special) else 15
+    assert embedder.overlong(long) == prepare.overlong(long)
+    assert f"180 tokens, of which the first {most} are read: {180 - most} are cut off" in prepare.overlong(long)
+    assert prepare.overlong("a red disc") == ""
+    assert bundle.embed_texts([long]) == pytest.approx(bundle.embed_texts(["a red disc " * 20]), abs=1e-6)
+
+
 def test_tuning_changes_the_top_alone_and_is_exported_with_parity(run: Any, published: Path, tmp_path: Path) -> None:
     before = dict(hf.AutoModel.from_pretrained(published).state_dict())
     after = {k.removeprefix("body.model."): v for k, v in run.net.state_dict().items()}
