@@ -89,6 +89,16 @@ class TextPreparation:
         Raises:
             UsageError: the text is empty.
         """
+        return self._all(text)[: self.length]
+
+    def overlong(self, text: str) -> str:
+        """Return what of a text is not read, in words; "" where all of it is."""
+        if len(text) > LONGEST:
+            return f"the text has {len(text):,} characters, of which the first {LONGEST:,} are read"
+        n = len(self._all(text))
+        return f"the text has {n:,} n-grams, of which the first {self.length:,} are read" if n > self.length else ""
+
+    def _all(self, text: str) -> list[int]:
         tokens = _WORDS.findall(plain_text(text))
         if not tokens:
             raise UsageError("expected a text with a word in it, found an empty one", fix="write some words")
@@ -99,7 +109,7 @@ class TextPreparation:
                 f"#{around[i : i + n]}" for n in range(3, self.characters + 1) for i in range(len(around) - n + 1)
             ]
         found = dict.fromkeys(zlib.crc32(g.encode("utf-8", "replace")) % (self.buckets - 1) + 1 for g in grams)
-        return list(found)[: self.length]
+        return list(found)
 
     def trimmed(self, prepared: NDArray[np.int32]) -> NDArray[np.int32]:
         """Return prepared texts as they are: all of one length."""

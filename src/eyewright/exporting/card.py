@@ -77,7 +77,7 @@ def model_card(manifest: Manifest, per_label: Sequence[Mapping[str, Any]] = ()) 
 
 ## How good it is
 
-On {images.get("test", 0)} test images{"" if about.get("warnings") else " that training never saw"}:
+{_unlearnt(about)}On {images.get("test", 0)} test images{"" if _seen(about) else " that training never saw"}:
 
 {measured}
 {each}{_cautions(manifest)}{_compressed(manifest)}{_calibrated(manifest)}{points_table(manifest.thresholds)}{_evidence(manifest)}
@@ -101,6 +101,18 @@ and gives {words.gives}.
 
 {words.limits} {_LIMITS}
 """
+
+
+def _seen(about: Mapping[str, Any]) -> bool:
+    """Return whether a warning is about test images that training saw, or some that are related."""
+    said = (about.get("training") or {}).get("unlearnt") or ""
+    return any(str(w).rstrip(".").lower() != said.lower() for w in about.get("warnings") or ())
+
+
+def _unlearnt(about: Mapping[str, Any]) -> str:
+    """Say that training has not worked, where its validation images show it."""
+    said = (about.get("training") or {}).get("unlearnt")
+    return f"**Warning: {said}. Do not use it.**\n\n" if said else ""
 
 
 def _origin(about: Mapping[str, Any]) -> str:

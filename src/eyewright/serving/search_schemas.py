@@ -77,13 +77,15 @@ class SearchHit(Struct):
 
 class Searched(Struct):
     """Hits sorted by score. `fits` says whether the best is above chance; null: that cannot be said, because
-    the index is too small, or because a group of images scores far above all others and none of them stands out."""
+    the index is too small, or because a group of images scores far above all others and none of them stands out.
+    `notes` says where the model read only the beginning of the words."""
 
     index: str
     model: str
     searched: int
     fits: bool | None
     hits: list[SearchHit]
+    notes: list[str]
     total_ms: float
 
 

@@ -330,9 +330,13 @@ class _Served:
         return Answer(job.id, prediction=msgspec.json.encode(rows))
 
     def _words(self, job: Job) -> Answer:
-        """Return the embedding of a text."""
-        vector = self.bundle.embed_texts([job.data.decode("utf-8", "replace")])
-        return Answer(job.id, raw={"embedding": Array(str(vector.dtype), vector.shape, vector.tobytes())})
+        """Return the embedding of a text, and as prediction what of it is not read, in words."""
+        words = job.data.decode("utf-8", "replace")
+        vector = self.bundle.embed_texts([words])
+        said = self.bundle.texts.preparation.overlong(words).encode()
+        return Answer(
+            job.id, prediction=said, raw={"embedding": Array(str(vector.dtype), vector.shape, vector.tobytes())}
+        )
 
     def _thumbnail(self, job: Job) -> Answer:
         """Return an image reduced to `top` pixels a side."""

@@ -28,7 +28,7 @@ from eyewright.serving.search_schemas import (
     SearchOptions,
     ThumbnailQuery,
 )
-from eyewright.serving.searching import Searcher, Sought
+from eyewright.serving.searching import Searcher, Sought, Vector
 from eyewright.serving.service import Service
 from eyewright.serving.settings import Settings
 
@@ -63,10 +63,19 @@ async def search(service: Service, request: Request) -> Response:
     if not (asked.words or image or asked.like):
         raise HttpError(400, "nothing_sought", "expected words, an image or like, found none", fix="send one of them")
     model = await _model(service, searcher, name)
-    vectors = [await service.embed_words(model, asked.words)] if asked.words else []
+    notes: list[str] = []
+
+    async def embedded(words: str | None) -> list[Vector]:
+        if not words:
+            return []
+        vector, unread = await service.embed_words(model, words)
+        notes.extend([unread] if unread else [])
+        return [vector]
+
+    vectors = await embedded(asked.words)
     if image:
         vectors.append(await service.embed_image(model, image))
-    away = [await service.embed_words(model, asked.unlike_words)] if asked.unlike_words else []
+    away = await embedded(asked.unlike_words)
     sought = Sought(
         vectors, away, asked.like or (), asked.unlike or (), asked.n or _USUAL, asked.folder or None, asked.max_p,
         model.digest,
@@ -75,7 +84,7 @@ async def search(service: Service, request: Request) -> Response:
     found = await _apart(service, left, lambda: searcher.find(name, sought))
     hits = [SearchHit(**hit, image=f"/v1/index/{name}/images/{hit['id']}") for hit in found["hits"]]
     total = round((time.monotonic() - started) * 1000, 2)
-    return json_response(Searched(name, model.name, found["searched"], found["fits"], hits, total))
+    return json_response(Searched(name, model.name, found["searched"], found["fits"], hits, notes, total))
 
 
 async def thumbnail(service: Service, request: Request, name: str, id: str) -> Response:
