@@ -88,7 +88,7 @@ def inpaint(
         )
     known = next((n for n in WRITTEN if target.suffix.lower() in FORMATS[n]), None)
     if known is None:
-        raise UsageError(f"expected --out as an image file, found {target.name!r}", fix="end it in .png")
+        raise UsageError(f"expected --out as an image file, found {target.name!r}", fix="use a name such as filled.png")
     if target.exists() and not overwrite:
         raise UsageError(f"{quoted(target)} exists", fix="pass --overwrite, or another --out", code="exists")
     filler = None if net is None else open_filler(str(net))
