@@ -77,7 +77,7 @@ def test_capitals_are_kept_where_the_tokenizer_says_so() -> None:
         (_model()[:40], "cut off"),
         (b"\x0a\xff\xff\xff\xff\x0f", "cut off"),
         (b"\x0b", "unknown type"),
-        (b"\x08\x01", "a number stands where a text should"),
+        (b"\x08\x01", "a number where text is expected"),
         (_model(trainer=_field(3, 2)), "unigram"),
         (_model(trainer=_field(24, 1)), "ends of words"),
         (_model((*PIECES, ("own", 0.0, DEFINED))), "user defined"),

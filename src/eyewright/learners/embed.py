@@ -165,7 +165,7 @@ def learn(net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, prepar
         if net.training and not net.has_learnt:
             kept = run_through(net.eval(), data.val_pixels, val, learning.condense, torch.device("cpu"))
             recall = learning.about["published_recall"] = learning.measure(kept, val)["recall"]
-            learning.notes = (f"as it was published it has a validation recall of {recall:.1%}",)
+            learning.notes = (f"before training, the published model has a validation recall of {recall:.1%}",)
             net.train()
         if cut := train.cut + val.cut:
             several = "1 caption is" if cut == 1 else f"{cut:,} captions are"
@@ -358,7 +358,7 @@ def baseline(recipe: Recipe) -> Baseline | None:
     """Return the floor that a net must be above: the ridge alone."""
     if recipe.model == "pair_ridge":
         return None
-    return Baseline("pair_ridge", _same_floor, "learn more than fixed features tell", epochs=1, time=0.1)
+    return Baseline("pair_ridge", _same_floor, "learn more than fixed features", epochs=1, time=0.1)
 
 
 def _same_floor(trained: PixelNet, new: PixelNet) -> None:

@@ -302,7 +302,7 @@ def _drawable(source: Any, setter: Any, rng: np.random.Generator) -> tuple[str, 
         if setter.can_draw(shown):
             return str(shown), str(written)
     raise UsageError(
-        "hardly any text can be drawn in these fonts", fix="pass a folder of fonts for this script: --fonts"
+        "these fonts lack characters of nearly all texts", fix="pass a folder of fonts for this script: --fonts"
     )
 
 
@@ -317,5 +317,5 @@ def _corpus(path: Path) -> list[str]:
         return [s.marked(Text).written for s in dataset.samples if s.split in (None, "train")]
     texts = [line for line in _content(path).splitlines() if line.strip()]
     if not texts:
-        raise InputError(f"expected a text a line in {quoted(path)}, found none", fix="check --texts")
+        raise InputError(f"expected one text per line in {quoted(path)}, found none", fix="check --texts")
     return texts

@@ -300,8 +300,8 @@ class _Work:
             if fine:
                 rows.append(row)
             else:
-                message = "the model gives it no finite embedding"
-                self.findings.append(Finding("no_embedding", message, "look at it", row.path))
+                message = "its embedding is not finite"
+                self.findings.append(Finding("no_embedding", message, "check the image", row.path))
         if self.index is None:
             self.index = create_index(
                 self.place, model=self.embedder.name, digest=self.embedder.digest, dim=vectors.shape[1],

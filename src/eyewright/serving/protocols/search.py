@@ -103,7 +103,9 @@ def _asked(request: Request, settings: Settings) -> tuple[bytes, SearchBody]:
     """Return the image, if there is one, and what else is sought."""
     if request.media_type == "application/json" or (not request.media_type and request.body[:1] == b"{"):
         if request.query:
-            raise HttpError(400, "query", "expected what is sought in the JSON, found a query", fix="move it there")
+            raise HttpError(
+                400, "query", "expected the search in the JSON body, found a query string", fix="move it there"
+            )
         body = parse_json(request.body, settings, type=SearchBody)
         image = b"" if isinstance(body.image, msgspec.UnsetType) else decode_base64(body.image)
         request.body = b""
@@ -171,12 +173,12 @@ async def _shown(service: Service, name: str) -> IndexShown:
 async def _apart(service: Service, left_s: float, call: Callable[[], T]) -> T:
     """Return what `call` returns in a thread; calls wait for each other, since each takes a core."""
     if service.searching >= service.settings.queue:
-        raise BusyError("the server has more searches waiting than it takes", fix="try again in a second")
+        raise BusyError("the server's queue of searches is full", fix="try again in a second")
     service.searching += 1
     try:
         async with asyncio.timeout(max(0.0, left_s)), service.search_turn:
             return await asyncio.to_thread(call)
     except TimeoutError:
-        raise LateError("there was no answer before the deadline", fix="try again later, or ask for less") from None
+        raise LateError("there was no response before the deadline", fix="try again later, or ask for less") from None
     finally:
         service.searching -= 1
