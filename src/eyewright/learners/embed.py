@@ -351,7 +351,9 @@ def _apart(found: Parts, wanted: Parts, softness: float) -> Tensor:
 def text_side(net: PixelNet) -> TextSide:
     """Return how texts are embedded by this net, and what its scores are multiplied by to be logits."""
     body: Any = net.body
-    return TextSide(body.texts, TextAnswers(net).eval(), float(body.scale.detach()), float(body.bias.detach()))
+    # Buckets that no caption of training has are rows of zeros.
+    texts = body.texts.with_seen(body.table.any(1).numpy()) if isinstance(body, PairBody) else body.texts
+    return TextSide(texts, TextAnswers(net).eval(), float(body.scale.detach()), float(body.bias.detach()))
 
 
 def baseline(recipe: Recipe) -> Baseline | None:
