@@ -201,6 +201,8 @@ def _hits(o: argparse.Namespace) -> _Found:
     if hits.fits is None and hits.above:
         share = f"about {hits.above:.0%} of the {hits.searched:,} images score far above all others"
         text.insert(0, f"{share}: they may all fit, and no single one stands out")
+    if not hits.familiar and hits.fits is None:
+        text.insert(0, "whether these fit is not known: the model was not trained on queries like this one")
     if o.folder is not None:
         text.append(f"p-values are measured against {hits.reference:,} images below {printable(o.folder)}")
     for note in hits.notes:
@@ -211,6 +213,7 @@ def _hits(o: argparse.Namespace) -> _Found:
         "searched": hits.searched,
         "reference": hits.reference,
         "fits": "unknown" if hits.fits is None else hits.fits,
+        "familiar": hits.familiar,
         "hits": [{k: v for k, v in row.items() if k != "rank"} for row in rows],
         "notes": list(hits.notes),
         "text": text,

@@ -102,7 +102,9 @@ class TextPreparation:
         except (TypeError, ValueError, binascii.Error):
             bits = np.zeros(0, np.uint8)
         if len(bits) != -(-self.buckets // 8):
-            raise UsageError(f"expected a bit for each of {self.buckets:,} buckets in seen", fix="export the model again")
+            raise UsageError(
+                f"expected a bit for each of {self.buckets:,} buckets in seen", fix="export the model again"
+            )
         return np.unpackbits(bits)[: self.buckets].astype(bool)
 
     @property

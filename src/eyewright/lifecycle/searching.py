@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.bundle.doubts import Doubt, doubt_image, doubt_words
 from eyewright.core.checkpoints import published_fix
 from eyewright.core.errors import (
     BundleError,
@@ -68,6 +69,8 @@ class Embedder:
     matching: Callable[[], tuple[float, float | None]] | None = None
     published: str | None = None
     overlong: Callable[[str], str] = lambda text: ""
+    doubt_words: Callable[[str], Doubt] = lambda text: Doubt()
+    doubt_image: Callable[[NDArray[np.uint8]], Doubt] = lambda image: Doubt()
     notes: tuple[str, ...] = ()
 
 
@@ -353,12 +356,13 @@ def search(
         raise UsageError("expected words or an image to look for, found neither", fix="pass one")
     embedder = open_embedder(model or opened.model["name"])
     opened.need_model(embedder.name, embedder.digest, embedder.published)
-    notes: list[str] = []
-    vectors = [_vector(embedder, q, notes) for q in (*wanted, *unlike)]
+    doubts: list[Doubt] = []
+    vectors = [_vector(embedder, q, doubts) for q in (*wanted, *unlike)]
     found = nearest(
         opened, vectors[: len(wanted)], vectors[len(wanted) :], n=n, folder=folder, max_p=max_p, exact=exact
     )
-    return replace(found, notes=tuple(notes))
+    notes = tuple(dict.fromkeys(d.note for d in doubts if d.note))
+    return replace(found, notes=notes, familiar=all(d.familiar for d in doubts))
 
 
 def nearest(
@@ -436,8 +440,8 @@ def index_of(index: "Index | PathLike") -> "Index":
     return open_index(Path(index)) if isinstance(index, str | Path) else index
 
 
-def _vector(embedder: Embedder, query: Any, notes: list[str]) -> NDArray[np.float32]:
-    """Return the unit vector of words or an image; `notes` take what of the words is not read."""
+def _vector(embedder: Embedder, query: Any, doubts: list[Doubt]) -> NDArray[np.float32]:
+    """Return the unit vector of words or an image; `doubts` take what of it is not read, or not known to the model."""
     from eyewright.retrieval.coding import unit_vectors
 
     if isinstance(query, np.ndarray | Path) or _names_a_file(query):
@@ -445,6 +449,7 @@ def _vector(embedder: Embedder, query: Any, notes: list[str]) -> NDArray[np.floa
             raise InputError(f"expected an image, found a folder at {quoted(query)}", fix="pass one image")
         frame = next(iter(iter_images(query)))
         (vector,) = unit_vectors(embedder.images([frame.image]))
+        doubts.append(embedder.doubt_image(frame.image))
         return np.asarray(vector)
     if embedder.texts is None:
         raise UsageError(
@@ -454,8 +459,7 @@ def _vector(embedder: Embedder, query: Any, notes: list[str]) -> NDArray[np.floa
     if not is_text(query):
         raise InputError(f"expected words in UTF-8, found other bytes in {query[:40]!r}", fix="write them in UTF-8")
     (vector,) = unit_vectors(embedder.texts([query]))
-    if unread := embedder.overlong(query):
-        notes.append(unread)
+    doubts += [Doubt(embedder.overlong(query)), embedder.doubt_words(query)]
     return np.asarray(vector)
 
 
@@ -519,7 +523,10 @@ def open_embedder(model: str) -> Embedder:
         return Embedder(
             name, digest, lambda images: _embedded(bundle, images), bundle.embed_texts,
             lambda: (bundle.texts.scale, bundle.texts.bias or None), bundle.manifest.published,
-            lambda text: bundle.texts.preparation.overlong(text), unlearnt_of(bundle),
+            lambda text: bundle.texts.preparation.overlong(text),
+            lambda text: doubt_words(bundle.texts.preparation, text),
+            lambda image: doubt_image(bundle.reference, bundle.raw(prepare(bundle.inputs, [image])[0])),
+            unlearnt_of(bundle),
         )  # fmt: skip
     need_torch()
     from eyewright.exporting.features import bundle_features

@@ -56,10 +56,11 @@ class Hits(Sequence[Hit]):
     """What was found, sorted by score. `fits` is False where the best p-value is above `alpha`: nothing fits.
 
     It is None where that cannot be said: there are too few vectors, or the fraction `above` of them, not 0, scores far
-    above all others, so that none of them stands out.
+    above all others, so that none of them stands out, or the query is not `familiar`: the model was not trained on
+    queries like it, and a score above chance does not mean that the hit fits.
 
     `reference` is how many vectors p-values are measured against, all of them among the `searched`; `notes` say what of
-    the words was not read."""
+    the words was not read or is not known to the model, and which image is unfamiliar to it."""
 
     hits: tuple[Hit, ...]
     searched: int
@@ -67,11 +68,12 @@ class Hits(Sequence[Hit]):
     above: float = 0.0
     reference: int = 0
     notes: tuple[str, ...] = ()
+    familiar: bool = True
 
     @property
     def fits(self) -> bool | None:
         if self.hits and self.hits[0].p is not None and self.hits[0].p <= self.alpha:
-            return True
+            return True if self.familiar else None
         if self.above or (self.hits and self.hits[0].p is None):
             return None
         return False

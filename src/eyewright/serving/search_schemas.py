@@ -77,13 +77,15 @@ class SearchHit(Struct):
 
 class Searched(Struct):
     """Hits sorted by score. `fits` says whether the best is above chance; null: that cannot be said, because
-    the index is too small, or because a group of images scores far above all others and none of them stands out.
-    `notes` says where the model read only the beginning of the words."""
+    the index is too small, because a group of images scores far above all others and none of them stands out, or
+    because the model was not trained on queries like this one (`familiar` is false). `notes` says where the model read
+    only the beginning of the words, which words it does not know, and that an image is unlike its training images."""
 
     index: str
     model: str
     searched: int
     fits: bool | None
+    familiar: bool
     hits: list[SearchHit]
     notes: list[str]
     total_ms: float

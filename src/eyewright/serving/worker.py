@@ -25,6 +25,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from PIL import Image
 
+from eyewright.bundle.doubts import doubt_image, doubt_words
 from eyewright.bundle.guarantees import Guarantees, guarantees_of
 from eyewright.bundle.inputs import only_image
 from eyewright.bundle.load import Bundle, load_bundle
@@ -50,7 +51,19 @@ from eyewright.metrics.conformal import Method
 from eyewright.metrics.conformal_boxes import BoxBy
 from eyewright.serving.filling import fill_picture
 from eyewright.serving.lazy import LazyModels
-from eyewright.serving.messages import BATCH, FRAME, Answer, Array, Batch, Failure, Job, ModelPlace, Progress, Seen
+from eyewright.serving.messages import (
+    BATCH,
+    FRAME,
+    Answer,
+    Array,
+    Batch,
+    Doubted,
+    Failure,
+    Job,
+    ModelPlace,
+    Progress,
+    Seen,
+)
 from eyewright.tasks.classify import ClassPrediction
 from eyewright.tasks.over_time import OverTimeMaker
 
@@ -330,12 +343,16 @@ class _Served:
         return Answer(job.id, prediction=msgspec.json.encode(rows))
 
     def _words(self, job: Job) -> Answer:
-        """Return the embedding of a text, and as prediction what of it is not read, in words."""
+        """Return the embedding of a text, and as prediction what of it is not read, or not known to the model."""
         words = job.data.decode("utf-8", "replace")
         vector = self.bundle.embed_texts([words])
-        said = self.bundle.texts.preparation.overlong(words).encode()
+        preparation = self.bundle.texts.preparation
+        doubt = doubt_words(preparation, words)
+        notes = [note for note in (preparation.overlong(words), doubt.note) if note]
         return Answer(
-            job.id, prediction=said, raw={"embedding": Array(str(vector.dtype), vector.shape, vector.tobytes())}
+            job.id,
+            prediction=msgspec.json.encode(Doubted(notes, doubt.familiar)),
+            raw={"embedding": Array(str(vector.dtype), vector.shape, vector.tobytes())},
         )
 
     def _thumbnail(self, job: Job) -> Answer:
@@ -385,6 +402,9 @@ class _Served:
             told["explanations"] = self._explained(job, pixels[0], placements[0], shown, watch)
         if video is not None:
             told["video"] = {**video.to_json(), "notes": [f.message for f in video.findings("")]}
+        if "doubt" in job.wants:
+            doubt = doubt_image(self.bundle.reference, raw)
+            told["doubt"] = {"notes": [doubt.note] if doubt.note else [], "familiar": doubt.familiar}
         if "over_time" in job.wants:
             told |= self._over_time(job, watch)
         label, score = shown.headline()

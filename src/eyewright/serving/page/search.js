@@ -88,6 +88,7 @@ function showHits(found) {
 }
 
 function unsaid(found) {
+  if (!found.familiar) return " Whether they fit is not known: the model was not trained on queries like this one.";
   if (found.hits.some((hit) => hit.p === null)) return " There are too few images to say whether they fit.";
   return " A group of images scores far above all others: they may all fit, and no single one stands out.";
 }

@@ -14,6 +14,7 @@ from eyewright.core.errors import BusyError, InputError, LateError
 from eyewright.serving.base64text import decode_base64
 from eyewright.serving.exchange import HttpError, Request, Response, json_response, parse_json
 from eyewright.serving.forms import read_form
+from eyewright.serving.messages import Doubted
 from eyewright.serving.models import Model
 from eyewright.serving.options import read_options
 from eyewright.serving.parsing import parse_apart
@@ -63,18 +64,20 @@ async def search(service: Service, request: Request) -> Response:
     if not (asked.words or image or asked.like):
         raise HttpError(400, "nothing_sought", "expected words, an image or like, found none", fix="send one of them")
     model = await _model(service, searcher, name)
-    notes: list[str] = []
+    doubts: list[Doubted] = []
 
     async def embedded(words: str | None) -> list[Vector]:
         if not words:
             return []
-        vector, unread = await service.embed_words(model, words)
-        notes.extend([unread] if unread else [])
+        vector, doubt = await service.embed_words(model, words)
+        doubts.append(doubt)
         return [vector]
 
     vectors = await embedded(asked.words)
     if image:
-        vectors.append(await service.embed_image(model, image))
+        vector, doubt = await service.embed_image(model, image)
+        vectors.append(vector)
+        doubts.append(doubt)
     away = await embedded(asked.unlike_words)
     sought = Sought(
         vectors, away, asked.like or (), asked.unlike or (), asked.n or _USUAL, asked.folder or None, asked.max_p,
@@ -84,7 +87,10 @@ async def search(service: Service, request: Request) -> Response:
     found = await _apart(service, left, lambda: searcher.find(name, sought))
     hits = [SearchHit(**hit, image=f"/v1/index/{name}/images/{hit['id']}") for hit in found["hits"]]
     total = round((time.monotonic() - started) * 1000, 2)
-    return json_response(Searched(name, model.name, found["searched"], found["fits"], hits, notes, total))
+    notes = list(dict.fromkeys(note for doubt in doubts for note in doubt.notes))
+    familiar = all(doubt.familiar for doubt in doubts)
+    fits = None if found["fits"] and not familiar else found["fits"]
+    return json_response(Searched(name, model.name, found["searched"], fits, familiar, hits, notes, total))
 
 
 async def thumbnail(service: Service, request: Request, name: str, id: str) -> Response:
