@@ -157,7 +157,7 @@ def _refuse_unread(tree: Tree, names: Sequence[str]) -> None:
     """Read the files that look like captions and were not taken for them, for what is wrong.
 
     Raises:
-        DatasetError: one cannot be read (file and line): images alone would be learnt from, without a word.
+        DatasetError: one cannot be read (file and line): images alone would be learnt from, without a message.
     """
     for name in names:
         if name.lower().endswith(_TABLES):

@@ -326,7 +326,7 @@ def _resolve(place: str, below: str, root: str, tree: Tree, images: Images, note
 
 
 def _listed(path: str, tree: Tree, images: Images, notes: Notes) -> list[str]:
-    """Return the images that a list names, one a line; those that are not there are noted."""
+    """Return the images that a list names, one per line; those that are not there are noted."""
     found = []
     for number, line in enumerate(decode_text(tree.content(path), path).splitlines(), 1):
         if not line.strip():

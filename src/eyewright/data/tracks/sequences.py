@@ -38,7 +38,7 @@ class Sequence:
 def find_sequences(source: Path, kind: TrackKind) -> list[Sequence]:
     """Return the sequences of a file or folder, by name.
 
-    A folder is a sequence (`det/det.txt`, `gt/gt.txt`), holds one folder a sequence, or one file a sequence
+    A folder is a sequence (`det/det.txt`, `gt/gt.txt`), holds one folder per sequence, or one file per sequence
     (`NAME.txt`, `NAME.json`, `NAME.csv`).
 
     Raises:
