@@ -80,7 +80,7 @@ def inpaint(
     """
     limits, target = limits or Limits(), Path(out)
     if sum(v is not None for v in (mask, box, label)) != 1:
-        raise UsageError("expected one of --mask, --box and --object", fix="say what is to be filled in one way")
+        raise UsageError("expected one of --mask, --box and --object, found none or several", fix="pass one of them")
     if (label is None) != (model is None):
         raise UsageError(
             "expected --object together with --with BUNDLE of a model that finds objects",

@@ -225,7 +225,8 @@ def _odd_rows(tree: Tree, table: str) -> list[Row] | None:
                 rows.append((n, {"image": found[1], "caption": found[2]}, [found[2]]))
             elif each.strip():
                 raise DatasetError(
-                    f"expected image#number, a tab and a caption in {table!r} line {n}", fix="correct it"
+                    f"expected image#number, a tab and a caption in {table!r} line {n}, found {each[:40]!r}",
+                    fix="correct it",
                 )
         return rows
     if "|" not in first or any(s in first for s in ",;\t"):

@@ -215,8 +215,10 @@ def _class_names(
             try:
                 by_id = {int(str(k)): word(v) or f"class_{k}" for k, v in listed.items()}
             except (TypeError, ValueError):
+                wrong_key = next((str(k) for k in listed if not str(k).isdigit()), "")
                 raise DatasetError(
-                    f"expected class ids as keys of names in {quoted(config)}", fix="correct it"
+                    f"expected class ids as keys of names in {quoted(config)}, found {wrong_key[:40]!r}",
+                    fix="write names as a list, or as 0: cat",
                 ) from None
             if by_id and (min(by_id) < 0 or max(by_id) > 10**6):
                 wrong = min(by_id) if min(by_id) < 0 else max(by_id)
