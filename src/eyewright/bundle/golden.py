@@ -64,7 +64,7 @@ def run_golden(bundle: Predictor, data: bytes, *, precision: str) -> None:
     """Run the stored examples through preparation and model; a bundle that disagrees with itself is not ready.
 
     Raises:
-        BundleError: the pairs cannot be read, the model fails, or answers otherwise than when it was exported.
+        BundleError: the pairs cannot be read, the model fails, or gives other outputs than when it was exported.
     """
     inputs = inputs_of(bundle)
     with ArrayFile(data, "golden.npz") as pairs:

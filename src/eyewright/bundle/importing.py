@@ -148,7 +148,7 @@ def read_contract(named: str | None, options: Mapping[str, Any]) -> Contract:
         except (ValueError, RecursionError) as error:
             raise UsageError(f"the contract {named!r} cannot be read: {error}", fix="correct it") from None
         if not isinstance(content, dict):
-            raise UsageError(f"expected keys and values in {named!r}", fix="correct it")
+            raise UsageError(f"expected keys and values in {named!r}, found another form", fix="correct it")
     return Contract.from_json({**content, **options})
 
 
@@ -167,7 +167,8 @@ def read_label_file(text: str) -> tuple[str, ...]:
             return tuple(str(v) for v in content)
         except (ValueError, TypeError, RecursionError):
             raise UsageError(
-                "expected class names as a JSON list or numbers and names", fix="correct the file"
+                "expected class names as a JSON list or as numbers and names, found something else",
+                fix='write ["cat", "dog"] or {"0": "cat", "1": "dog"}',
             ) from None
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if len(lines) == 1 and "," in lines[0]:

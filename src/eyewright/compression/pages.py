@@ -37,7 +37,7 @@ def write_pages(
     *,
     process: Mapping[str, Mapping[str, float | None]] | None = None,
 ) -> Path:
-    """Write `report.html` and `report.json` into `folder`; give the page's path.
+    """Write `report.html` and `report.json` into `folder`; return the page's path.
 
     `judged` is the winner on held-out images; without one the page shows the closest candidates. `process` holds
     start_s and memory_bytes of a whole process "before" and "after".

@@ -136,9 +136,9 @@ class Parent:
 
 @dataclass(frozen=True)
 class Structure:
-    """A net of another shape, before it has learnt: `share` of the channels removed, `zeros` among the weights, or a
-    `student` from the catalogue; `activation` stands for its own; `rounding` simulates 8 bits in training; `start` is
-    another structure it continues from. `cuts` are shares for each of some layers; with `still` nothing is learnt
+    """A net of another shape, before training: the fraction `share` of the channels removed, `zeros` among the weights,
+    or a `student` from the catalogue; `activation` stands for its own; `rounding` simulates 8 bits in training; `start`
+    is another structure it continues from. `cuts` are shares for each of some layers; with `still` nothing is learnt
     after.
     """
 

@@ -154,12 +154,12 @@ def write_staged(path: Path, data: bytes | str) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text with `write_bytes`' promise."""
+    """Write UTF-8 text with the guarantee of `write_bytes`."""
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
 def write_page(path: Path, text: str) -> None:
-    """Write a page for people: valid UTF-8 with `write_bytes`' promise.
+    """Write a page for people: valid UTF-8 with the guarantee of `write_bytes`.
 
     Bytes of file names that are not UTF-8, which `write_text` writes as they are, become the replacement character.
 
@@ -173,7 +173,7 @@ def write_page(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON without NaN, with `write_bytes`' promise."""
+    """Write JSON without NaN, with the guarantee of `write_bytes`."""
     write_text(path, dumps_json(value, indent=1) + "\n")
 
 

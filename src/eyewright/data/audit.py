@@ -87,7 +87,7 @@ def audit_dataset(
     """Return every finding, the most serious first, then those about most images; `scan` is `scan_dataset(dataset)`.
 
     `grouping` says what belongs together; without it that of the dataset is used, or it is looked for. At most `most`
-    findings a code are listed; the last of them then says how many more there are.
+    findings per code are listed; the last of them then says how many more there are.
     """
     if grouping is None:
         grouping = dataset.grouping if dataset.grouping is not None else find_groups(dataset, scan)
@@ -126,7 +126,7 @@ def ordered(found: Sequence[Finding], *, most: int = MOST_A_CODE) -> tuple[Findi
 
 
 def label_error_rule(rule: str | None) -> str:
-    """Return the rule of `--label-errors` for labels that were not read as they are meant; "refuse" by default.
+    """Return the rule of `--label-errors` for labels that were not read as intended; "refuse" by default.
 
     Raises:
         UsageError: an unknown rule.

@@ -189,7 +189,7 @@ class Dataset:
         return tuple(s for s in ("train", "val", "test") if s in present)
 
     def counts(self) -> dict[str, int]:
-        """Samples a class, by class name; of detection and instances the objects, of masks the images."""
+        """Samples per class, by class name; of detection and instances the objects, of masks the images."""
         counted = task_of(self.task).counted
         ids = [i for s in self.samples for i in counted(s.target.marks())]
         counts = np.bincount(np.array(ids, np.int64), minlength=len(self.labels))
@@ -216,7 +216,7 @@ class Dataset:
         return cast("Objects", self.samples[index].target).in_pixels(size_hw)
 
     def mask(self, index: int, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-        """Return the class id of every pixel of one image of this size, uint8 (H, W); 255 counts for nothing.
+        """Return the class id of every pixel of one image of this size, uint8 (H, W); 255 is ignored.
 
         Raises:
             DatasetError: the mask has another size; it names the image.

@@ -38,7 +38,7 @@ from eyewright.imaging.decode import read_picture
 from eyewright.imaging.headers import FORMATS, Limits, read_header
 
 CLASSES = "classes.txt"
-"""The file next to tar files that names the classes, one a line, in the order of their ids."""
+"""The file next to tar files that names the classes, one per line, in the order of their ids."""
 
 ABOUT = b"eyewright"
 """The key of a Parquet table's metadata that names the classes of masks and tags, as JSON."""

@@ -39,9 +39,9 @@ def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, 
 
     A split that comes with the data is kept. What is missing is taken from train: a dataset without a split is cut
     70/10/20, one without val gives a tenth of train to it, and one with train and val only uses its val as test (it
-    was held out) and takes a new val from train. Classes keep their shares; groups (`group_samples`) stay whole. Where
+    was held out) and takes a new val from train. Class proportions are kept; groups (`group_samples`) stay whole. Where
     images form fewer than 50 groups, up to 30 % of them are test, so that its numbers rest on more groups. A class
-    that lives in one group is learnt and not tested, which a note says.
+    that occurs in one group is learnt and not tested, which a note says.
 
     Raises:
         DatasetError: too few images to have some in every part.
@@ -103,7 +103,7 @@ def fold_datasets(
 ) -> list[Dataset]:
     """Return `k` datasets for cross-validation: in each, another k-th of the images is test, an eighth of the rest val.
 
-    Classes keep their shares in every fold; groups (`group_samples`) stay whole. A test part that came with the data
+    Class proportions are kept in every fold; groups (`group_samples`) stay whole. A test part that came with the data
     is left out of all folds: it stays for the end.
 
     Raises:

@@ -241,7 +241,9 @@ def json_rows(
             try:
                 row = {str(k): v for k, v in json.loads(each).items()}
             except (ValueError, AttributeError, RecursionError):
-                raise DatasetError(f"expected a JSON object in {table!r} line {line}", fix="correct the line") from None
+                raise DatasetError(
+                    f"expected a JSON object in {table!r} line {line}, found {each[:40]!r}", fix="correct the line"
+                ) from None
             _check_characters(each, row, table, line)
             yield line, row
         return

@@ -54,7 +54,7 @@ print(peak_bytes() or 0, flush=True)
 @dataclass(frozen=True)
 class Timed:
     """One way to run a model: `batch` images at once, `threads` of `provider`; times of a run in milliseconds with the
-    interval of the median, images a second, joules an image where the machine tells."""
+    interval of the median, images per second, joules per image where the machine tells."""
 
     provider: str
     threads: int

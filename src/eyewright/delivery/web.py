@@ -43,7 +43,7 @@ _PACK_TIMEOUT_S = 600
 
 
 def write_web(bundle: Bundle, model: bytes, out: Path, *, runtime: Path | None = None, webgpu: bool = True) -> int:
-    """Write the page, the model and the runtime into the folder `out`; give the bytes that a visitor downloads.
+    """Write the page, the model and the runtime into the folder `out`; return the bytes that a visitor downloads.
 
     `runtime` is a folder that holds onnxruntime-web's files, such as `node_modules/onnxruntime-web/dist`; without one
     npm is asked for them. Any web server that serves files serves the folder; nothing is built and nothing is called.

@@ -24,8 +24,8 @@ _PLURALS = {"a probability": "probabilities", "a score": "scores"}
 
 @dataclass(frozen=True)
 class Parity:
-    """The result of the parity check: largest |difference| of a probability or score, answers that differ, the number
-    of images.
+    """The result of the parity check: largest |difference| of a probability or score, predictions that differ, the
+    number of images.
 
     `objects` counts the boxes that were compared, `amounts` are the largest differences of answers that have a unit.
     `images` and `compared` say in words which images were tried, and of what `worst` is a difference.

@@ -151,7 +151,7 @@ def deep_array(image: Image.Image, format: str) -> NDArray[np.uint16] | NDArray[
 
 
 def over_white(pixels: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """Lay 16-bit RGBA or grey with alpha, (H, W, 2 or 4), over white; give (H, W, 3).
+    """Lay 16-bit RGBA or grey with alpha, (H, W, 2 or 4), over white; return (H, W, 3).
 
     >>> over_white(np.array([[[0, 0, 0, 32768]]], np.uint16))[0, 0].tolist()
     [32767, 32767, 32767]

@@ -355,7 +355,7 @@ def read_frames(
 
 @_guarded
 def probe_image(source: str | Path | bytes, *, limits: Limits | None = None) -> ImageInfo:
-    """Tell what an image file holds without decoding its pixels.
+    """Return what an image file holds without decoding its pixels.
 
     >>> probe_image(_example_png())
     ImageInfo(format='PNG', size_hw=(2, 3), mode='L', orientation=1, frames=1)

@@ -133,9 +133,9 @@ def train_with_generated(
 def drawn_for(
     dataset: "Dataset", asked: AddGenerated, place: Path, *, seed: int = 0, quiet: bool = True, say: Say
 ) -> "tuple[Dataset, dict[str, Any]]":
-    """Draw images for the rare classes of a split dataset into `place`; return it with them, and what was done.
+    """Generate images for the rare classes of a split dataset into `place`; return it with them, and what was done.
 
-    An image is left out if the generator's judge takes it for another class or finds it nearer to a training image
+    An image is left out if the generator's judge classifies it as another class or finds it nearer to a training image
     than 99 % of held-out images are, or if the check of `doctor` finds it to be a copy of a real image of any part or
     of another generated one. Their ids begin with `GENERATED`, they are in train alone, and their files say that a
     model made them.

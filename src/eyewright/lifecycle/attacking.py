@@ -79,7 +79,7 @@ def attack(
     from the images that are done; a run without `out` keeps them in its own folder, where `export` finds them.
 
     Raises:
-        UsageError: a task without attacks, an unknown attack, an eps that cannot be meant.
+        UsageError: a task without attacks, an unknown attack, an invalid eps.
         LeakError: some of the images were trained on.
         BudgetError: the budget ended before an image was attacked.
     """

@@ -47,8 +47,8 @@ _DEFAULT_S = 600.0
 
 @dataclass(frozen=True)
 class CompressResult:
-    """The smaller bundle, its report on test images, the way that won, and everything that was tried; `process` tells
-    seconds to the first answer and bytes of memory of a whole process, before and after."""
+    """The smaller bundle, its report on test images, the chosen configuration, and everything that was tried;
+    `process` holds seconds to the first prediction and peak bytes of memory of a whole process, before and after."""
 
     bundle: "Bundle"
     report: Report

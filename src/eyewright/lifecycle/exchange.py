@@ -198,21 +198,21 @@ def import_onnx(
     seed: int = 0,
     **options: Any,
 ) -> "Bundle":
-    """Wrap an imported ONNX model as a bundle, which predicts, evaluates and explains as our own do.
+    """Wrap an imported ONNX model as a bundle, which predicts, evaluates and explains as exported models do.
 
     `labels` are class names, or a file of them. `contract` says what the model's tensors mean: the name of a family in
     `eyewright.bundle.CONTRACTS` or a TOML file; `options` are fields of `eyewright.bundle.Contract` over it. `imgsz` is
-    needed where the model leaves its input's size open. `golden` names images whose answers are kept for the
+    needed where the model has no fixed input size. `golden` names images whose outputs are kept for the
     self-test.
 
     With `data`, labelled images, operating points are fitted on its validation part, else on all of it but its test
     part, and for classes the temperature of the probabilities. `group_by` says which images belong together, `seed`
-    draws the resamples of groups. The bundle and its card hold how many images and groups they rest on.
+    seeds the resampling of groups. The bundle and its card hold how many images and groups they rest on.
 
     Raises:
         InputError: the model cannot be read.
         DatasetError: the data holds a class that the model does not know.
-        UsageError: a contract that cannot be meant, or a wrong number of labels.
+        UsageError: an invalid contract, or a wrong number of labels.
         BundleError: the model does not do what the contract says.
     """
     from eyewright.bundle.importing import import_model, read_contract, read_label_file

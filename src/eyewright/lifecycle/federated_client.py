@@ -106,11 +106,11 @@ def join_federation(
         token, ca: as for `privacy.coordinator.Coordinator`.
         max_epsilon: take no part unless each image (or group) is protected by differential privacy of at most this.
         secure: take no part unless the coordinator sees only the sum of all updates.
-        patience_s: how long the coordinator may be out of reach.
+        patience_s: how long the coordinator may be unreachable.
 
     Raises:
         UsageError: an address or a name that cannot be used, a missing token.
-        RefusedError: what the coordinator asks for is refused, or it has stopped, or is out of reach.
+        RefusedError: what the coordinator asks for is refused, or it has stopped, or is unreachable.
         BudgetError: the images have spent their epsilon.
         DatasetError: the data cannot be learnt from, or has a class that the federation does not know.
     """

@@ -66,20 +66,20 @@ def generate_images(
     overwrite: bool = False,
     quiet: bool = True,
 ) -> Generation:
-    """Draw `n` images, of one class or of all in turn, and write them to a folder as PNG files that say so.
+    """Generate `n` images, of one class or of all in turn, and write them to a folder as PNG files that say so.
 
     Image k has the noise of the seed `seed + k`: the same on every machine. Each file holds IPTC's digital source type
     `trainedAlgorithmicMedia`, the model's digest and its seed.
 
     Args:
         steps: the steps of a flow; only a run can take others than it was exported with.
-        guidance: how strongly a flow follows the class, 1 as it learnt; only a run can.
+        guidance: how strongly a flow follows the class, 1: as in training; only a run can.
         truncation: the noise is multiplied by it, in (0, 1]: smaller values give more usual and less varied images.
         grid: also write `grid.png`, all images side by side.
         interpolate: two classes: the images lie between two noises of theirs; `label` is not accepted.
 
     Raises:
-        UsageError: a class that is not there, a model of another task, a value out of its range, outputs that exist.
+        UsageError: an unknown class, a model of another task, a value out of its range, outputs that exist.
     """
     from eyewright.lifecycle.opening import load_model
 

@@ -86,7 +86,7 @@ def inpaint(
     labels: tuple[str, ...] = _several(label, str)
     boxes: tuple[Box, ...] = _several(box if box is None or not np.isscalar(box[0]) else [box], str)
     if sum(bool(v) for v in (masks, boxes, labels)) != 1:
-        raise UsageError("expected one of --mask, --box and --object", fix="say what is to be filled in one way")
+        raise UsageError("expected one of --mask, --box and --object, found none or several", fix="pass one of them")
     if bool(labels) != (model is not None):
         raise UsageError(
             "expected --object together with --with BUNDLE of a model that finds objects",

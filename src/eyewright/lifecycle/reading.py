@@ -311,7 +311,7 @@ def _content(path: Path) -> str:
 
 
 def _corpus(path: Path) -> list[str]:
-    """Return the texts of a file, one a line, or those of a dataset of lines that nobody measures on."""
+    """Return the texts of a file, one per line, or those of a dataset of lines that nobody measures on."""
     if path.is_dir() or path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".zip"):
         dataset = open_dataset(path, task=tasks_of(TEXT)[0])
         return [s.marked(Text).written for s in dataset.samples if s.split in (None, "train")]

@@ -64,20 +64,20 @@ def tune(
     say: Say = silent,
     **options: Unpack[StudyOptions],
 ) -> TuneResult:
-    """Train `trials` times with other settings, and give the run that validates best.
+    """Train `trials` times with other settings, and return the run that validates best.
 
     Searched is what the recipe leaves at its default of: learning rate, optimiser, weight decay, label smoothing,
-    dropout, augmentation. The first trial is the recipe as it is, so the result validates no worse. Trials that fall
+    dropout, augmentation. The first trial is the unchanged recipe, so the result validates no worse. Trials that fall
     behind the median of the others are ended early. The study is `study.db` in the folder, an Optuna study in SQLite;
     with `resume` it continues up to `trials` in all. `budget` is for all trials together. `leaks` and
     `label_errors` are as for `train`.
 
-    The best validation score is the largest of many, so it is too good: only the test part says how good the run is.
+    The best validation score is the largest of many, so it is optimistic: only the test part says how good the run is.
 
     Raises:
         MissingExtraError: optuna is not installed.
         UsageError: another process is using the study, or there is one and `resume` is not asked for.
-        BudgetError: not one trial could be finished.
+        BudgetError: no trial could be finished.
     """
     started = time.monotonic()
     leaks = leak_rule(leaks, allow_leaks)

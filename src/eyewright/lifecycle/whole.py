@@ -79,7 +79,7 @@ def run(
     say: Say = silent,
     **options: Unpack[RunOptions],
 ) -> RunResult:
-    """Walk the whole life cycle: audit → split → train → evaluate → explain → export → verify.
+    """Run the whole life cycle: audit → split → train → evaluate → explain → export → verify.
 
     `budget` is for all of it. A sixth of it, between 12 s and a minute, is kept for what follows training: more where
     there are many images to measure or the net is slow, and where the machine is busy, up to half of the budget.
@@ -254,7 +254,7 @@ def quickstart(
     say: Say = silent,
     **options: Unpack[QuickstartOptions],
 ) -> RunResult:
-    """Walk the whole life cycle on real images that ship with scikit-learn: 1,797 handwritten digits.
+    """Run the whole life cycle on real images that ship with scikit-learn: 1,797 handwritten digits.
 
     They are written to `out/digits` as an ImageFolder first, so that the way is the way of a user's own folder.
 

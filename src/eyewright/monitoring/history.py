@@ -53,7 +53,7 @@ class History:
         self.home, self.path = home, home / "history.jsonl"
 
     def events(self) -> list[Event]:
-        """Return every event, oldest first; a last line without its end never was acknowledged, and is left out.
+        """Return every event, oldest first; an incomplete last line was never acknowledged, and is left out.
 
         Raises:
             RefusedError: a line was changed or removed.

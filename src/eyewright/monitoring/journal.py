@@ -62,7 +62,7 @@ class Journal:
             self._size += done
 
     def turn(self) -> list[Path]:
-        """Begin a new segment; give those that hold what was written so far."""
+        """Begin a new segment; return those that hold what was written so far."""
         with self._lock:
             if self._file >= 0 and self._size:
                 os.close(self._file)

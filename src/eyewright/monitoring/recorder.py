@@ -151,7 +151,7 @@ class Recorder:
         return self.settings.keep_images
 
     def note(self, entry: Noted) -> None:
-        """Log one answer."""
+        """Log one prediction."""
         s = entry.seen
         head = (entry.id, entry.time, entry.model, entry.digest, s.label, s.score, s.unfamiliar)
         fields = (*head, *s.size_hw, entry.total_ms, s.look, s.answer, entry.shadow_of, "")
@@ -167,7 +167,7 @@ class Recorder:
         self._append(("c", fields, b""))
 
     def feedback(self, prediction_id: str, content: Mapping[str, Any]) -> bool:
-        """Log what somebody says of a prediction; tell whether the prediction is known.
+        """Log feedback on a prediction; return whether the prediction is known.
 
         Raises:
             UsageError: there is too much of it, a label that its model does not know, or what else `check_feedback`
@@ -232,7 +232,7 @@ class Recorder:
         return tuple(dict.fromkeys(name for _, labels in self._classes().values() for name in labels))
 
     def _append(self, entry: tuple[str, Any, bytes], size: int = 0) -> bool:
-        """Write one entry to the journal; tell whether it is there."""
+        """Write one entry to the journal; return whether it is there."""
         data = msgspec.msgpack.encode(entry)
         # Under one lock with what waits: a segment must not be thought written while one of its entries is not yet
         # among those that are.
@@ -273,7 +273,7 @@ class Recorder:
                 self._say(f"a bug in the monitor of Eyewright: {type(fault).__name__}: {fault}")
 
     def flush(self) -> bool:
-        """Write what waits to the database; tell whether it is there."""
+        """Write waiting entries to the database; return whether it is reachable."""
         with self._lock:
             segments = self._journal.turn()
             taken, self._waiting = self._waiting, []

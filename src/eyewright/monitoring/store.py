@@ -98,7 +98,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Said:
-    """The prediction that somebody says something of: by which model, what it gave, and the classes of that model.
+    """The prediction that feedback is about: by which model, what it predicted, and the classes of that model.
 
     `task` is "" and `labels` None where the log does not hold them. `image` is the name of the kept image, "" if it was
     not kept.

@@ -34,9 +34,9 @@ class Coordinator:
     Args:
         token: sent with every request.
         ca: file of PEM with the certificates that are trusted, for https; None for those of the system.
-        patience_s: how long it may be out of reach before a request fails.
+        patience_s: how long it may be unreachable before a request fails.
         transfer_s: how long a request with weights may take.
-        say: called with a line where it is out of reach, and where it is back.
+        say: called with a line where it is unreachable, and where it is back.
     """
 
     def __init__(

@@ -176,7 +176,9 @@ class PrivateGuard:
                 fix="use --model scatter_linear or private_net, or begin with public --weights",
             )
         if any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in net.modules()):
-            raise UsageError("expected no batch normalisation with --private", fix="use --model private_net")
+            raise UsageError(
+                "expected no batch normalisation with --private, found some in the net", fix="use --model private_net"
+            )
         if not isinstance(body, FeatureNet):
             return
         features = self._features(net, data.train_pixels, device)
@@ -302,7 +304,7 @@ def guarded(
         UsageError: what is asked for cannot be private.
     """
     if plan.step is not None or plan.probe is not None:
-        raise UsageError("expected no step of your own and no teacher with --private", fix="leave one out")
+        raise UsageError("expected no step of your own and no teacher with --private, found one", fix="leave it out")
     task = dataset.task
     task_of(task).require("private")
     owners = owners_of(dataset) if parse_private(recipe.private).unit == "group" else None

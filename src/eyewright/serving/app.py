@@ -133,7 +133,9 @@ class App:
         if page is not None:
             counted[0] = "page"
             if request.method not in ("GET", "HEAD"):
-                raise HttpError(405, "method", "expected GET or HEAD", headers={"allow": "GET, HEAD"})
+                raise HttpError(
+                    405, "method", f"expected GET or HEAD, found {request.method[:20]}", headers={"allow": "GET, HEAD"}
+                )
             self.guard.check(request, open_to_all=True)
             return page.response(request)
         route, named = self._find(request, counted)
@@ -171,7 +173,10 @@ class App:
         allowed = {m for route, _ in matches for m in route.methods}
         if allowed:
             raise HttpError(
-                405, "method", f"expected {' or '.join(sorted(allowed))}", headers={"allow": ", ".join(sorted(allowed))}
+                405,
+                "method",
+                f"expected {' or '.join(sorted(allowed))}, found {request.method[:20]}",
+                headers={"allow": ", ".join(sorted(allowed))},
             )
         raise HttpError(404, "route", "there is nothing at this address", fix="see /openapi.json")
 

@@ -354,7 +354,7 @@ class Crew:
         task.add_done_callback(self._tasks.discard)
 
     async def drain(self, seconds: float) -> bool:
-        """Wait until nothing waits or runs any more; tell whether that was so in time."""
+        """Wait until nothing waits or runs any more; return whether that was so in time."""
         ends = time.monotonic() + seconds
         while self._pending or self.running:
             if time.monotonic() > ends:

@@ -169,7 +169,7 @@ class FeedbackObject(Struct):
 
 
 class Feedback(Struct, forbid_unknown_fields=True):
-    """What somebody says of a prediction; at least one of label, correct, objects, classes, values, tags and
+    """Feedback on a prediction; at least one of label, correct, objects, classes, values, tags and
     text."""
 
     prediction_id: Annotated[str, Meta(max_length=80)]

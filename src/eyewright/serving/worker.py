@@ -324,7 +324,7 @@ class _Served:
         return {IMAGE: one[None]}, [placement], kept, None
 
     def _mask(self, job: Job) -> Answer:
-        """Read a mask of class ids that somebody corrected: 255 counts for nothing."""
+        """Read a mask of class ids that somebody corrected: 255 is ignored."""
         values = read_labels(job.data, limits=self.limits)
         names = self.bundle.labels.names
         held = np.unique(values).tolist()

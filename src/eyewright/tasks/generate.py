@@ -97,7 +97,7 @@ def decode(
     least: float | None = None,
     most: int | None = None,
 ) -> list[GeneratedImage]:
-    """Return one image an example, from "image", uint8 (N, H, W, C) or the same levels as floats.
+    """Return one image per example, from "image", uint8 (N, H, W, C) or the same levels as floats.
 
     Raises:
         BundleError: the array does not have the promised name or shape, or holds no levels.
@@ -225,8 +225,8 @@ TASK = Task(
         does="Generates new images of",
         gives="an image, uint8, for normal noise and a class id",
         usage="plot()",
-        limits="Generated images are invented and resemble the training images. The model may copy some of them and miss "
-        "others (mode collapse); the report measures both.",
+        limits="Generated images are invented and resemble the training images. The model may copy some of them and "
+        "miss others (mode collapse); the report measures both.",
         counted="image",
         score="fractions of the range",
         wins="better alone",

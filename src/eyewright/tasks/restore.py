@@ -108,7 +108,7 @@ def decode(
     least: float | None = None,
     most: int | None = None,
 ) -> list[RestoredImage]:
-    """Return one prediction an image, of its central tile alone, from "residual", float32 (N, H, W, C).
+    """Return one prediction per image, of its central tile alone, from "residual", float32 (N, H, W, C).
 
     Raises:
         BundleError: the array does not have the promised name or shape, or is not finite.

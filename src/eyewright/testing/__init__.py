@@ -44,7 +44,7 @@ _ASKED = ("__dataclass_fields__", *(name for name in vars(Prediction) if not nam
 
 
 def check_task(task: Task) -> None:
-    """Check a task: decode gives one prediction an image, refuses what it was not promised, scores with intervals.
+    """Check a task: decode gives one prediction per image, refuses what it was not promised, scores with intervals.
 
     What it is tried on are its own `example` arrays: 12 images of 16x24 pixels and 3 classes.
     """
@@ -177,7 +177,7 @@ def check_preparation(preparation: Preparation) -> None:
 
 
 def check_predictor(predictor: Predictor) -> None:
-    """Check a predictor: arrays as promised, one prediction an image, the same answer alone and in a batch."""
+    """Check a predictor: arrays as promised, one prediction per image, the same answer alone and in a batch."""
     preparation = image_preparation(inputs_of(predictor))
     height, width = preparation.size_hw
     rng = generator(0, "check_predictor")

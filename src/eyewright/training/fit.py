@@ -41,7 +41,7 @@ _SELDOM = 20
 
 @dataclass(frozen=True)
 class FitResult:
-    """How training went: one row of `metrics.csv` an epoch, why it ended, which epoch is the best."""
+    """How training went: one row of `metrics.csv` per epoch, why it ended, which epoch is the best."""
 
     history: tuple[Mapping[str, str], ...]
     best_epoch: int
@@ -169,7 +169,7 @@ def _one_epoch(
     say: Callable[[str], None],
     probe: Callable[[PixelNet], Mapping[str, float]] | None,
 ) -> str:
-    """Train to the end of an epoch and validate; give why training ends here, or nothing."""
+    """Train to the end of an epoch and validate; return why training ends here, or nothing."""
     recipe, world = loop.recipe, loop.world
     epoch = loop.epoch
     losses = _Losses(loop)

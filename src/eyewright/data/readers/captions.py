@@ -157,7 +157,7 @@ def _refuse_unread(tree: Tree, names: Sequence[str]) -> None:
     """Read the files that look like captions and were not taken for them, for what is wrong.
 
     Raises:
-        DatasetError: one cannot be read (file and line): images alone would be learnt from, without a word.
+        DatasetError: one cannot be read (file and line): images alone would be learnt from, without a message.
     """
     for name in names:
         if name.lower().endswith(_TABLES):
@@ -225,7 +225,8 @@ def _odd_rows(tree: Tree, table: str) -> list[Row] | None:
                 rows.append((n, {"image": found[1], "caption": found[2]}, [found[2]]))
             elif each.strip():
                 raise DatasetError(
-                    f"expected image#number, a tab and a caption in {table!r} line {n}", fix="correct it"
+                    f"expected image#number, a tab and a caption in {table!r} line {n}, found {each[:40]!r}",
+                    fix="correct it",
                 )
         return rows
     if "|" not in first or any(s in first for s in ",;\t"):

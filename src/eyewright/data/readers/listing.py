@@ -57,7 +57,7 @@ class Marked(NamedTuple):
 @dataclass
 class Found:
     """What a reader found: images with their targets, which are all of one kind, class names by id, what was wrong or
-    worth a word, and the account of its annotations. `outlined` tells that objects have outlines, read or not.
+    unusual, and the account of its annotations. `outlined` tells that objects have outlines, read or not.
     `headings` are names that stand above all others in a hierarchy, so that nobody misses them where none is marked."""
 
     format: str
@@ -93,7 +93,7 @@ _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 
 
 class Notes:
-    """Findings while reading, at most 1,000 a code with the number of all, and the account that they make up.
+    """Findings while reading, at most 1,000 per code with the number of all, and the account that they make up.
 
     `read` is counted up by the reader, one for each annotation that it uses.
     """

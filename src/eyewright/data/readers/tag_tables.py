@@ -60,8 +60,8 @@ def read_tag_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], for
 
     A column called `tags`, `labels` or so holds those that an image has, parted by `|`, `;` or `,`, or a list in JSON:
     it has none of the others, and none at all where the cell is empty; `?dog` says that nobody has judged `dog`, and
-    `?` alone that nobody has judged any. Rows of one image are joined. Of columns that hold 1 and 0 each is a tag; an
-    empty cell or -1 says that nobody has judged it. An image of which all is unknown is left out.
+    `?` alone that none is annotated. Rows of one image are joined. Of columns that hold 1 and 0 each is a tag; an
+    empty cell or -1 says that it is not annotated. An image of which all is unknown is left out.
 
     Raises:
         DatasetError: a table that is not as expected (file and line).
@@ -173,7 +173,7 @@ def _separator(values: Sequence[object]) -> str:
 
 
 def _tags_of(value: object, separator: str, column: str, table: str, line: int) -> tuple[set[str], set[str]] | None:
-    """Return the tags of one cell and those that nobody has judged; None where it says that of all."""
+    """Return the tags of one cell and those that are not annotated; None where it says that of all."""
     if value is None or (isinstance(value, str) and value.strip() == "?"):
         return None
     if isinstance(value, str) and value.startswith("["):

@@ -226,8 +226,10 @@ def _class_names(
             try:
                 by_id = {int(str(k)): word(v) or f"class_{k}" for k, v in listed.items()}
             except (TypeError, ValueError):
+                wrong_key = next((str(k) for k in listed if not str(k).isdigit()), "")
                 raise DatasetError(
-                    f"expected class ids as keys of names in {quoted(config)}", fix="correct it"
+                    f"expected class ids as keys of names in {quoted(config)}, found {wrong_key[:40]!r}",
+                    fix="write names as a list, or as 0: cat",
                 ) from None
             if by_id and (min(by_id) < 0 or max(by_id) > 10**6):
                 wrong = min(by_id) if min(by_id) < 0 else max(by_id)
@@ -337,7 +339,7 @@ def _resolve(place: str, below: str, root: str, tree: Tree, images: Images, note
 
 
 def _listed(path: str, tree: Tree, images: Images, notes: Notes) -> list[str]:
-    """Return the images that a list names, one a line; those that are not there are noted."""
+    """Return the images that a list names, one per line; those that are not there are noted."""
     found = []
     for number, line in enumerate(decode_text(tree.content(path), path).splitlines(), 1):
         if not line.strip():

@@ -274,4 +274,4 @@ NUMBERS = TargetKind(
     describe=_describe,
     of_cell=_of_cell,
 )
-"""One or several numbers an image."""
+"""One or several numbers per image."""

@@ -33,7 +33,7 @@ class Lines(Protocol):
 class Outline:
     """The shape of one object: polygons, each float64 (k, 2) in x, y, or COCO run-length encoding.
 
-    Several polygons are one object in parts. Points are in source pixels, or in shares of the sides if `relative`.
+    Several polygons are one object in parts. Points are in source pixels, or as fractions of the sides if `relative`.
     """
 
     polygons: tuple[NDArray[np.float64], ...] = ()
@@ -97,7 +97,7 @@ class Outline:
 class Objects:
     """The n objects of one image.
 
-    `boxes_xyxy` is float64 (n, 4): x0, y0, x1, y1 in source pixels from the left upper corner, or in shares of the
+    `boxes_xyxy` is float64 (n, 4): x0, y0, x1, y1 in source pixels from the left upper corner, or as fractions of the
     sides if `relative`. `label_ids` is int64 (n,). `crowd` marks ignore regions, bool (n,). `outlines` holds a shape
     for each object, or nothing at all. `entries`, int64 (n,), are their places in `lines`. `areas`, float64 (n,), are
     the pixels that each object covers, where they are stated; NaN for one that is not. `track_ids`, int64 (n,), say
@@ -160,7 +160,7 @@ class Objects:
 
     @property
     def annotations(self) -> int:
-        """The number of entries: one an object."""
+        """The number of entries: one per object."""
         return len(self)
 
     @property
@@ -212,7 +212,8 @@ class Objects:
 
 
 def mask_objects(mask: NDArray[np.uint8], foreground: Iterable[int]) -> Objects:
-    """Return the classes of a mask, uint8 (H, W), that are in `foreground` as objects, one a class; 255 is a crowd."""
+    """Return the classes of a mask, uint8 (H, W), that are in `foreground` as objects, one per class; 255 is a
+    crowd."""
     rows: list[tuple[list[float], int, bool, Outline]] = []
     fore = set(foreground)
     for value in np.unique(mask).tolist():

@@ -1,4 +1,4 @@
-"""The target of tagging: which of a set of tags an image has, which it has not, and which nobody has judged."""
+"""The target of tagging: which of a set of tags an image has, which it has not, and which are not annotated."""
 
 __all__ = ["TAGS", "TAG_CODES", "Tags", "cell_parts", "split_tags", "tag_sets"]
 
@@ -38,7 +38,7 @@ _MOSTLY = 0.5
 class Tags(WholeImage):
     """The class ids of the tags that an image has; it has none of the others, except for those that are `unknown`.
 
-    Those that are `assumed` count as absent although nobody has said so: see `tag_sets`.
+    Those that are `assumed` count as absent although no annotation says so: see `tag_sets`.
 
     >>> tags = Tags(frozenset({0}), unknown=frozenset({2}))
     >>> tags.cell(("cat", "dog", "grass")), tags.values(3).tolist()
@@ -50,7 +50,7 @@ class Tags(WholeImage):
     assumed: frozenset[int] = frozenset()
 
     def values(self, n_tags: int) -> NDArray[np.float32]:
-        """Return 1 for a tag that the image has, 0 for one that it has not, NaN where nobody has judged, (C,)."""
+        """Return 1 for a tag that the image has, 0 for one that it has not, NaN where it is not annotated, (C,)."""
         found = np.zeros(n_tags, np.float32)
         found[list(self.present)] = 1
         found[list(self.unknown)] = np.nan
@@ -76,7 +76,7 @@ class Tags(WholeImage):
         return self.renamed(ids)
 
     def cell(self, names: Sequence[str]) -> str:
-        """Return what split.csv says of it: the tags, and after a question mark those that nobody has judged."""
+        """Return what split.csv says of it: the tags, and after a question mark those that are not annotated."""
         has = [_escaped(names[k]) for k in sorted(self.present)]
         return "|".join([*has, *(f"?{_escaped(names[k])}" for k in sorted(self.unknown | self.assumed))])
 
@@ -84,7 +84,7 @@ class Tags(WholeImage):
 def tag_sets(
     has: Sequence[Sequence[str]], unknown: Sequence[Sequence[str]] | None = None
 ) -> tuple[list[Tags], tuple[str, ...]]:
-    """Return targets and the names of all tags from those that each image has, and those that nobody has judged.
+    """Return targets and the names of all tags from those that each image has, and those that are not annotated.
 
     Data that never say that an image lacks a tag are positive-only: nothing could be distinguished, so what nobody has
     judged is assumed to be absent there.
@@ -113,7 +113,7 @@ def cell_parts(cell: str) -> list[str]:
 
 
 def split_tags(parts: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the names of tags that an image has, and of those that nobody has judged, which follow a question mark.
+    """Return the names of tags that an image has, and of those that are not annotated, which follow a question mark.
 
     A backslash takes the next character as it is.
 
@@ -210,4 +210,4 @@ TAGS = TargetKind(
     ignoring=_ignoring,
     of_cell=_of_cell,
 )
-"""A set of tags an image."""
+"""A set of tags per image."""

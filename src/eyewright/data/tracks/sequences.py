@@ -64,8 +64,8 @@ class Sequence:
 def find_sequences(source: Path, kind: TrackKind) -> list[Sequence]:
     """Return the sequences of a file or folder, by name.
 
-    A folder is a sequence (`det/det.txt`, `gt/gt.txt`), holds one folder a sequence, or one file a sequence
-    (`NAME.txt`, `NAME.json`, `NAME.csv`). A COCO file of videos holds a sequence a video; a folder of YOLO label files,
+    A folder is a sequence (`det/det.txt`, `gt/gt.txt`), holds one folder per sequence, or one file per sequence
+    (`NAME.txt`, `NAME.json`, `NAME.csv`). A COCO file of videos holds one sequence per video; a folder of YOLO label files,
     one a frame, holds a sequence for each name before the frame's number.
 
     Raises:

@@ -35,7 +35,7 @@ class Segmenter:
 
 
 def segment(image: Pixels, method: str = "otsu", **values: Any) -> Labels:
-    """Label the regions of an image, uint8 or uint16, (H, W) or (H, W, 3); give int32 (H, W).
+    """Label the regions of an image, uint8 or uint16, (H, W) or (H, W, 3); return int32 (H, W).
 
     >>> spots = np.zeros((8, 12), np.uint8)
     >>> spots[1:4, 1:4] = spots[4:7, 7:11] = 200

@@ -112,7 +112,7 @@ class MjpegStream:
             ) from error
 
     def _part_header(self) -> int | None:
-        """Read to the end of the next part's header; give its length, -1 where none is said, None at the end."""
+        """Read to the end of the next part's header; return its length, -1 where none is said, None at the end."""
         length, lines, begun = -1, 0, False
         while lines < 64:
             line = self._stream.readline(_HEADER_BYTES)

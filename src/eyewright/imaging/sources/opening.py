@@ -86,7 +86,7 @@ def open_source(
 
     With `pages`, every page of a document and every picture of an animation is a frame, not the first alone.
 
-    The protocol and host of a stream are the caller's: never pass an address that a client of yours has sent.
+    The protocol and host of a stream are the caller's: never pass on an address received from a client.
 
     >>> import tempfile
     >>> import numpy as np
