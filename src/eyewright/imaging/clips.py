@@ -274,7 +274,7 @@ def _file_of(data: bytes) -> Iterator[Path]:
         try:
             yield Path(file.name)
         except UnreadableImageError as error:
-            said = error.message.replace(repr(file.name), "the file")
+            said = error.message.replace(f" at {file.name!r}", "").replace(repr(file.name), "the file")
             raise UnreadableImageError(said, fix=error.fix or "send a video", code=error.code) from None
 
 

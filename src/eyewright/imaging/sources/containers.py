@@ -37,7 +37,9 @@ def no_video(path: Path, start: bytes) -> InputError | None:
 
 def _other(path: Path, start: bytes) -> InputError:
     found = said_to_hold(start)
-    fix = "pass a video, or name it as the image that it is" if found.endswith(" image") else "pass a video"
+    fix = (
+        "pass a video" if not found.endswith(" image") else "pass a video, an animation or a folder of numbered images"
+    )
     return InputError(f"expected a video at {quoted(path)}, found {found}", fix=fix, code="not_a_video")
 
 
