@@ -437,7 +437,7 @@ def test_a_camera_gives_frames_until_it_is_unplugged(monkeypatch, tmp_path: Path
         first = next(frames)
         assert first.image[0, 0].tolist() == [30, 20, 10], "BGR becomes RGB"
         assert first.origin == "camera 0"
-        with pytest.raises(InputError, match="no more pictures"):
+        with pytest.raises(InputError, match="no more frames"):
             list(frames)
 
 

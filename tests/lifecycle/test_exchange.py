@@ -224,7 +224,7 @@ def test_channel_order_and_scaling_are_the_declared(tmp_path: Path) -> None:
 
 def test_a_classifier_of_logits_needs_its_softmax(tmp_path: Path) -> None:
     write_model(tmp_path / "m.onnx", shape=(1, 3))
-    with pytest.raises(BundleError, match="no probabilities"):
+    with pytest.raises(BundleError, match="not probabilities"):
         ew.import_onnx(tmp_path / "m.onnx", out=tmp_path / "b", task="classify", labels=["a", "b", "c"])
     assert not (tmp_path / "b").exists()
     bundle = ew.import_onnx(

@@ -309,7 +309,7 @@ def test_crossings_of_a_video_are_counted(video: Path) -> None:
 def test_a_bundle_without_boxes_is_refused(video: Path) -> None:
     model = Finder()
     model.task_name = "classify"
-    with pytest.raises(BundleError, match="gives boxes"):
+    with pytest.raises(BundleError, match="predicts boxes"):
         next(track(video, model))
     with pytest.raises(UsageError, match="unknown method"):
         next(track(video, Finder(), method="bytes"))
@@ -361,7 +361,7 @@ def test_tracks_of_a_video_are_measured_on_the_frames_that_were_tracked(
     assert found["metrics"]["hota"]["n"] == (60 if extra in ([], ["--offline"]) else 30)
     said = [f["message"] for f in found["findings"]]
     assert said == (
-        [] if len(extra) < 2 else ["30 true boxes are in frames that were not tracked; they are not measured"]
+        [] if len(extra) < 2 else ["30 ground-truth boxes are in frames that were not tracked; they are not measured"]
     )
     assert main([*args, "--quiet"]) == 0
 
@@ -509,7 +509,7 @@ def test_scores_that_begin_no_track_are_said(
     found = _json(capsys, ["track", "--detections", str(path), "--fps", "10", *extra])
     said = [f["message"] for f in found["findings"]]
     assert len(found["tracks"]) == tracks
-    assert said == ([] if tracks else ["no box begins a track: the highest score is 0.50, and 0.65 is needed"])
+    assert said == ([] if tracks else ["no box starts a track: the highest score is 0.50, and 0.65 is needed"])
 
 
 def test_scores_of_zero_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -517,7 +517,7 @@ def test_scores_of_zero_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[s
     path.write_text("".join(f"{k},-1,{k},1,20,20,0\n" for k in range(1, 9)))
     found = _json(capsys, ["track", "--detections", str(path), "--fps", "10"])
     assert [(f["message"], f["fix"]) for f in found["findings"]] == [
-        ("no box begins a track: the highest score is 0", "pass --conf 0")
+        ("no box starts a track: the highest score is 0", "pass --conf 0")
     ]
     assert len(_json(capsys, ["track", "--detections", str(path), "--fps", "10", "--conf", "0"])["tracks"]) == 1
 

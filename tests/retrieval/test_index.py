@@ -253,7 +253,7 @@ def test_every_step_of_a_commit_may_be_the_last(tmp_path: Path, monkeypatch: pyt
         (lambda f: _edit(f, lambda m: m.update(dim=0)), r"\$\.dim"),
         (lambda f: _edit(f, lambda m: m.update(next_id=10**30)), r"\$\.next_id"),
         (lambda f: _edit(f, lambda m: m.update(deleted={"name": "index.json"})), r"\$\.deleted"),
-        (lambda f: _edit(f, lambda m: m.update(format="other")), "none of ours"),
+        (lambda f: _edit(f, lambda m: m.update(format="other")), "not that of an Eyewright index"),
         (lambda f: (f / "index.json").write_text("[" * 100_000), r"index\.json cannot be read"),
         (lambda f: (f / "index.json").write_bytes(b'{"format": "\xff"}'), r"index\.json cannot be read"),
         (lambda f: _zero(f / "segments/00000001/rows.jsonl"), "is not what was written"),

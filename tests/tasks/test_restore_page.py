@@ -55,7 +55,7 @@ def test_a_finding_names_what_is_better_and_there_is_one() -> None:
     assert fault.fix == "train longer or on more images; use total variation (process --steps denoise:tv)"
     (fault,) = find_faults(report(Metric(1.0, 0.5, 2.0), psnr_gain=Metric(0.5, -0.5, 1.0)))
     assert fault.message.startswith(
-        "the net is not significantly better than the image as it was: 0.50 dB (95% interval -0.50 to 1.00)"
+        "the net is not significantly better than the degraded image: 0.50 dB (95% interval -0.50 to 1.00)"
     )
     assert fault.fix == "measure it on more images"
 

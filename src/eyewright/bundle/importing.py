@@ -57,7 +57,7 @@ def import_model(
 ) -> Bundle:
     """Write a bundle around the ONNX file `model` at `out`, and give it, loaded and self-tested.
 
-    `size_hw` is needed where the model leaves the size of its input open. `fit` is how images come to that size
+    `size_hw` is needed where the model has no fixed input size. `fit` is how images come to that size
     ("stretch" or "letterbox"). `images`, uint8 (H, W, 3), become the golden pairs; without any, noise does. The model
     is opened and run for the first time in a process of its own, which is killed after some seconds.
     `calibration`, `thresholds` and `evidence` are the manifest's, where they were fitted; `fitted` says so in the card.
@@ -188,7 +188,7 @@ def _size_of(inputs: Sequence[TensorInfo], contract: Contract, size_hw: tuple[in
             )
         return height, width
     if size_hw is None:
-        raise UsageError("the model leaves the size of its input open", fix="name it with --imgsz")
+        raise UsageError("the model has no fixed input size", fix="pass --imgsz")
     return size_hw
 
 
@@ -217,7 +217,7 @@ def _check_labels(found: Mapping[str, NDArray[np.float32]], task: Task, n: int, 
         sums = array.sum(1)
         if np.abs(sums - 1).max() > 1e-2:
             raise BundleError(
-                "the model's outputs do not sum to 1 over the classes, so they are no probabilities",
+                "the model's outputs do not sum to 1 over the classes, so they are not probabilities",
                 fix="declare activation softmax",
             )
 
@@ -243,6 +243,6 @@ tags: ["eyewright", "onnx"]
 {manifest.provenance["model"]}, wrapped by `eyewright import`. {does} {len(manifest.labels)} classes: {shown}.
 
 The file is unchanged (SHA-256 `{manifest.provenance["sha256"]}`). What its tensors mean was declared, not measured:
-see `decoding.contract` in `bundle.json`. Its licence is that of its authors. How good it is on your images,
-`eyewright evaluate . DATA` says (task {manifest.task}).
+see `decoding.contract` in `bundle.json`. Its licence is that of its authors. To measure it on your images, run
+`eyewright evaluate . DATA` (task {manifest.task}).
 """

@@ -428,7 +428,10 @@ class Bundle:
         opened = open_source(source)
         if opened.live and not stream:
             opened.close()
-            raise UsageError(f"{quoted(source)} has no end, and a list of it neither", fix="pass stream=True")
+            raise UsageError(
+                f"{quoted(source)} is a live source without an end, which does not fit into a list",
+                fix="pass stream=True",
+            )
         return self._watched(opened, None if stream else _MOST_KEPT, options)
 
     def _watched(self, opened: Source, most_kept: int | None, options: Mapping[str, Any]) -> Iterator[Prediction]:
@@ -579,10 +582,10 @@ def _check_tensors(bundle: Bundle) -> None:
     promised = {bundle._feeds[name]: one for name, one in bundle.inputs.items()}
     shapes = {value.name: tuple(value.shape) for value in found}
     if set(shapes) != set(promised) or not all(fits_model(one, shapes[name]) for name, one in promised.items()):
-        raise BundleError("the model's inputs are not those that bundle.json promises", fix="export the model again")
+        raise BundleError("the model's inputs are not those that bundle.json declares", fix="export the model again")
     names = {o.name for o in bundle._session.get_outputs()}
     if not set(task_of(bundle.task_name).output_names) <= names or not set(bundle._outputs) <= names:
-        raise BundleError("the model's outputs are not those that bundle.json promises", fix="export the model again")
+        raise BundleError("the model's outputs are not those that bundle.json declares", fix="export the model again")
 
 
 def _reference(data: bytes) -> dict[str, NDArray[Any]]:

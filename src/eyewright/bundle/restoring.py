@@ -27,7 +27,7 @@ class Restorer:
     def __init__(self, bundle: Bundle) -> None:
         if fills_holes(bundle):
             raise UsageError(
-                "the bundle fills holes, and needs to be told where", fix="use eyewright inpaint --with BUNDLE"
+                "the bundle fills holes, and needs a mask of them", fix="use eyewright inpaint --with BUNDLE"
             )
         if bundle.preparation.tile is None:
             raise UsageError(

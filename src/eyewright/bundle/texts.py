@@ -138,7 +138,7 @@ def _test(tower: TextTower, data: bytes) -> None:
         for k in range(n):
             shape = pairs.shape(f"text_{k}")
             if len(shape) != 1 or shape[0] > 4 * _MOST_CHARACTERS or pairs.dtype(f"text_{k}") != np.uint8:
-                raise BundleError(f"{GOLDEN} cannot be read: 'text_{k}' is no text", fix=_AGAIN)
+                raise BundleError(f"{GOLDEN} cannot be read: 'text_{k}' is not a text", fix=_AGAIN)
         texts = [bytes(pairs[f"text_{k}"]).decode("utf-8", "replace") for k in range(n)]
         prepared, expected = pairs["prepared"], pairs["embedding"]
     try:

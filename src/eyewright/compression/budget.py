@@ -109,7 +109,9 @@ def parse_budget(
         name, equals, value = text.partition("=")
         name = spelled(name.strip(), task)
         if not equals:
-            raise UsageError(f"expected a metric and a drop such as accuracy=1%, found {text!r}", fix="write it so")
+            raise UsageError(
+                f"expected a metric and a drop such as accuracy=1%, found {text!r}", fix="write METRIC=DROP"
+            )
         if name not in known:
             raise UsageError(
                 f"unknown metric {name!r} for {task}",

@@ -118,7 +118,9 @@ class Parent:
         """
         if self.run is None:
             raise RefusedError(
-                "the bundle holds no weights to learn from", fix="pass the run it came from", code="no_weights"
+                "the bundle holds no weights to fine-tune",
+                fix="pass the run that it was exported from",
+                code="no_weights",
             )
         return self.run
 
@@ -155,10 +157,10 @@ class Structure:
         if self.student:
             return f"{self.student} distilled from the model"
         parts = [f"{self.share:.0%} of the channels removed"] if self.share else []
-        parts += [f"channels removed in {len(self.cuts)} places"] if self.cuts else []
+        parts += [f"channels removed in {len(self.cuts)} layers"] if self.cuts else []
         parts += ["without fine-tuning"] if self.still else []
         parts += [f"{self.zeros:.0%} of the weights set to zero"] if self.zeros else []
-        parts += [f"{self.activation} for its activation"] if self.activation else []
+        parts += [f"{self.activation} as its activation"] if self.activation else []
         parts += ["quantisation-aware training"] if self.rounding else []
         return ", ".join(parts)
 

@@ -157,7 +157,7 @@ def find_runtime(given: Path | None = None) -> Path:
             raise MissingExtraError(f"npm cannot fetch {_PACKAGE}", fix=how) from error
         content = archive.read_bytes()
     if hashlib.sha512(content).digest() != base64.b64decode(_INTEGRITY):
-        raise RefusedError(f"what npm gave is not {_PACKAGE}", fix="check the registry that npm uses")
+        raise RefusedError(f"the package from npm is not {_PACKAGE}", fix="check the registry that npm uses")
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as opened:
         for name in (*_FILES, *_GPU_FILES):
             # By its one name: nothing is unpacked to where the archive says.

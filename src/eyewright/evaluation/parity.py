@@ -120,7 +120,7 @@ def check_parity(
     if not found.worst <= limits.tolerance or found.changed:
         raise ParityError(
             f"{names[0]} differs from {names[1]}: by up to {found.worst:.3g} in {task.words.score} "
-            f"(allowed {limits.tolerance:g}), in {found.changed} answers on {len(dataset)} images",
+            f"(allowed {limits.tolerance:g}), in {found.changed} predictions on {len(dataset)} images",
             fix="nothing was exported; check the preparation and the net's operations",
         )
     beside = "the trained net" if names[1] == "the trained one" else names[1]

@@ -83,7 +83,9 @@ def restore_pixels(
     """
     cut = preparation.tile
     if cut is None:
-        raise UsageError("expected a model that restores images, found one that does not", fix="train one with --task restore")
+        raise UsageError(
+            "expected a model that restores images, found one that does not", fix="train one with --task restore"
+        )
     if cut.degradation.holes:
         raise UsageError("the model fills holes, and needs a mask of them", fix="use eyewright inpaint --with")
     if not 0 <= strength <= 1:

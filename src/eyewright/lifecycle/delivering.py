@@ -72,7 +72,7 @@ def deliver(
     require_path(source, "a bundle")
     if not (source / "bundle.json").exists():
         raise UsageError(
-            f"expected a bundle to take to {to}, found none at {quoted(model)}", fix="export the run first"
+            f"expected a bundle to export to {to}, found none at {quoted(model)}", fix="export the run first"
         )
     out = Path(out)
     if out.exists() and not (out / TARGET_FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
@@ -150,7 +150,7 @@ def _write_weights(to: str, bundle: "Bundle", stage: Path) -> dict[str, Any]:
     if owner is None:
         raise RefusedError(
             f"the bundle holds no weights of a catalogue net in float32, which the {to} target is made of",
-            fix="take it to onnx, openvino or web",
+            fix="export it to onnx, openvino or web",
             code="no_weights",
         )
     if to == "torch":

@@ -63,7 +63,7 @@ def convert(
         and Path(out).resolve().is_relative_to(Path(data).resolve())
     ):
         raise OutputError(
-            f"{quoted(out)} lies inside the dataset {quoted(data)}, which would hold its images twice",
+            f"{quoted(out)} lies inside the dataset {quoted(data)}, whose images would then be read twice",
             fix="choose another --out",
         )
     if isinstance(data, str | Path):
@@ -219,7 +219,9 @@ def import_onnx(
 
     names = read_label_file(_text_of(labels)) if isinstance(labels, str) else tuple(labels)
     if not names:
-        raise UsageError("expected class names, found none", fix="name a file with one a line, or a,b,c")
+        raise UsageError(
+            "expected class names, found none", fix="pass a file with one name per line, or a list such as a,b,c"
+        )
     images = []
     if golden is not None:
         images = [f.image for f in islice(iter_images(golden), 4)]

@@ -407,7 +407,7 @@ def select(
         store.close()
     open_rows = [r for r in rows if r.image and r.id not in said and image_path(place, r.image).exists()]
     if not open_rows:
-        raise InputError("no kept image waits for a label", fix="serve with --keep images=5% for a while")
+        raise InputError("no kept image needs a label", fix="serve with --keep images=5% for a while")
     chosen = [
         Selected(r.id, r.label, None if r.digest in numeric else r.score, r.image)
         for r in choose_next(open_rows, n, numeric=lambda row: row.digest in numeric)

@@ -300,8 +300,8 @@ def _sections(
         "usual": runs[0].recipe.defaults(),
         "folds": {"each": each, "between": between, "spread": spread, "repeats": len(runs) // folds, "note": note},
         "facts": {
-            "net": f"{about['model']}, {about['parameters']:,} weights, {len(runs)} of them",
-            "cross-validation": f"{folds} folds, cut {len(runs) // folds} times; every image is evaluated by "
+            "net": f"{about['model']}, {about['parameters']:,} weights, {len(runs)} models",
+            "cross-validation": f"{folds} folds, repeated {len(runs) // folds} times; every image is evaluated by "
             "models that were not trained on it",
             "training": f"{sum(r.about['training']['seconds'] for r in runs):.0f} s in all",
         },

@@ -142,7 +142,7 @@ def track_detections(
         UsageError: an unknown method, or a rate that is no number.
     """
     if fps is not None and not 0 < fps < 1e5:
-        raise UsageError(f"expected frames a second above 0, found {fps!r}", fix="change --fps")
+        raise UsageError(f"expected a frame rate above 0 frames/s, found {fps!r}", fix="change --fps")
     given = isinstance(detections, str | Path)
     sequences = find_sequences(Path(cast("PathLike", detections)), "detections") if given else detections
     found = []
@@ -205,10 +205,10 @@ def _track_file(
     # Without a score a box counts as certain.
     best = float(np.nan_to_num(rows.scores, nan=1.0).max(initial=0.0))
     if len(rows) and ":" not in method and settings.high is not None and best < settings.high:
-        text = f"no box begins a track: the highest score is {best:.2f}, and {settings.high:g} is needed"
+        text = f"no box starts a track: the highest score is {best:.2f}, and {settings.high:g} is needed"
         findings.append(Finding("low_scores", text, "pass a lower --conf", str(sequence.path), severity="note"))
     elif len(rows) and best <= 0 and not recorder.n_tracks:
-        text = f"no box begins a track: the highest score is {best:g}"
+        text = f"no box starts a track: the highest score is {best:g}"
         findings.append(Finding("low_scores", text, "pass --conf 0", str(sequence.path), severity="note"))
     elif not file.rows:
         text = f"{quoted(sequence.path)} holds no boxes"
@@ -349,7 +349,7 @@ class Follower:
     ) -> None:
         if not gives_boxes(model.task_name):
             raise BundleError(
-                f"expected a bundle that gives boxes, found one for {model.task_name}",
+                f"expected a bundle that predicts boxes, found one for {model.task_name}",
                 fix="train with --task detect, or import a detector",
                 code="no_boxes",
             )

@@ -185,7 +185,7 @@ def _named(owner: "Run", dataset: Dataset, images: Sequence[str], digests: Mappi
         else:
             own = []
         if not own:
-            raise UsageError(f"the run knows no image {name!r}", fix=spelling_hint(name, digests))
+            raise UsageError(f"the run was not trained or tested on {name!r}", fix=spelling_hint(name, digests))
         found.update(own)
     for i in list(found):
         found.update(by_digest[digests[i]])

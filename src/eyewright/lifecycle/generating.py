@@ -93,7 +93,7 @@ def generate_images(
     inputs = inputs_of(predictor)
     if set(inputs) != {NOISE, CLASS}:
         raise UsageError(
-            f"expected a model that draws images, found one of the task {predictor.task_name!r}",
+            f"expected a model that generates images, found one for {predictor.task_name!r}",
             fix="train one with --task generate",
         )
     draw = _drawing(predictor, owner, steps, guidance)
@@ -212,7 +212,7 @@ def _found(
         others = judge.train[np.linspace(0, len(judge.train) - 1, len(images)).astype(int)]
         ours, floor = (float(neighbourhoods(judge.held_out, x).covered.mean()) for x in (features, others))
         if ours < _COLLAPSED * floor:
-            text = f"the images cover {ours:.1%} of held-out images, as many real ones {floor:.1%}: collapse"
+            text = f"the images cover {ours:.1%} of held-out images, as many real ones {floor:.1%}: mode collapse"
             found.append(Finding("collapse", text, "train longer, or with the other --model", severity="error"))
     return found, test.share
 

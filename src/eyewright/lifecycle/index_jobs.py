@@ -157,9 +157,7 @@ class _Embed:
             sound = np.asarray(np.isfinite(vectors).all(1) & (np.abs(vectors) > 0).any(1))
             for (k, one), vector, fine in zip(about, vectors, sound.tolist(), strict=True):
                 if not fine:
-                    found[k] = error_row(
-                        first + k, items[k].path, "no_embedding", "the model gives it no finite embedding"
-                    )
+                    found[k] = error_row(first + k, items[k].path, "no_embedding", "its embedding is not finite")
                     continue
                 data = base64.b64encode(vector.astype(_VECTOR).tobytes()).decode("ascii")
                 usual = {"ok": True, "error": None, "message": None, "label": None, "score": None}
@@ -177,7 +175,7 @@ def _added(place: Path, root: Path, ledger: "Ledger") -> "tuple[Index, list[Find
     plan, findings = ledger.plan, list[Finding]()
     index = open_index(place) if is_index(place) else None
     if index is not None and index.about.get("job") != plan.digest:
-        raise UsageError(f"the index at {quoted(place)} is not of the job in it", fix="choose another --out")
+        raise UsageError(f"the index at {quoted(place)} does not belong to the job in it", fix="choose another --out")
     there, seen = 0 if index is None else int(index.manifest["next_id"]), 0
     vectors: list[NDArray[np.float32]] = []
     rows: list[Row] = []

@@ -94,7 +94,7 @@ def inpaint(
         )
     known = next((n for n in WRITTEN if target.suffix.lower() in FORMATS[n]), None)
     if known is None:
-        raise UsageError(f"expected --out as an image file, found {target.name!r}", fix="end it in .png")
+        raise UsageError(f"expected --out as an image file, found {target.name!r}", fix="use a name such as filled.png")
     if any(_same_file(target, m) for m in masks):
         raise UsageError(f"expected --out apart from the mask {quoted(target)}", fix="pass another --out")
     if target.exists() and not overwrite:

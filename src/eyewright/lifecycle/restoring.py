@@ -115,7 +115,7 @@ def restore(
                 made = holding_path(target, result, clear)
                 if made != target and (made in planned or (made.exists() and not overwrite)):
                     raise InputError(
-                        f"expected a format that can hold it, found {target.suffix}, and {made.name} is taken",
+                        f"{target.suffix} cannot hold its depth or transparency, and {made.name} is taken",
                         fix="rename the file, or pass --to png or another --out",
                         code="same_output",
                     )
@@ -151,7 +151,7 @@ def _format_named(to: str | None) -> str | None:
         return None
     name = {"JPG": "JPEG", "TIF": "TIFF", "JP2": "JPEG2000"}.get(to.upper(), to.upper())
     if name not in WRITTEN:
-        raise UsageError(f"format {to!r} is not written", fix=spelling_hint(name, WRITTEN))
+        raise UsageError(f"the format {to!r} cannot be written", fix=spelling_hint(name, WRITTEN))
     return name
 
 

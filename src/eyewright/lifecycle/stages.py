@@ -236,7 +236,7 @@ def train_on(
         else:
             plan = replace(plan, step=own_step(recipe))
     if recipe.federated and plan.guard is None:
-        raise UsageError("expected a recipe of one place, found that of a federation", fix="use eyewright federate")
+        raise UsageError("expected a recipe for one machine, found one of a federation", fix="use eyewright federate")
     if recipe.private:
         from eyewright.privacy.guarding import guarded
 

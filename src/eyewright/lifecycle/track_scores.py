@@ -68,7 +68,7 @@ class TrackComparison:
         hota = self.differences["hota"]
         n, value = len(self.a.sequences), 100 * (hota.value or 0.0)
         if hota.low is None or hota.high is None:
-            return f"HOTA: B minus A is {value:+.1f} points; one sequence cannot show whether that is chance"
+            return f"HOTA: B minus A is {value:+.1f} points; one sequence is too few to test for significance"
         text = f"HOTA: B minus A is {value:+.1f} points [{100 * hota.low:+.1f}, {100 * hota.high:+.1f}]"
         said = {"a": "A is better", "b": "B is better", None: "no significant difference"}[self.better]
         return f"{said}; {text}, over {n} sequences"
@@ -127,7 +127,7 @@ def evaluate_tracks(
             known = known.keep(np.isin(known.frames, frames))
             left = len(true.tracks) - len(known)
             if left:
-                text = f"{left:,} true boxes are in frames that were not tracked; they are not measured"
+                text = f"{left:,} ground-truth boxes are in frames that were not tracked; they are not measured"
                 findings.append(Finding("frames", text, "track every frame", str(sequence.path), severity="note"))
         n_true += len(known) if known.ignored is None else int(np.count_nonzero(~known.ignored))
         counted = count_sequence(known, own)
@@ -135,14 +135,15 @@ def evaluate_tracks(
         each[sequence.name] = combined([counted])
     if not n_true:
         raise InputError(
-            f"expected true tracks in {quoted(place)}, found no box that is measured",
+            f"expected ground-truth tracks in {quoted(place)}, found no box that is measured",
             fix="check the path and the frame numbers",
             code="no_truth",
         )
     extra = sorted(set(by_name) - {s.name for s in theirs})
     if extra:
-        text = f"{len(extra)} sequences of the tracks have no truth, such as {extra[0]!r}; they are not measured"
-        findings.append(Finding("sequence", text, "add their truth", place, severity="note"))
+        several = "1 sequence of the tracks has" if len(extra) == 1 else f"{len(extra)} sequences of the tracks have"
+        text = f"{several} no ground truth, such as {extra[0]!r}; not measured"
+        findings.append(Finding("sequence", text, "add ground truth", place, severity="note"))
     metrics = tracking_metrics(counts, rng=np.random.default_rng(seed))
     return TrackScores(metrics, each, tuple(findings), max(set(protocols), key=protocols.count), tuple(counts))
 

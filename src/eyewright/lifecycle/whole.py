@@ -189,7 +189,7 @@ def _told(findings: Sequence[Finding]) -> list[str]:
     lines = [f"{f}" + (f" ({kinds[f.code] - 1:,} more like it)" if kinds[f.code] > 1 else "") for f in firsts]
     left = len(findings) - sum(kinds[f.code] for f in firsts)
     if left:
-        lines.append(f"and {left:,} more findings")
+        lines.append(f"and {left:,} more finding{'s' * (left != 1)}")
     return [*lines, "every finding: see the report"] if len(findings) > len(firsts) else lines
 
 

@@ -88,7 +88,7 @@ class History:
 
     def add(self, action: str, alias: str, folder: Path, digest: str, reason: Mapping[str, Any]) -> Event:
         """Append an event; it is on disk when this returns."""
-        with held_lock(self.home / "history.lock", busy="somebody else changes the history", code="history_busy"):
+        with held_lock(self.home / "history.lock", busy="another process is changing the history", code="history_busy"):
             before = self.events()
             content: dict[str, Any] = {
                 "time": time.time(),

@@ -109,7 +109,7 @@ class Recorder:
         self._references = references or dict
         self._classes = classes
         self._written: set[str] = set()
-        self._lock_file = held_lock(home / "lock", busy="another server logs here", code="monitor_busy")
+        self._lock_file = held_lock(home / "lock", busy="another server is writing to this log", code="monitor_busy")
         self._lock_file.__enter__()
         try:
             check_writable(self.address)
@@ -400,7 +400,7 @@ class Recorder:
         self._store.add_window(f"{model}-{rows[-1].id}", now, model, digest, content)
         if new:
             moved = ", ".join(found.moved[:4]) or str(found.tests[0]["name"])
-            self.alerts.send("drift", f"{model}: what comes in has changed (p = {found.p:.3g}): {moved}", content)
+            self.alerts.send("drift", f"{model}: the inputs have drifted (p = {found.p:.3g}): {moved}", content)
 
     def _test_counts(self) -> None:
         """When an hour has passed, compare what was counted in it with the same hour of earlier days."""
@@ -461,7 +461,7 @@ class Recorder:
             found.append(("eyewright_count_unusual", "Whether the last hour's count is", where, float(count.unusual)))
         for model, last in list(self._last.items()):
             found.append(("eyewright_drift_p_value", "p of the last drift test", {"model": model}, float(last["p"])))
-            about = "Whether a change was told and lasts"
+            about = "Whether drift was reported and persists"
             found.append(("eyewright_drift_alarm", about, {"model": model}, float(last["told"])))
         return found
 

@@ -148,7 +148,9 @@ class Store:
             except self.broken as error:
                 self._drop()
                 raise InputError(
-                    f"the database cannot be used: {_first_line(error)}", fix="see whether it runs", code="database"
+                    f"the database cannot be used: {_first_line(error)}",
+                    fix="check that it is running",
+                    code="database",
                 ) from None
             except BaseException:
                 self._drop()

@@ -81,7 +81,7 @@ def resolve_private(recipe: Recipe, task: str, n: int, body: nn.Module) -> Recip
     delta = asked.delta if asked.delta is not None else 10.0 ** -(math.floor(math.log10(n)) + 1)
     if delta >= 1 / n:
         raise UsageError(
-            f"expected delta below 1 / {n:,} = {1 / n:.2g}, found {delta:g}: whole images might be shown at that",
+            f"expected delta below 1 / {n:,} = {1 / n:.2g}, found {delta:g}: a larger delta may reveal whole images",
             fix="lower delta",
         )
     expected = recipe.batch or (n if usual["whole"] else min(n, max(256, n // 30)))
@@ -366,5 +366,5 @@ def _warnings(asked: PrivateOptions, n: int, groups: int | None) -> list[str]:
             "add unit=group"
         )
     if asked.epsilon > 10:
-        found.append(f"epsilon {asked.epsilon:g} promises little")
+        found.append(f"epsilon {asked.epsilon:g} protects little")
     return found

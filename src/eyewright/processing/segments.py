@@ -102,7 +102,7 @@ def segment_file(
             raise InputError(
                 f"{quoted(truth)} is {known.shape[1]}x{known.shape[0]} pixels, "
                 f"the picture {labels.shape[1]}x{labels.shape[0]}",
-                fix="give the label picture that belongs to it",
+                fix="pass the label image that belongs to it",
                 code="truth_size",
             )
         scores = region_scores(labels, known)

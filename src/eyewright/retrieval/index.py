@@ -56,12 +56,17 @@ class Hits(Sequence[Hit]):
     """What was found, sorted by score. `fits` is False where the best p-value is above `alpha`: nothing fits.
 
     It is None where that cannot be said: there are too few vectors, or the fraction `above` of them, not 0, scores far
-    above all others, so that none of them stands out."""
+    above all others, so that none of them stands out.
+
+    `reference` is how many vectors p-values are measured against, all of them among the `searched`; `notes` say what of
+    the words was not read."""
 
     hits: tuple[Hit, ...]
     searched: int
     alpha: float = 0.05
     above: float = 0.0
+    reference: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool | None:
@@ -191,7 +196,7 @@ class Index:
         """Return the `n` vectors nearest to a query, (D,), by cosine; the first m of them are what `n=m` returns.
 
         Of fewer than 200,000 vectors, or with `exact`, none is missed. `only` are the ids that may be found, `without`
-        those that may not: they are left out before the search.
+        those that may not: they are left out before the search, and p-values are measured among the others.
 
         Raises:
             InputError: the query is not of D finite numbers.
@@ -214,7 +219,8 @@ class Index:
             Hit(int(id), min(1.0, float(score)), p, self._row(place))
             for id, score, p, place in zip(found.ids, found.scores, ps, found.places.tolist(), strict=True)
         )
-        return Hits(tuple(hits), found.n, alpha, share_far_above(found.background, alpha))
+        above, reference = share_far_above(found.background, alpha), len(found.background)
+        return Hits(tuple(hits), found.n, alpha, above, reference)
 
     def _search_graph(self, graph: Graph, query: NDArray[np.float32], n: int, gone: NDArray[np.int64]) -> Found:
         """Return the nearest: candidates of the graph and all vectors that were added after it, scored exactly."""
@@ -224,6 +230,7 @@ class Index:
         places = self._places(near)
         late = np.flatnonzero((ids >= graph.next_id) & ~np.isin(ids, gone))
         spread = np.arange(0, len(ids), max(1, len(ids) // 1024))
+        spread = spread[~np.isin(ids[spread], gone)]
         asked = np.concatenate([places, late, spread])
         scores = self._gathered(asked).astype(np.float64) @ query.astype(np.float64)
         own = slice(0, len(places) + len(late))

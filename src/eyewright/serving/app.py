@@ -148,7 +148,7 @@ class App:
             async with asyncio.timeout(self.settings.deadline_s + 2):
                 return await route.call(self.service, request, **named)
         except TimeoutError:
-            raise LateError("there was no answer before the deadline", fix="try again later") from None
+            raise LateError("there was no response before the deadline", fix="try again later") from None
         finally:
             self.budget.give(held)
             self.pace.answered(held)
@@ -207,7 +207,7 @@ class App:
         try:
             await work
         except (EyewrightError, OSError) as error:
-            _log.error("the models could not be read again; those before continue: %s", error)
+            _log.error("the models could not be read again; the previous ones stay in use: %s", error)
             raise refused_reload(error) from None
 
     async def reloaded(self, service: Service, request: Request) -> Response:

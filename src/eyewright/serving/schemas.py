@@ -65,9 +65,11 @@ Name = Annotated[str, Meta(max_length=200)]
 class Options(Struct, frozen=True, forbid_unknown_fields=True):
     """What a client may choose of an answer; what is left out is up to the model."""
 
-    conf: Annotated[float, Meta(ge=0, le=1, description="Least score that is shown")] | None = None
-    iou: Annotated[float, Meta(ge=0.01, le=1, description="IoU above which two boxes are one object")] | None = None
-    top: Annotated[int, Meta(ge=1, le=1000, description="Most labels or objects")] | None = None
+    conf: Annotated[float, Meta(ge=0, le=1, description="Lowest score that is returned")] | None = None
+    iou: Annotated[float, Meta(ge=0.01, le=1, description="IoU above which two boxes count as duplicates")] | None = (
+        None
+    )
+    top: Annotated[int, Meta(ge=1, le=1000, description="Largest number of labels or objects")] | None = None
     coverage: (
         Annotated[float, Meta(ge=0.01, le=0.999, description="Coverage of sets of labels, or of margins of boxes")]
         | None
@@ -99,8 +101,8 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True):
 class HubOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """What Hugging Face's clients may choose; `threshold` is `conf`, `top_k` is `top`."""
 
-    threshold: Annotated[float, Meta(ge=0, le=1, description="Least score that is shown")] | None = None
-    top_k: Annotated[int, Meta(ge=1, le=1000, description="Most labels or objects")] | None = None
+    threshold: Annotated[float, Meta(ge=0, le=1, description="Lowest score that is returned")] | None = None
+    top_k: Annotated[int, Meta(ge=1, le=1000, description="Largest number of labels or objects")] | None = None
     conf: Annotated[float, Meta(ge=0, le=1, description="As threshold")] | None = None
     top: Annotated[int, Meta(ge=1, le=1000, description="As top_k")] | None = None
 
@@ -108,7 +110,10 @@ class HubOptions(Struct, frozen=True, forbid_unknown_fields=True):
 class MaskQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """With a mask as the body: which prediction it corrects."""
 
-    prediction_id: Annotated[str, Meta(max_length=80, description="With a mask as the body: whose it is")] | None = None
+    prediction_id: (
+        Annotated[str, Meta(max_length=80, description="With a mask as the body: the prediction that it corrects")]
+        | None
+    ) = None
 
 
 class WebhookQuery(Struct, frozen=True, forbid_unknown_fields=True):

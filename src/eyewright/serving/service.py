@@ -201,13 +201,14 @@ class Service:
         """
         return _vector(await self._ask(model.name, data, Options(), ("raw",), time.monotonic()))
 
-    async def embed_words(self, model: Model, words: str) -> NDArray[np.float32]:
-        """Return the embedding of a text, float32 (D,).
+    async def embed_words(self, model: Model, words: str) -> tuple[NDArray[np.float32], str]:
+        """Return the embedding of a text, float32 (D,), and what of it the model does not read, "" if it reads all.
 
         Raises:
             EyewrightError: as `predict`; UsageError: there is no word in it.
         """
-        return _vector(await self._ask(model.name, words.encode(), Options(), ("words",), time.monotonic()))
+        answer = await self._ask(model.name, words.encode(), Options(), ("words",), time.monotonic())
+        return _vector(answer), answer.prediction.decode()
 
     async def reduce_image(self, model: Model, data: bytes, side: int) -> bytes:
         """Return an encoded image as JPEG of at most `side` pixels a side; a worker decodes it, as any image.

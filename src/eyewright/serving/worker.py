@@ -223,7 +223,7 @@ class _Served:
         for job in jobs:
             try:
                 if started > job.until:
-                    raise LateError("the deadline passed before the image was looked at", fix="try again later")
+                    raise LateError("the deadline passed before the image was processed", fix="try again later")
                 other = next((call for want, call in self._others.items() if want in job.wants), None)
                 if other is not None:
                     answers.append(other(job))
@@ -330,9 +330,13 @@ class _Served:
         return Answer(job.id, prediction=msgspec.json.encode(rows))
 
     def _words(self, job: Job) -> Answer:
-        """Return the embedding of a text."""
-        vector = self.bundle.embed_texts([job.data.decode("utf-8", "replace")])
-        return Answer(job.id, raw={"embedding": Array(str(vector.dtype), vector.shape, vector.tobytes())})
+        """Return the embedding of a text, and as prediction what of it is not read, in words."""
+        words = job.data.decode("utf-8", "replace")
+        vector = self.bundle.embed_texts([words])
+        said = self.bundle.texts.preparation.overlong(words).encode()
+        return Answer(
+            job.id, prediction=said, raw={"embedding": Array(str(vector.dtype), vector.shape, vector.tobytes())}
+        )
 
     def _thumbnail(self, job: Job) -> Answer:
         """Return an image reduced to `top` pixels a side."""
@@ -522,7 +526,7 @@ def kept_form(picture: Image.Image, preparation: Preparation, *, lossy: bool) ->
 def _run_error(error: Exception, until: float) -> EyewrightError:
     if time.monotonic() >= until - 0.01:
         return LateError(
-            "the model did not answer before the deadline and was stopped", fix="ask for less, or try again"
+            "the model did not finish before the deadline and was stopped", fix="ask for less, or try again"
         )
     return EyewrightError(f"the model cannot be run: {type(error).__name__}", code="model_failed")
 

@@ -285,7 +285,7 @@ def taught(prediction: RestoredImage, ids: NDArray[np.int64], keep: Callable[...
     """Refuse, as `corrected`."""
     from eyewright.tasks.corrections import NotUsableError
 
-    raise NotUsableError("a restored image is no truth to learn from")
+    raise NotUsableError("a restored image is not ground truth to learn from")
 
 
 _DECIBELS = (float("-inf"), float("inf"))

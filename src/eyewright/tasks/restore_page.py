@@ -44,7 +44,7 @@ _BASELINES: Mapping[str, str] = {
     "tv": "total variation (process --steps denoise:tv)",
     "bicubic": "bicubic enlarging",
     "ns": "Navier-Stokes (inpaint --method ns)",
-    "input": "the image as it was",
+    "input": "the degraded image",
 }
 
 

@@ -41,7 +41,8 @@ def checked(
     scores = np.ones(n) if scores is None else np.asarray(scores, np.float64)
     labels = None if label_ids is None else np.asarray(label_ids)
     if scores.shape != (n,) or (labels is not None and labels.shape != (n,)):
-        raise UsageError(f"expected {n} scores and labels, one a box, found other numbers of them")
+        shape = "no labels" if labels is None else labels.shape
+        raise UsageError(f"expected {n} scores and labels, one per box, found {scores.shape} and {shape}")
     if labels is not None and n and (labels.dtype.kind not in "iu" or labels.min() < 0):
         raise UsageError("expected labels as numbers of classes, from 0, found others")
     if not n:

@@ -246,9 +246,7 @@ def _grabcut(image: Pixels, *, box: Any, rounds: int) -> Labels:
     if x < 0 or y < 0 or w < 2 or h < 2 or x + w > width or y + h > height:
         raise UsageError(f"grabcut: the box {w}x{h} at {x}, {y} is not inside the image of {width}x{height}")
     if w * h >= width * height:
-        raise UsageError(
-            "grabcut: the box covers the whole image, so no background is left", fix="draw it tighter"
-        )
+        raise UsageError("grabcut: the box covers the whole image, so no background is left", fix="draw it tighter")
     cv2.setRNGSeed(0)
     mask = np.zeros((height, width), np.uint8)
     cv2.grabCut(
@@ -376,13 +374,19 @@ SEGMENTERS: Mapping[str, Segmenter] = MappingProxyType(
         "grabcut": Segmenter(
             _grabcut,
             "cut out the object in a box",
-            (numbers("box", None, "x y width height in pixels"), whole("rounds", 5, 1, 50, "iterations of the graph cut")),
+            (
+                numbers("box", None, "x y width height in pixels"),
+                whole("rounds", 5, 1, 50, "iterations of the graph cut"),
+            ),
             by="OpenCV",
         ),
         "flood": Segmenter(
             _flood,
             "region growing from given points",
-            (numbers("points", None, "points x y/x y"), number("tolerance", 16.0, 0, 255, "largest difference, in levels of 0-255")),
+            (
+                numbers("points", None, "points x y/x y"),
+                number("tolerance", 16.0, 0, 255, "largest difference, in levels of 0-255"),
+            ),
             by="OpenCV",
         ),
         "components": Segmenter(

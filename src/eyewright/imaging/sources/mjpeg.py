@@ -62,7 +62,9 @@ class MjpegStream:
             status = f"{response.status} {response.reason}"
             self.close()
             raise InputError(
-                f"{quoted(self._shown)} answered with status {status}", fix="check the address and the password", code="no_stream"
+                f"{quoted(self._shown)} answered with status {status}",
+                fix="check the address and the password",
+                code="no_stream",
             )
         found = re.search(r'multipart/[-\w]+\s*;.*boundary="?([^";,]+)', content, re.IGNORECASE)
         self._stream = response

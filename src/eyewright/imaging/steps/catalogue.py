@@ -268,11 +268,7 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
             "geometry",
             "mirror",
             "flip:horizontal",
-            (
-                word(
-                    "axis", "horizontal", ("horizontal", "vertical", "both"), "left-right, top-bottom, or both"
-                ),
-            ),
+            (word("axis", "horizontal", ("horizontal", "vertical", "both"), "left-right, top-bottom, or both"),),
             by="OpenCV",
         ),
         "perspective": Kind(

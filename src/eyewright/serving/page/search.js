@@ -81,8 +81,9 @@ async function runSearch() {
 function showHits(found) {
   const of = `of ${found.searched.toLocaleString()} images, in ${Math.round(found.total_ms)} ms`;
   $("search-hits").classList.toggle("unfit", found.fits === false);
-  if (found.fits === false) tellSearch(`Nothing fits: none ${of}, scores above chance. The nearest are below.`, "none");
-  else tellSearch(`${found.hits.length} nearest ${of}.${found.fits === null ? unsaid(found) : ""}`);
+  const notes = found.notes.map((note) => ` Note: ${note}.`).join("");
+  if (found.fits === false) tellSearch(`Nothing fits: none ${of}, scores above chance. The nearest are below.${notes}`, "none");
+  else tellSearch(`${found.hits.length} nearest ${of}.${found.fits === null ? unsaid(found) : ""}${notes}`);
   $("search-hits").replaceChildren(...found.hits.map(hitItem));
 }
 

@@ -28,7 +28,7 @@ from eyewright.serving.search_schemas import (
     SearchOptions,
     ThumbnailQuery,
 )
-from eyewright.serving.searching import Searcher, Sought
+from eyewright.serving.searching import Searcher, Sought, Vector
 from eyewright.serving.service import Service
 from eyewright.serving.settings import Settings
 
@@ -63,10 +63,19 @@ async def search(service: Service, request: Request) -> Response:
     if not (asked.words or image or asked.like):
         raise HttpError(400, "nothing_sought", "expected words, an image or like, found none", fix="send one of them")
     model = await _model(service, searcher, name)
-    vectors = [await service.embed_words(model, asked.words)] if asked.words else []
+    notes: list[str] = []
+
+    async def embedded(words: str | None) -> list[Vector]:
+        if not words:
+            return []
+        vector, unread = await service.embed_words(model, words)
+        notes.extend([unread] if unread else [])
+        return [vector]
+
+    vectors = await embedded(asked.words)
     if image:
         vectors.append(await service.embed_image(model, image))
-    away = [await service.embed_words(model, asked.unlike_words)] if asked.unlike_words else []
+    away = await embedded(asked.unlike_words)
     sought = Sought(
         vectors, away, asked.like or (), asked.unlike or (), asked.n or _USUAL, asked.folder or None, asked.max_p,
         model.digest,
@@ -75,7 +84,7 @@ async def search(service: Service, request: Request) -> Response:
     found = await _apart(service, left, lambda: searcher.find(name, sought))
     hits = [SearchHit(**hit, image=f"/v1/index/{name}/images/{hit['id']}") for hit in found["hits"]]
     total = round((time.monotonic() - started) * 1000, 2)
-    return json_response(Searched(name, model.name, found["searched"], found["fits"], hits, total))
+    return json_response(Searched(name, model.name, found["searched"], found["fits"], hits, notes, total))
 
 
 async def thumbnail(service: Service, request: Request, name: str, id: str) -> Response:
@@ -94,7 +103,9 @@ def _asked(request: Request, settings: Settings) -> tuple[bytes, SearchBody]:
     """Return the image, if there is one, and what else is sought."""
     if request.media_type == "application/json" or (not request.media_type and request.body[:1] == b"{"):
         if request.query:
-            raise HttpError(400, "query", "expected what is sought in the JSON, found a query", fix="move it there")
+            raise HttpError(
+                400, "query", "expected the search in the JSON body, found a query string", fix="move it there"
+            )
         body = parse_json(request.body, settings, type=SearchBody)
         image = b"" if isinstance(body.image, msgspec.UnsetType) else decode_base64(body.image)
         request.body = b""
@@ -162,12 +173,12 @@ async def _shown(service: Service, name: str) -> IndexShown:
 async def _apart(service: Service, left_s: float, call: Callable[[], T]) -> T:
     """Return what `call` returns in a thread; calls wait for each other, since each takes a core."""
     if service.searching >= service.settings.queue:
-        raise BusyError("the server has more searches waiting than it takes", fix="try again in a second")
+        raise BusyError("the server's queue of searches is full", fix="try again in a second")
     service.searching += 1
     try:
         async with asyncio.timeout(max(0.0, left_s)), service.search_turn:
             return await asyncio.to_thread(call)
     except TimeoutError:
-        raise LateError("there was no answer before the deadline", fix="try again later, or ask for less") from None
+        raise LateError("there was no response before the deadline", fix="try again later, or ask for less") from None
     finally:
         service.searching -= 1

@@ -41,8 +41,8 @@ def render_tracks(
     stays = [t["last_s"] - t["first_s"] for t in tracks]
     tiles = [
         ("tracks", f"{n:,}", "objects with an identity"),
-        ("duration", _duration(gathered.end_s), f"{fps:.3g} frames a second" if fps else ""),
-        ("median track", f"{float(np.median(stays)):.1f} s" if stays else "–", "from first to last sight"),
+        ("duration", _duration(gathered.end_s), f"{fps:.3g} frames per second" if fps else ""),
+        ("median track", f"{float(np.median(stays)):.1f} s" if stays else "–", "from first to last detection"),
         ("most at once", f"{max((len(rows) for _, rows in gathered.frames), default=0):,}", "in one frame"),
     ]
     clips = [(c.crossing, c.data) for c in gathered.clips]
