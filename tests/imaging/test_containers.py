@@ -27,7 +27,7 @@ LARGE = box(b"ftyp", b"isomiso2") + struct.pack(">I4sQ", 1, b"mdat", 16 + 64) + 
         (b"", "is empty; copy it again"),
         (b"RIFF\x10\0\0\0WAVEfmt ", "has sound only, no video stream"),
         (b"ID3\x04 and more of it", "has sound only, no video stream"),
-        (b"hello\n" * 9, "is not a supported video, judging by its content; convert it"),
+        (b"hello\n" * 9, "found text; pass a video"),
         (SOUND_ONLY, "has no video stream, only sound; pass a video"),
         (box(b"ftyp", b"isom") + box(b"moov", bytes(8)), "holds no frames; pass a video"),
         (LARGE, "is incomplete: its index (moov), which is written last, is missing; copy it again"),

@@ -168,7 +168,7 @@ class Output:
         recorder = Recorder(tracks.labels, self._watch, keep_rows=False)
         times = dict(self._times)
         # What is left out was noted when the source was read for the first time.
-        with open_source(self._o.source, note=lambda _: None) as opened:
+        with open_source(self._o.source, pages=True, note=lambda _: None) as opened:
             for frame in opened:
                 number = frame.index + 1
                 if number in times:

@@ -45,7 +45,7 @@ _NOUNS: dict[GroupKind, str] = {
     "series": "images of one series",
     "object": "images of one object",
     "rule": "images of one group (--group-by)",
-    "given": "images of one group (stated in the data)",
+    "given": "images of one group",
 }
 # Parts in the order in which they give way: a copy is taken out of train, never out of test.
 _YIELDING = ("train", "val", "test")
@@ -290,7 +290,7 @@ def _proposed(dataset: Dataset, proposal: Proposal) -> Finding:
 
 
 def _noun(unit: _Unit) -> str:
-    plain = unit.identical or unit.kind in ("rule", "given", "same")
+    plain = unit.identical or unit.kind in ("rule", "same")
     return _NOUNS[unit.kind] if plain else f"{_NOUNS[unit.kind]} ({unit.evidence})"
 
 

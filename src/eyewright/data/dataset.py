@@ -86,6 +86,7 @@ class Dataset:
     that was looked for; `Sample.group` is then the group of every sample that is in one.
     `ignore` is what was asked to be ignored (`--ignore`), `ignored` the classes that were. `leaks` says what was done
     about copies between the parts, once it was (`settle_leaks`). `edits` are those that were applied (`apply_edits`).
+    `grouped_by` says in words where the reader has the groups from.
     """
 
     tree: Tree
@@ -103,6 +104,7 @@ class Dataset:
     account: Account = field(default_factory=Account)
     leaks: Leaks | None = None
     edits: Applied | None = None
+    grouped_by: str = "stated in the data"
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -36,7 +36,7 @@ from eyewright.data.readers.captions import (
     read_captions,
     read_coco_captions,
 )
-from eyewright.data.readers.clips import CLIP_FORMATS, holds_clips, read_clips
+from eyewright.data.readers.clips import CLIP_FORMATS, holds_clips, lists_clips, read_clips
 from eyewright.data.readers.folders import read_folders
 from eyewright.data.readers.idx import idx_pairs, is_idx, read_idx
 from eyewright.data.readers.listing import EXTENSIONS, Found, Images, Notes, used_labels
@@ -194,6 +194,11 @@ def _open_any(path: Path, label_depth: int | None, task: str | None, target: Seq
     table = None
     if _is_table_of_clips(path, task):
         table, path = path.name, path.parent
+    elif _is_list_of_clips(path, task):
+        # UCF101 has its lists in a folder next to that of the videos.
+        above = path.absolute().parent.parent
+        inside = lists_clips(FolderTree(path.parent), path.name)
+        table, path = (path.name, path.parent) if inside else (f"{path.absolute().parent.name}/{path.name}", above)
     if path.is_file() and path.suffix.lower() in (".json", ".yaml", ".yml", ".xml"):
         return _from_annotations(path, task)
     if path.is_file() and path.suffix.lower() == ".zip":
@@ -256,7 +261,7 @@ def _open_tree(
     theirs = read_installed(tree, names)
     if theirs is not None:
         return _of_found(tree, names, theirs, task)
-    if task is None and holds_clips(names):
+    if task is None and (table is not None or holds_clips(names)):
         return read_clips(tree, names, _usual(LABEL, reads="clip"), table=table)
     if not names:
         raise DatasetError(
@@ -330,7 +335,23 @@ def _is_table_of_clips(path: Path, task: str | None) -> bool:
         row = next(table_rows(FolderTree(path.parent), path.name), None)
     except DatasetError:
         return False
-    return row is not None and any(v.lower().endswith(tuple(CLIP_EXTENSIONS)) for v in row[1].values())
+    if row is None:
+        return False
+    # Kinetics' table names its videos by their ids.
+    named = any(v.lower().endswith(tuple(CLIP_EXTENSIONS)) for v in row[1].values())
+    return named or lists_clips(FolderTree(path.parent), path.name)
+
+
+def _is_list_of_clips(path: Path, task: str | None) -> bool:
+    """Return whether a path is a list of clips that lie next to it, below it or in a folder next to its own."""
+    if not path.is_file() or path.suffix.lower() != ".txt" or (task is not None and task_of(task).reads != "clip"):
+        return False
+    folder = path.absolute().parent
+    if lists_clips(FolderTree(folder), path.name):
+        return True
+    # Above a folder that holds more than lists may be a whole disk.
+    alone = all(p.is_file() and p.suffix.lower() == ".txt" for p in folder.iterdir() if not p.name.startswith("."))
+    return alone and lists_clips(FolderTree(folder.parent), f"{folder.name}/{path.name}")
 
 
 def _usual(kind: TargetKind, *, reads: str = "image") -> str:

@@ -27,7 +27,6 @@ from eyewright.data.series import NameRule, name_rules
 _ORDER: tuple[GroupKind, ...] = ("same", "copy", "object", "given", "rule", "series")
 _EVIDENCE = {
     "same": "identical files",
-    "given": "stated in the data",
     "rule": "one key of --group-by",
 }
 _BURST = "one camera within seconds, similar"
@@ -67,16 +66,16 @@ def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = N
         UsageError: `group_by` is not a regular expression or such a table, or matches no name, or puts all images into
             one group.
     """
-    sets = _Sets(len(dataset))
+    sets, counted = _Sets(len(dataset)), dataset.reads
     if scan is not None:
         sets.join_keys([r.digest if r.error is None else None for r in scan.records], "same")
     if group_by == "none":
         warning = "related images may be on both sides of the split (--group-by none)"
         fix = "leave out --group-by none, unless every image was taken on its own"
-        return Grouping("none", sets.groups({}), warnings=(warning,), remedies=(fix,))
+        return Grouping("none", sets.groups({}), warnings=(warning,), remedies=(fix,), counted=counted)
     sets.join_keys([s.group for s in dataset.samples], "given")
     proposals: list[Proposal] = []
-    words: dict[str, str] = {}
+    words: dict[str, str] = {"given": dataset.grouped_by}
     remarks: tuple[str, ...] = ()
     if group_by is not None:
         keys, remarks = _keys_of(dataset, group_by)
@@ -106,7 +105,7 @@ def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = N
     groups = sets.groups(words)
     warnings = [*((r, "correct the rule of --group-by, or its table") for r in remarks), *_warnings(dataset, groups)]
     texts, fixes = (tuple(w[k] for w in warnings) for k in range(2))
-    return Grouping(group_by or "auto", groups, tuple(proposals), texts, fixes)
+    return Grouping(group_by or "auto", groups, tuple(proposals), texts, fixes, counted)
 
 
 def with_groups(dataset: Dataset, grouping: Grouping) -> Dataset:

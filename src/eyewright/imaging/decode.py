@@ -310,15 +310,14 @@ def read_frames(
 ) -> Iterator[tuple[NDArray[np.uint8], float | None]]:
     """Yield every frame of an animation and every page of a document: uint8 (H, W, 3), one in memory at a time.
 
-    With each frame comes the time in seconds at which it is shown, None for pages. Frames are complete pictures:
-    what an animation leaves out of a frame is taken from those before it.
+    With each frame comes the time in seconds at which it is shown, None for pages. Frames are complete pictures: what
+    an animation leaves out of a frame is taken from those before it.
 
     >>> [frame.shape for frame, _ in read_frames(_example_png())]
     [(2, 3, 3)]
 
     Raises:
         UnreadableImageError, LimitError, MissingExtraError: as `read_image`, and when a later frame is damaged.
-        LimitError: more frames than `limits.frames`; those before have been given.
     """
     limits = limits or Limits()
     if _elsewhere:
@@ -333,6 +332,7 @@ def read_frames(
         return
     with named_errors():
         image = open_picture(data, header, limits)
+        moves = header.format != "TIFF" and bool(getattr(image, "is_animated", False))
     shown_at = 0.0
     for index in itertools.count():
         if index >= limits.frames:
@@ -348,9 +348,9 @@ def read_frames(
             # Known only once the frame is decoded.
             duration = image.info.get("duration")
             pixels = _eight_bits(turn_upright(image), header.format)
-        animated = isinstance(duration, int | float) and header.format != "TIFF"
-        yield pixels, shown_at if animated else None
-        shown_at += float(duration or 0) / 1000 if animated else 0.0
+        yield pixels, shown_at if moves or (duration and header.format != "TIFF") else None
+        # As browsers do: up to 10 ms mean 100 ms.
+        shown_at += (duration if isinstance(duration, int | float) and duration > 10 else 100) / 1000
 
 
 @_guarded

@@ -286,7 +286,7 @@ def track(
         camera_motion=camera_motion, keep_rows=keep_rows,
     )  # fmt: skip
     most = None if rate else max_frames
-    with open_source(source, stride=stride, max_frames=most, latest=latest, note=note) as opened:
+    with open_source(source, stride=stride, max_frames=most, latest=latest, pages=True, note=note) as opened:
         frames: Iterator[Frame] = frame_times(opened, fps=fps)
         if rate is not None:
             frames = sample_by_time(frames, rate)

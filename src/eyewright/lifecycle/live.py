@@ -175,7 +175,7 @@ class _Live:
         while True:
             reason = "it ended"
             try:
-                with open_source(self._spec["address"], reconnect=0, note=lambda _: None) as opened:
+                with open_source(self._spec["address"], reconnect=0, pages=True, note=lambda _: None) as opened:
                     for frame in opened:
                         self._state, self._message, pause = "live", "", _FIRST_PAUSE_S
                         if index % _FACTS_EVERY == 0:

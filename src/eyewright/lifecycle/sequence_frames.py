@@ -10,15 +10,15 @@ from eyewright.core.errors import InputError
 from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.data.tracks import Sequence as TrackSequence
+from eyewright.imaging.decode import read_frames
 from eyewright.imaging.headers import FORMATS, Limits
-from eyewright.imaging.sources import Frame, is_stream, open_source
-from eyewright.imaging.sources.files import VIDEO_EXTENSIONS
+from eyewright.imaging.sources import Frame, is_moving, is_stream, open_source
 
 _IMAGES = frozenset(e for endings in FORMATS.values() for e in endings)
 
 
 class SequenceFrames:
-    """Frames by number, from 1, of a video file or of a folder of images.
+    """Frames by number, from 1, of a video file, an animation or a folder of images.
 
     Frames of a video are numbered in their order. Images are numbered by the numbers at the end of their names, from 1
     where the first is 0; where names have none, or one twice, in their order.
@@ -30,7 +30,7 @@ class SequenceFrames:
     def __init__(self, source: str | Path) -> None:
         self.source = str(source)
         self._numbers: dict[str, int] = {}
-        self.is_video = is_stream(self.source)
+        self.is_video = is_moving(self.source)
         if not self.is_video:
             self._numbers = _numbered([p for p in sorted(Path(source).iterdir()) if _is_image(p)])
         first = next(iter(self._frames(lambda _: None)), None)
@@ -42,6 +42,8 @@ class SequenceFrames:
         """Return when each frame of a video is shown; nothing for a folder, whose images have no times."""
         if not self.is_video:
             return []
+        if not is_stream(self.source):
+            return [time_s or 0.0 for _, time_s in read_frames(Path(self.source))]
         from eyewright.imaging.sources.video import VideoFile
 
         video = VideoFile(Path(self.source), limits=Limits())
@@ -56,7 +58,7 @@ class SequenceFrames:
             yield (frame.index + 1 if self.is_video else self._numbers[Path(frame.origin).name]), frame
 
     def _frames(self, note: Callable[[Finding], None] | None) -> Iterator[Frame]:
-        with open_source(self.source, note=note) as opened:
+        with open_source(self.source, pages=self.is_video, note=note) as opened:
             yield from opened
 
 
@@ -87,7 +89,7 @@ def frames_of(sequence: TrackSequence, given: str | None, *, alone: bool) -> Seq
         own = home / "img1"
         return SequenceFrames(own) if own.is_dir() and any(map(_is_image, own.iterdir())) else None
     place = Path(given)
-    if alone and is_stream(given):
+    if alone and is_moving(given):
         return SequenceFrames(given)
     if not place.is_dir():
         expected = "a video or a folder of images" if alone else "a folder with the frames of each sequence"
@@ -102,7 +104,7 @@ def frames_of(sequence: TrackSequence, given: str | None, *, alone: bool) -> Seq
     for folder in folders:
         if folder.is_dir() and any(map(_is_image, folder.iterdir())):
             return SequenceFrames(folder)
-    videos = [p for p in sorted(place.iterdir()) if p.suffix.lower() in VIDEO_EXTENSIONS and p.stem == sequence.name]
+    videos = [p for p in sorted(place.iterdir()) if p.stem == sequence.name and p.is_file() and is_moving(p)]
     if videos:
         return SequenceFrames(videos[0])
     raise InputError(

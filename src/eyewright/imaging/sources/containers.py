@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from eyewright.core.errors import InputError
 from eyewright.core.quoting import quoted
+from eyewright.imaging.media import media_of, said_to_hold
 
 # A playlist or a concat script names other files and hosts; a container holds its own pictures. By first bytes.
 CONTAINERS = (
@@ -21,18 +22,25 @@ _MOST_INDEX = 64 * 2**20
 
 
 def no_video(path: Path, start: bytes) -> InputError | None:
-    """Return why a file that begins with `start`, 16 bytes or all, is no container of pictures; None if it is one."""
+    """Return why a file that begins with `start`, 4,096 bytes or all, is no container of video; None if it is one."""
+    if media_of(start) in ("animation", "picture"):
+        # Some begin with a container's mark.
+        return _other(path, start)
     if any(start[at : at + len(mark)] == mark for at, mark in CONTAINERS):
         return None
     if not start:
         return InputError(f"{quoted(path)} is empty", fix="copy it again", code="not_a_video")
     if any(start[at : at + len(mark)] == mark for at, mark in _SOUNDS):
         return InputError(f"{quoted(path)} has sound only, no video stream", fix="pass a video", code="not_a_video")
-    return InputError(
-        f"{quoted(path)} is not a supported video, judging by its content",
-        fix="convert it to MP4 or MKV",
-        code="not_a_video",
+    return _other(path, start)
+
+
+def _other(path: Path, start: bytes) -> InputError:
+    found = said_to_hold(start)
+    fix = (
+        "pass a video" if not found.endswith(" image") else "pass a video, an animation or a folder of numbered images"
     )
+    return InputError(f"expected a video at {quoted(path)}, found {found}", fix=fix, code="not_a_video")
 
 
 def unopened_video(path: Path) -> InputError:

@@ -1,6 +1,6 @@
 """Open any source: what a name means, and stride, limits, latest-frame mode and reconnection for all of them."""
 
-__all__ = ["is_endless", "is_stream", "open_source"]
+__all__ = ["is_endless", "is_moving", "is_stream", "open_source"]
 
 import contextlib
 import functools
@@ -21,7 +21,8 @@ from eyewright.core.report import Finding
 from eyewright.imaging.decode import name_unreadable, read_frames
 from eyewright.imaging.given import given_source
 from eyewright.imaging.headers import Limits
-from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, in_order, list_sources, read_files, read_named
+from eyewright.imaging.media import media_of
+from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, in_order, is_video, list_sources, read_files, read_named
 from eyewright.imaging.sources.frames import Frame, Source
 from eyewright.imaging.video_facts import VideoFacts
 
@@ -45,6 +46,8 @@ def is_endless(source: str | Path | int) -> bool:
 def is_stream(source: Any) -> bool:
     """Return whether a source gives frames by itself: a video, camera, stream or scanner, not files or arrays.
 
+    A file that is there is a video by its content, whatever it is called; one that is not, by its name.
+
     >>> is_stream("rtsp://camera/1"), is_stream("0"), is_stream("photos/")
     (True, True, False)
     """
@@ -58,7 +61,19 @@ def is_stream(source: Any) -> bool:
     path = Path(named)
     # An address is of one file, whatever its name looks like.
     one = named is not source or path.exists() or not glob.has_magic(str(path))
-    return one and path.suffix.lower() in VIDEO_EXTENSIONS
+    return one and is_video(path)
+
+
+def is_moving(source: Any) -> bool:
+    """Return whether a source gives frames that have times: a stream (`is_stream`), or an animation, of which
+    `open_source` gives every picture with `pages`.
+
+    >>> is_moving("clip.mp4"), is_moving("photo.gif")
+    (True, False)
+    """
+    if is_stream(source):
+        return True
+    return isinstance(source, str | Path) and media_of(given_source(source)) == "animation"
 
 
 def open_source(
@@ -158,18 +173,28 @@ class _Files:
 
     def __init__(self, text: str, pages: bool, limits: Limits, note: _Note) -> None:
         self._items, self._pages, self._limits = in_order(list_sources(text)), pages, limits
-        self._note = note if len(self._items) > 1 else None
+        self._note, self._alone = note, len(self._items) == 1
 
     def frames(self) -> Iterator[Frame]:
         # One that cannot be read has its time, and the frames after it keep theirs.
+        begun = None
+        if self._alone and self._note is not None and Path(self._items[0]).suffix.lower() in VIDEO_EXTENSIONS:
+            text = "the file is named as a video and holds a picture"
+            self._note(Finding("not_a_video", text, "pass a video", str(self._items[0]), severity="note"))
         for index, (item, found) in enumerate(self._found()):
             origin = "-" if item == "-" else str(Path(item).resolve())
             if isinstance(found, UnreadableImageError):
-                if self._note is None:
+                if self._note is not None and item == begun:
+                    # The pictures before the damage are the animation.
+                    text = f"the animation breaks off: {found.message}"
+                    self._note(Finding("video_breaks_off", text, found.fix or "copy it again", origin))
+                    continue
+                if self._note is None or self._alone:
                     raise found
                 self._note(Finding(found.code, found.message, found.fix or "", origin))
             else:
                 image, shown_at = found
+                begun = item
                 yield Frame(image, origin, index, shown_at)
 
     def _found(self) -> Iterator[tuple[Path | str, tuple[Any, float | None] | UnreadableImageError]]:

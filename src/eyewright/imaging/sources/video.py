@@ -48,7 +48,7 @@ class VideoFile:
     def __init__(self, path: Path, *, limits: Limits) -> None:
         # FFmpeg would wait for a FIFO, and so would a plain open.
         with open_regular(path, most=sys.maxsize, follow=True) as file:
-            start = file.read(16)
+            start = file.read(4096)
         wrong = no_video(path, start)
         if wrong is not None:
             raise wrong

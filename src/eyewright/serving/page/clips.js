@@ -29,7 +29,6 @@ function stageFor(shot) {
   const player = $("clip");
   $("canvases").hidden = Boolean(shot.clip);
   player.hidden = !shot.clip || shot.unplayable;
-  $("clip-note").hidden = !shot.unplayable;
   timelines(shot);
   if (!shot.clip) { player.removeAttribute("src"); return; }
   if (player.getAttribute("src") === shot.address) return;
@@ -64,6 +63,11 @@ function timelines(shot) {
   const rests = Boolean(moments) && Math.max(...moments) > 0;
   $("over-time").hidden = !over;
   $("moments").hidden = !rests;
+  // What is special about the file: turned by its metadata, uneven frames, an end that is missing.
+  const notes = [...((a && a.video && a.video.notes) || [])];
+  if (shot.unplayable) notes.unshift("Your browser cannot play this kind of video; the server reads it.");
+  $("clip-note").hidden = !notes.length;
+  $("clip-note").textContent = notes.map((note) => note[0].toUpperCase() + note.slice(1).replace(/\.?$/, ".")).join(" ");
   if (over) $("over-time").replaceChildren(make("p", { class: "sub", text: "Probabilities over time" }), timeline(shot, stackOf(over)), peaks(over));
   if (rests) {
     const e = a.explanations[0];
