@@ -40,7 +40,7 @@ def add_sources(p: argparse.ArgumentParser) -> None:
         action="append",
         nargs="+",
         default=[],
-        metavar="[SOURCE/]NAME=X,Y",
+        metavar=("[SOURCE/]NAME=X,Y", "X,Y"),
         help="NAME=X,Y X,Y X,Y …: count who is inside",
     )
     p.add_argument("--anchor", choices=("bottom", "centre"), default="bottom", help="the point of a box that counts")
