@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eyewright.core.errors import UsageError
 from eyewright.imaging.sources import open_source
 from eyewright.imaging.video_facts import VideoFacts, facts_of, has_sound, without_sound
 from eyewright.imaging.webm import WebmWriter
@@ -149,3 +150,8 @@ def test_a_container_that_does_not_tell_is_not_known(tmp_path: Path, data: bytes
     for cut in range(0, len(_mkv(2)), 7):
         (tmp_path / "a").write_bytes(_mkv(2)[:cut])
         assert has_sound(tmp_path / "a") in (None, False)
+
+
+def test_an_address_of_another_scheme_is_named() -> None:
+    with pytest.raises(UsageError, match="ftp:// addresses are not read"):
+        open_source("ftp://host/film.mp4")

@@ -111,7 +111,7 @@ def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         action="append",
         nargs="+",
         default=[],
-        metavar="NAME=X,Y",
+        metavar=("NAME=X,Y", "X,Y"),
         help="NAME=X,Y X,Y X,Y …: count objects inside this zone",
     )
     p.add_argument(
@@ -148,8 +148,10 @@ def track(o: argparse.Namespace) -> Result:
         o.source = o.video
     if o.detections is None and o.source is None and o.one is None and _is_detections(o.bundle):
         o.bundle, o.detections = None, o.bundle
-    if sum(x is not None for x in (o.detections, o.source)) != 1:
-        raise UsageError("expected either --detections or --source", fix="see eyewright track --help")
+    if o.detections is not None and o.source is not None:
+        raise UsageError("expected either --detections or a video, found both", fix="leave one out")
+    if o.detections is None and o.source is None:
+        raise _without_source(o)
     if o.detections is not None:
         for name in ("bundle", "one"):
             if getattr(o, name) is not None:
@@ -170,6 +172,29 @@ def track(o: argparse.Namespace) -> Result:
     if o.bundle is None:
         raise UsageError("expected a bundle that gives boxes", fix="pass BUNDLE, or --detections, or --one X,Y,W,H")
     return _track_source(o, saved)
+
+
+def _without_source(o: argparse.Namespace) -> UsageError:
+    """Return what is missing where there is no video and no file of detections."""
+    from eyewright.imaging.sources import is_stream
+
+    corners = [text for parts in o.zone for text in parts[1:]]
+    taken = next((text for text in corners if not set(text) <= set("0123456789.,-+eE ")), None)
+    if taken is not None:
+        return UsageError(
+            f"{quoted(taken)} was read as a corner of --zone",
+            fix='put BUNDLE and VIDEO first, or quote the zone: --zone "NAME=x,y x,y x,y"',
+        )
+    if o.bundle is None:
+        return UsageError("expected a bundle and a video, or --detections FILE", fix="eyewright track BUNDLE VIDEO")
+    if is_stream(o.bundle):
+        return UsageError(
+            f"expected a bundle and a video, found only the video {quoted(o.bundle)}",
+            fix="eyewright track BUNDLE VIDEO",
+        )
+    return UsageError(
+        f"expected a video to track in with {quoted(o.bundle)}, found none", fix="eyewright track BUNDLE VIDEO"
+    )
 
 
 def _is_detections(given: str | None) -> bool:
@@ -400,15 +425,19 @@ def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
             recorder, tracks = output.offline(recorder)
         else:
             tracks = recorder.tracks()
-        if not o.offline and o.out is not None and "json" in saved and not live:
-            out |= write_tracks(o, ("json",), name, tracks, fps, int(tracks.n_frames))
+        recorder.settle()
+        if not o.offline and o.out is not None and not live:
+            # While it was followed a track's class was that of the moment; now its files have the last one.
+            ended = tuple(kind for kind in ("json", "csv") if kind in saved)
+            out |= write_tracks(o, ended, name, tracks, fps, int(tracks.n_frames)) if ended else {}
         output.report(recorder, n, fps)
         out |= output.paths
     if "video" in out:
         note_sound(str(o.source), out["video"], findings)
     found = recorder.to_json()
     seconds = time.monotonic() - started
-    text = [f"{len(found['tracks']):,} tracks in {n:,} frames, {n / max(seconds, 1e-9):.1f} frames a second"]
+    m = len(found["tracks"])
+    text = [f"{m:,} track{'s' * (m != 1)} in {n:,} frame{'s' * (n != 1)}, {n / max(seconds, 1e-9):.1f} frames a second"]
     text += _counts_text(found, "")
     if truth is not None:
         import numpy as np

@@ -43,7 +43,6 @@ def convert_tracks(o: argparse.Namespace) -> Result:
                 code="no_size",
             )
         files[sequence.name] = _completed(file, sequence.fps, sequence.n_frames)
-    # A tracker on someone else's data has the names of sequences from there.
     lost = sorted({each for file in files.values() for each in file.lost} | set(_lost(o.to, files)))
     n_boxes = sum(len(file.tracks) for file in files.values())
     form: Callable[[Any], str] = tracks_to_mot if o.to == "mot" else tracks_to_csv
@@ -88,7 +87,9 @@ def _lost(to: str, files: "Mapping[str, TrackFile]") -> list[str]:
     lost = []
     timed = any(f.tracks.times_s is not None for f in files.values())
     if to == "mot":
-        lost += ["classes: MOT's tracks have none", "times: MOT's rows have frames alone"]
+        named = any(label != "object" for f in files.values() for label in f.tracks.labels)
+        lost += ["classes: MOT's tracks have none"] if named else []
+        lost += ["times: MOT's rows have frames alone"] if timed else []
     if to == "yolo":
         lost += ["times: YOLO's labels have frames alone"] if timed else []
         some = sum(1 for f in files.values() if 0 < np.isfinite(f.tracks.scores).sum() < len(f.tracks))

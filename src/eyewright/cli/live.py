@@ -40,7 +40,7 @@ def add_sources(p: argparse.ArgumentParser) -> None:
         action="append",
         nargs="+",
         default=[],
-        metavar="[SOURCE/]NAME=X,Y",
+        metavar=("[SOURCE/]NAME=X,Y", "X,Y"),
         help="NAME=X,Y X,Y X,Y …: count objects inside this zone",
     )
     p.add_argument(

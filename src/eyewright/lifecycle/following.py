@@ -219,6 +219,7 @@ def _track_file(
     if offline or watch is not None:
         # Counted again frame by frame: a zone is left in frames without boxes too.
         recorder = Recorder.of(tracks, watch, end_s=float(_times(rows, rate, np.array([n_frames]))[0]))
+    recorder.settle()
     return TrackedSequence(
         sequence.name, tracks, recorder, rate, n_frames, tuple(findings), file.rows, file.left_out, spent
     )

@@ -19,6 +19,9 @@ from eyewright.data.tracks.rows import TrackFile
 from eyewright.lifecycle.datasets import PathLike
 from eyewright.metrics.tracking import SequenceCounts, combined, count_sequence, paired_tracking, tracking_metrics
 
+# Frames with tracks and without ground truth, of all with tracks: more of them are said.
+_MOSTLY = 0.5
+
 PROTOCOLS: Mapping[str, str] = {
     "plain": "every row of the ground truth is measured",
     "coco": "COCO of videos: annotations with iscrowd are not measured",
@@ -113,10 +116,10 @@ def evaluate_tracks(
     n_true = 0
     for sequence in theirs:
         true, own = sequence.read("truth"), by_name[sequence.name]
-        findings += true.findings
+        findings += [*sequence.findings, *true.findings]
         if isinstance(own, Sequence):
             file = own.read("tracks")
-            findings += file.findings
+            findings += [*own.findings, *file.findings]
             true, file = _in_one_unit(sequence.name, true, file)
             own = file.tracks
         elif true.relative:
@@ -130,6 +133,7 @@ def evaluate_tracks(
                 text = f"{left:,} ground-truth boxes are in frames that were not tracked; they are not measured"
                 findings.append(Finding("frames", text, "track every frame", str(sequence.path), severity="note"))
         n_true += len(known) if known.ignored is None else int(np.count_nonzero(~known.ignored))
+        findings += _odd(sequence.name, str(sequence.path), known, own, true.protocol)
         counted = count_sequence(known, own)
         counts.append(counted)
         each[sequence.name] = combined([counted])
@@ -141,11 +145,32 @@ def evaluate_tracks(
         )
     extra = sorted(set(by_name) - {s.name for s in theirs})
     if extra:
-        several = "1 sequence of the tracks has" if len(extra) == 1 else f"{len(extra)} sequences of the tracks have"
-        text = f"{several} no ground truth, such as {extra[0]!r}; not measured"
+        n = len(extra)
+        text = (
+            f"{n} sequence{'s' * (n != 1)} of the tracks ha{'ve' if n != 1 else 's'} no ground truth"
+            f"{', such as' if n != 1 else ':'} {extra[0]!r}; {'they are' if n != 1 else 'it is'} not measured"
+        )
         findings.append(Finding("sequence", text, "add ground truth", place, severity="note"))
     metrics = tracking_metrics(counts, rng=np.random.default_rng(seed))
     return TrackScores(metrics, each, tuple(findings), max(set(protocols), key=protocols.count), tuple(counts))
+
+
+def _odd(name: str, path: str, true: Tracks, own: Tracks, protocol: str) -> list[Finding]:
+    """Return notes where numbers follow from what is compared rather than from the tracker."""
+    found = []
+    n_labels = len(np.unique(own.label_ids))
+    if n_labels > 1 and protocol.startswith("mot"):
+        text = f"tracks of {n_labels} classes in {name!r} are measured against pedestrians alone"
+        found.append(Finding("classes", text, "track one class: --classes person", path, severity="note"))
+    frames = np.unique(own.frames)
+    without = np.isin(frames, true.frames, invert=True)
+    if len(true) and int(without.sum()) > _MOSTLY * len(frames):
+        text = (
+            f"the ground truth of {name!r} has boxes in {len(np.unique(true.frames)):,} frames, and "
+            f"{int(without.sum()):,} of {len(frames):,} frames with tracks are others: their boxes count as false"
+        )
+        found.append(Finding("frames", text, "check that both have the same frame numbers", path, severity="note"))
+    return found
 
 
 def _in_one_unit(name: str, true: TrackFile, file: TrackFile) -> tuple[TrackFile, TrackFile]:

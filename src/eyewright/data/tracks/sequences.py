@@ -3,6 +3,7 @@
 __all__ = ["Sequence", "find_sequences"]
 
 import configparser
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -112,17 +113,32 @@ def find_sequences(source: Path, kind: TrackKind) -> list[Sequence]:
             code="no_sequences",
         )
     by_name: dict[str, Path] = {}
+    others: dict[str, list[Path]] = defaultdict(list)
     for path in files:
-        if path.stem in by_name and path.suffix == by_name[path.stem].suffix:
+        first = by_name.setdefault(path.stem, path)
+        if path == first:
+            continue
+        if path.suffix == first.suffix:
             raise UsageError(f"sequence {path.stem!r} occurs twice in {quoted(source)}", fix="remove one of them")
         # Of files that say the same, MOT text is read.
-        if path.stem not in by_name or path.suffix.lower() == ".txt":
-            by_name[path.stem] = path
+        used, left = (path, first) if path.suffix.lower() == ".txt" else (first, path)
+        by_name[path.stem] = used
+        others[path.stem].append(left)
     sequences: list[Sequence] = []
     for name, path in sorted(by_name.items()):
         videos = _videos_in(path)
-        sequences += [_with_info(name, path, source / name)] if videos is None else videos
+        own = [_with_info(name, path, source / name)] if videos is None else videos
+        sequences += [replace(s, findings=(*s.findings, *_left(path, others[name]))) for s in own]
     return _named_apart(sequences)
+
+
+def _left(used: Path, others: list[Path]) -> list[Finding]:
+    """Return notes on files of the same name, which are not read."""
+    fix = "nothing where both say the same, else remove one"
+    return [
+        Finding("same_name", f"{p.name} is not read: {used.name} has the same name", fix, str(p), severity="note")
+        for p in others
+    ]
 
 
 def _named_apart(sequences: list[Sequence]) -> list[Sequence]:

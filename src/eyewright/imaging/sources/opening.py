@@ -29,6 +29,7 @@ from eyewright.imaging.video_facts import VideoFacts
 _LOG = logging.getLogger(__name__)
 _Note = Callable[[Finding], None] | None
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https", "file", "sane"})
 
 
 def is_endless(source: str | Path | int) -> bool:
@@ -120,6 +121,11 @@ def open_source(
         raise UsageError(f"expected a stride and a limit of at least 1, found {stride} and {max_frames}")
     text = os.fspath(source) if not isinstance(source, int) else str(source)
     limits = limits or Limits()
+    scheme = re.match(r"^([a-z][a-z0-9+.]+)://", text, re.IGNORECASE)
+    if scheme is not None and scheme[1].lower() not in _SCHEMES and not Path(text).exists():
+        raise UsageError(
+            f"{scheme[1]}:// addresses are not read", fix="pass a path, or an rtsp:// or http:// MJPEG address"
+        )
     again: Callable[[], _Frames] | None = None
     if re.match(r"^(rtsps?|https?):", text, re.IGNORECASE):
         again = functools.partial(_open_stream, text, timeout_s, limits)

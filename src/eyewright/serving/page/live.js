@@ -150,7 +150,7 @@ function countTables(s) {
   if (s.tracks !== null) {
     const counted = {};
     for (const t of s.tracks) counted[t.label] = (counted[t.label] || 0) + 1;
-    const now = Object.entries(counted).map(([label, n]) => make("span", { class: "chip", text: `${label} ${n}` }));
+    const now = Object.entries(counted).map(([label, n]) => make("span", { class: "chip", text: `${n.toLocaleString("en")} × ${label}` }));
     parts.push(make("section", {}, make("h2", { text: "In view" }), now.length ? make("p", {}, ...now) : make("p", { class: "note", text: "nothing" }),
       make("p", { class: "note", text: `${s.n_tracks.toLocaleString("en")} tracked since the start` })));
   } else if (s.headline) {
