@@ -345,6 +345,19 @@ def test_wrong_vectors_and_models_are_refused(tmp_path: Path) -> None:
     assert len(index) == 500
 
 
+def test_vectors_and_queries_that_are_no_real_numbers_are_refused(tmp_path: Path) -> None:
+    index = create_index(str(tmp_path / "x.index"), model="mine", digest="1", dim=2)
+    for wrong in (np.array([["a", "b"]]), np.array([[1j, 0]]), np.array([[1e300, 0]])):
+        with pytest.raises(InputError):
+            index.add(wrong, [Row("a.png")])
+        with pytest.raises(InputError):
+            index.search(wrong[0])
+    index.add(np.eye(2), [Row("a.png"), Row("b.png")])
+    for n in (0, -1):
+        with pytest.raises(UsageError, match="1 or more"):
+            open_index(str(tmp_path / "x.index")).search(np.ones(2), n)
+
+
 def test_an_empty_index_answers_with_nothing(tmp_path: Path) -> None:
     index = made(tmp_path / "x", 0)
     found = index.search(vectors(1)[0])

@@ -100,7 +100,8 @@ def attend(o: argparse.Namespace) -> Result:
         row["top"] = [link._asdict() for link in one.top(o.top, special=o.special)]
         layers, heads, queries, keys = one.weights.shape
         # Keys of self-attention are its queries too, and are shown as they are written.
-        asking = one.words if one.keys == one.tokens else one.tokens
+        # The queries of cross-attention are the decoder's, which its own attention shows.
+        asking = next((other.words for other in chosen.walk() if other.keys == one.tokens), one.tokens)
         text += [f"{one.kind:8} {layers} layers, {heads} heads, {queries} x {keys} tokens"]
         if roll is not None:
             row["rollout"] = roll[one.read_out].tolist()
