@@ -244,7 +244,7 @@ def test_every_step_of_a_commit_may_be_the_last(tmp_path: Path, monkeypatch: pyt
         (lambda f: _edit(f, lambda m: m["segments"].append(m["segments"][0])), "twice"),
         (lambda f: _edit(f, lambda m: m["segments"][0]["files"].pop("ids.i64")), "too few files"),
         (lambda f: _edit(f, lambda m: m["segments"][0].update(rows=-1)), r"rows"),
-        (lambda f: _edit(f, lambda m: m["segments"][0].update(rows=10**12)), "bytes, expected"),
+        (lambda f: _edit(f, lambda m: m["segments"][0].update(rows=10**12)), "rows of 32 numbers take"),
         (lambda f: _edit(f, lambda m: m.update(model=None)), r"\$\.model"),
         (lambda f: _edit(f, lambda m: m.update(model={"name": ["a"], "digest": "d"})), r"\$\.model\.name"),
         (lambda f: _edit(f, lambda m: m.update(about="x")), r"\$\.about"),

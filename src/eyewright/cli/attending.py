@@ -90,7 +90,7 @@ def attend(o: argparse.Namespace) -> Result:
     if o.out is not None:
         folder = Path(o.out)
         page = render_attention(chosen, first_token=o.first)
-        files = save_attention(chosen, folder, rollout=o.rollout and chosen.layers == found.layers)
+        files = save_attention(chosen, folder, rollout=o.rollout and chosen.layers == found.layers, top=o.top)
         write_page(folder / "attention.html", page)
         out = {"page": (folder / "attention.html").resolve(), "attention": files[-1].resolve()}
     told: list[dict[str, Any]] = []

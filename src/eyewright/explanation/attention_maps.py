@@ -192,10 +192,11 @@ def rolled(weights: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return result
 
 
-def save_attention(attention: Attention, folder: Path, *, rollout: bool = False) -> list[Path]:
+def save_attention(attention: Attention, folder: Path, *, rollout: bool = False, top: int = 20) -> list[Path]:
     """Write the weights as one `.npz` a layer and what they are as `attention.json`; return the files.
 
-    `KIND-layer-00.npz` has `weights`, float32 (heads, queries, keys). With `rollout`, `KIND-rollout.npz` has it.
+    `KIND-layer-00.npz` has `weights`, float32 (heads, queries, keys). With `rollout`, `KIND-rollout.npz` has it. The
+    JSON lists the `top` largest weights.
 
     Raises:
         OutputError: they cannot be written.
@@ -209,7 +210,7 @@ def save_attention(attention: Attention, folder: Path, *, rollout: bool = False)
             files.append(folder / f"{one.kind}-rollout.npz")
             _write_array(files[-1], rollout=one.rollout())
     files.append(folder / "attention.json")
-    write_json(files[-1], [one.to_json() for one in attention.walk()])
+    write_json(files[-1], [one.to_json(top) for one in attention.walk()])
     return files
 
 

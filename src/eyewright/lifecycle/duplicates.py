@@ -40,9 +40,9 @@ def find_duplicates(
     """Return groups of near copies with the copy to keep, and findings for files that could not be compared.
 
     By "pixels" the files are read again and compared as `doctor` does: fingerprints propose, aligned pixels decide,
-    so a copy is found cropped, mirrored, turned, brightened, compressed or captioned, and a mere look-alike, or the same drawing
-    in another colour, is not;
-    two copies of one image that differ too much for that, such as a crop and a caption, count if their vectors do.
+    so a copy is found cropped, mirrored, turned, brightened, compressed or captioned, and a mere look-alike, or the
+    same drawing in another colour, is not; two copies of one image that differ too much for that, such as a crop and a
+    caption, count if their vectors do.
     By "embedding" those are similar whose vectors have a cosine of at least `least`: what the model takes for the same.
     Either way each two of a group are similar. `root` is where the indexed folder lies now.
 

@@ -410,7 +410,8 @@ def nearest(
     if unfinished := index.about.get(UNFINISHED):
         said = f"the index is not finished: it has {len(index):,} images, of {unfinished:,} that were found"
         found = replace(found, notes=(f"{said}; continue with eyewright index --resume",))
-    if max_p is not None and found.reference and max_p < 1 / (found.reference + 1):
+    told = bool(found.hits) and found.hits[0].p is not None
+    if max_p is not None and told and max_p < 1 / (found.reference + 1):
         raise UsageError(
             f"expected a p-value of at least {1 / (found.reference + 1):.2g}, the smallest against {found.reference:,} "
             f"images, found {max_p:g}",
