@@ -224,7 +224,7 @@ def _duplicates(o: argparse.Namespace) -> _Found:
     from eyewright import lifecycle
 
     groups, left_out = lifecycle.find_duplicates(o.index, by=o.duplicates, least=0.97 if o.min is None else o.min)
-    text = [f"{len(groups):,} groups of near copies"]
+    text = [f"{len(groups):,} group{'s' * (len(groups) != 1)} of near copies"]
     for g in groups[:50]:
         text.append(f"{len(g.members)} similar, {g.least:.3f} at least:")
         text += [f"  {'keep' if id == g.best else '    '} {printable(row.path)}" for id, row in g.members]

@@ -427,8 +427,8 @@ def _locked(lock: Path, place: Path) -> int:
 
 
 @contextlib.contextmanager
-def held_lock(path: Path, *, busy: str, code: str) -> Iterator[None]:
-    """Hold the lock file `path`, made with its folder, for one process; `busy` is said to a second one.
+def held_lock(path: Path, *, busy: str, code: str, fix: str = "wait for it, or choose another --out") -> Iterator[None]:
+    """Hold the lock file `path`, made with its folder, for one process; `busy` and `fix` are said to a second one.
 
     Raises:
         UsageError: another process holds it.
@@ -441,7 +441,7 @@ def held_lock(path: Path, *, busy: str, code: str) -> Iterator[None]:
         try:
             disk.lock(lock.fileno())
         except BlockingIOError:
-            taken = UsageError(busy, fix="wait for it, or choose another --out", code=code)
+            taken = UsageError(busy, fix=fix, code=code)
             taken.path = str(path)
             raise taken from None
         yield

@@ -16,7 +16,15 @@ from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.imaging.sources.files import read_named
 from eyewright.lifecycle.datasets import PathLike, Say, silent
-from eyewright.lifecycle.searching import Embedder, Indexed, content_digest, graph_if_large, indexed_name, open_embedder
+from eyewright.lifecycle.searching import (
+    Embedder,
+    Indexed,
+    content_digest,
+    graph_if_large,
+    indexed_name,
+    need_inside,
+    open_embedder,
+)
 from eyewright.scaling.listing import Item, has_changed
 from eyewright.scaling.plan import Plan, has_plan
 from eyewright.scaling.rows import Row as JobRow
@@ -142,6 +150,7 @@ class _Embed:
                 found[k] = changed_row(first + k, item.path)
                 continue
             try:
+                need_inside(path, self._root)
                 digest = content_digest(path)
                 image = read_named(path)
             except (UnreadableImageError, InputError, OSError) as error:

@@ -10,6 +10,7 @@ __all__ = [
     "index_of",
     "indexed_name",
     "label_images",
+    "need_inside",
     "nearest",
     "open_embedder",
     "search",
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 _COMMIT = 256
 _AT_ONCE = 32
 _AWAY = 0.5
+UNFINISHED = "unfinished"
+"""What an index says of itself until its run is done: how many images were found."""
 # From so many lost images on an update that loses more than half is refused.
 _MANY_GONE = 10
 
@@ -175,6 +178,19 @@ def indexed_name(path: Path, root: Path) -> str:
     return os.path.relpath(path.resolve() if not path.is_symlink() else path.absolute(), root)
 
 
+def need_inside(path: Path, root: Path) -> None:
+    """Refuse an image that only a linked folder brings into the folder `root`, which is resolved; a link to one image
+    is that image.
+
+    Raises:
+        InputError: it lies outside.
+    """
+    if indexed_name(path, root).split(os.sep, 1)[0] == os.pardir:
+        raise InputError(
+            f"a linked folder leads out of the indexed one, to {quoted(path.resolve().parent)}", fix="index that folder"
+        )
+
+
 def _any_image(root: Path) -> bool:
     try:
         return bool(list_sources(root))
@@ -244,6 +260,7 @@ class _Work:
             name = indexed_name(path, self.root)
             seen.add(name)
             try:
+                need_inside(path, self.root)
                 status = path.stat()
                 id, row = self._known.get(name, (-1, None))
                 if row is not None and (row.bytes, row.mtime_ns) == (status.st_size, status.st_mtime_ns):
@@ -272,7 +289,7 @@ class _Work:
             self._images.append(image)
             self._rows.append(Row(name, digest, status.st_size, status.st_mtime_ns, *image.shape[:2]))
             if len(self._images) == _COMMIT:
-                self._commit()
+                self._commit(len(files) if count < len(files) else 0)
                 self.say(f"{count:,} of {len(files):,}")
         self._commit()
         self._carry(carried)
@@ -290,8 +307,8 @@ class _Work:
         rows = [replace(row, height=known[id].height, width=known[id].width) for id, row in carried]
         self.index.add(self.index.vectors([id for id, _ in carried]), rows)
 
-    def _commit(self) -> None:
-        """Embed the images that were read and commit them."""
+    def _commit(self, unfinished: int = 0) -> None:
+        """Embed the images that were read and commit them; `unfinished` is of how many images these are a part."""
         from eyewright.retrieval import create_index
 
         if not self._images:
@@ -308,8 +325,10 @@ class _Work:
         if self.index is None:
             self.index = create_index(
                 self.place, model=self.embedder.name, digest=self.embedder.digest, dim=vectors.shape[1],
-                about={"root": str(self.root)},
+                about={"root": str(self.root), UNFINISHED: unfinished},
             )  # fmt: skip
+        elif unfinished and self.index.about.get(UNFINISHED) != unfinished:
+            self.index.note(**{UNFINISHED: unfinished})
         self.index.add(vectors[sound], rows)
         self.added += len(rows)
         self._images, self._rows = [], []
@@ -320,8 +339,8 @@ class _Work:
             raise InputError("expected images that can be read, found none", fix="check the folder", code="no_images")
         if self._gone:
             self.index.delete(self._gone)
-        if self.index.about.get("root") != str(self.root):
-            self.index.note(root=str(self.root))
+        if self.index.about.get("root") != str(self.root) or self.index.about.get(UNFINISHED):
+            self.index.note(root=str(self.root), **{UNFINISHED: 0})
         return self.index
 
 
@@ -361,8 +380,8 @@ def search(
     found = nearest(
         opened, vectors[: len(wanted)], vectors[len(wanted) :], n=n, folder=folder, max_p=max_p, exact=exact
     )
-    notes = tuple(dict.fromkeys(d.note for d in doubts if d.note))
-    return replace(found, notes=notes, familiar=all(d.familiar for d in doubts))
+    notes = [*(d.note for d in doubts if d.note), *found.notes]
+    return replace(found, notes=tuple(dict.fromkeys(notes)), familiar=all(d.familiar for d in doubts))
 
 
 def nearest(
@@ -392,7 +411,11 @@ def nearest(
         if not only:
             raise InputError(f"the index has no images below {folder[:200]!r}", fix="check the folder")
     found = index.search(vector, n, only=only, without=without, exact=exact, alpha=0.05 if max_p is None else max_p)
-    if max_p is not None and found.reference and max_p < 1 / (found.reference + 1):
+    if unfinished := index.about.get(UNFINISHED):
+        said = f"the index is not finished: it has {len(index):,} images, of {unfinished:,} that were found"
+        found = replace(found, notes=(f"{said}; continue with eyewright index --resume",))
+    told = bool(found.hits) and found.hits[0].p is not None
+    if max_p is not None and told and max_p < 1 / (found.reference + 1):
         raise UsageError(
             f"expected a p-value of at least {1 / (found.reference + 1):.2g}, the smallest against {found.reference:,} "
             f"images, found {max_p:g}",

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import BundleError, BusyError, EyewrightError, InputError, UsageError, plain_reason
 from eyewright.core.files import held_lock, write_bytes
+from eyewright.core.quoting import quoted
 from eyewright.core.rng import generator
 from eyewright.imaging.appearance import TRAITS
 from eyewright.monitoring.alerts import Alerts
@@ -109,7 +110,10 @@ class Recorder:
         self._references = references or dict
         self._classes = classes
         self._written: set[str] = set()
-        self._lock_file = held_lock(home / "lock", busy="another server is writing to this log", code="monitor_busy")
+        self._lock_file = held_lock(
+            home / "lock", busy=f"another server is writing to the log in {quoted(home)}", code="monitor_busy",
+            fix="give this one its own folder: --home DIR",
+        )  # fmt: skip
         self._lock_file.__enter__()
         try:
             check_writable(self.address)

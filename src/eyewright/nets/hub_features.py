@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import CheckpointError, MissingExtraError
 from eyewright.core.quoting import quoted
+from eyewright.nets.hub_bodies import described, open_body
 from eyewright.nets.hub_files import check_checkpoint
 from eyewright.nets.hub_library import pixel_values, quiet_transformers, reading
-from eyewright.nets.texts import described, open_body
 
 _BATCH = 16
 

@@ -1,6 +1,6 @@
 """Published networks of text, of images and of both, as Hugging Face wrote them: attention weights and embeddings."""
 
-__all__ = ["Published", "Weighed", "described", "open_published"]
+__all__ = ["Published", "Weighed", "open_published"]
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -21,9 +21,10 @@ from eyewright.data.texts import is_text
 from eyewright.imaging.patches import image_tokens
 from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.nets.hub import snapshot
+from eyewright.nets.hub_bodies import described, open_body
 from eyewright.nets.hub_files import check_checkpoint
 from eyewright.nets.hub_kinds import PAIRS
-from eyewright.nets.hub_library import need_weights, pixel_values, quiet_transformers, reading
+from eyewright.nets.hub_library import pixel_values, quiet_transformers, reading
 from eyewright.nets.hub_pairs import TOKENIZER_FILES, open_token_preparation
 from eyewright.nets.hub_preprocessing import prove_preprocessing
 
@@ -34,8 +35,6 @@ _MOST_BYTES = 1 << 30
 _MOST_CHARACTERS = 1_000_000
 # Trained on texts padded to one length, without a mask: the padding is part of what the net was taught on.
 _FULL_LENGTH = frozenset({"siglip", "siglip2"})
-# Weights of an output layer on top, which attention does not go through.
-_ON_TOP = ("pooler.", "visual_projection", "text_projection", "logit_", "head.")
 
 Kind = Literal["text", "image", "pair", "translation"]
 
@@ -543,35 +542,3 @@ def open_published(name: str) -> Published:
             )
         folder = snapshot(where, TOKENIZER_FILES)
     return Published(name, folder)
-
-
-def open_body(hf: Any, folder: Path, name: str, **options: Any) -> Any:
-    """Return the body of a checkpoint. A pooler that it lacks is left out: a random one would give random embeddings.
-
-    Raises:
-        CheckpointError: it lacks other weights.
-    """
-    model, found = hf.AutoModel.from_pretrained(
-        folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **_LOCAL, **options
-    )
-    # Of a pair, projections and heads make the embeddings.
-    needless = _ON_TOP if not hasattr(model, "get_image_features") else ("logit_",)
-    need_weights(name, (n for n in found["missing_keys"] if not any(part in n for part in needless)))
-    if any(n.startswith("pooler.") for n in found["missing_keys"]):
-        model.pooler = None
-    return model
-
-
-def described(model: Any, pixels: torch.Tensor) -> NDArray[np.float32]:
-    """Return the embedding of each prepared image, float32 (N, D), by a transformers model."""
-    with torch.inference_mode():
-        found = model.get_image_features(pixels) if hasattr(model, "get_image_features") else model(pixel_values=pixels)
-    if not isinstance(found, torch.Tensor):
-        pooled = getattr(found, "pooler_output", None)
-        found = pooled if pooled is not None else found.last_hidden_state
-    if found.ndim == 4:
-        found = found.mean((2, 3))
-    elif found.ndim == 3:
-        found = found.mean(1)
-    values: NDArray[np.float32] = found.float().numpy()
-    return values.reshape(len(values), -1)

@@ -202,8 +202,14 @@ class Index:
 
         Raises:
             InputError: the query is not of D finite numbers.
+            UsageError: `n` is below 1.
         """
-        vector = np.asarray(query, np.float32).reshape(-1)
+        if np.asarray(query).dtype.kind not in "fiu":
+            raise InputError(f"expected a query of real numbers, found {np.asarray(query).dtype}", fix="pass numbers")
+        if n < 1:
+            raise UsageError(f"expected to look for 1 or more vectors, found {n}", fix="pass a larger n")
+        with np.errstate(over="ignore"):
+            vector = np.asarray(query, np.float32).reshape(-1)
         if len(vector) != self.dim:
             raise InputError(f"expected a query of {self.dim} numbers, found {len(vector)}", fix="use the same model")
         (vector,) = unit_vectors(vector[None])
@@ -282,6 +288,8 @@ class Index:
             UsageError: another process is writing.
         """
         found = np.asarray(vectors)
+        if found.dtype.kind not in "fiu":
+            raise InputError(f"expected vectors of real numbers, found {found.dtype}", fix="pass numbers")
         if found.ndim != 2 or found.shape[1] != self.dim or len(found) != len(rows):
             raise InputError(
                 f"expected {len(rows)} vectors of {self.dim} numbers, found {found.shape}", fix="use the same model"
@@ -427,13 +435,16 @@ class Index:
                     (self.folder / name).unlink(missing_ok=True)
 
 
-def create_index(folder: Path, *, model: str, digest: str, dim: int, about: Mapping[str, Any] | None = None) -> Index:
+def create_index(
+    folder: str | Path, *, model: str, digest: str, dim: int, about: Mapping[str, Any] | None = None
+) -> Index:
     """Make an empty index for vectors of `dim` numbers by a model, named by its digest.
 
     Raises:
         UsageError: something is there already.
         OutputError: it cannot be written.
     """
+    folder = Path(folder)
     if is_index(folder):
         raise UsageError(f"there is an index at {quoted(folder)}", fix="add --update, or choose another --out")
     if folder.exists() and (not folder.is_dir() or any(n != MANIFEST for n in _visible(folder))):
@@ -455,7 +466,7 @@ def is_index(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def open_index(folder: Path) -> Index:
+def open_index(folder: str | Path) -> Index:
     """Open an index to search in; nothing is read but its manifest and the ids.
 
     Raises:
@@ -464,7 +475,7 @@ def open_index(folder: Path) -> Index:
     """
     for left in range(_TRIES - 1, -1, -1):
         try:
-            return _opened(folder)
+            return _opened(Path(folder))
         except FileNotFoundError as error:
             # Another process may have written segments again between two of our reads.
             if not left:

@@ -85,6 +85,7 @@ async def search(service: Service, request: Request) -> Response:
     )  # fmt: skip
     left = started + service.settings.deadline_s - time.monotonic()
     found = await _apart(service, left, lambda: searcher.find(name, sought))
+    notes += found.get("notes", ())
     hits = [SearchHit(**hit, image=f"/v1/index/{name}/images/{hit['id']}") for hit in found["hits"]]
     total = round((time.monotonic() - started) * 1000, 2)
     notes = list(dict.fromkeys(note for doubt in doubts for note in doubt.notes))
@@ -107,7 +108,9 @@ async def thumbnail(service: Service, request: Request, name: str, id: str) -> R
 
 def _asked(request: Request, settings: Settings) -> tuple[bytes, SearchBody]:
     """Return the image, if there is one, and what else is sought."""
-    if request.media_type == "application/json" or (not request.media_type and request.body[:1] == b"{"):
+    # No image begins so, and curl calls whatever it sends a form.
+    written = request.body[:1] == b"{" and not request.media_type.startswith(("image/", "multipart/"))
+    if request.media_type == "application/json" or written:
         if request.query:
             raise HttpError(
                 400, "query", "expected the search in the JSON body, found a query string", fix="move it there"
