@@ -66,8 +66,8 @@ def find_sequences(source: Path, kind: TrackKind) -> list[Sequence]:
     """Return the sequences of a file or folder, by name.
 
     A folder is a sequence (`det/det.txt`, `gt/gt.txt`), holds one folder per sequence, or one file per sequence
-    (`NAME.txt`, `NAME.json`, `NAME.csv`). A COCO file of videos holds one sequence per video; a folder of YOLO label files,
-    one a frame, holds a sequence for each name before the frame's number.
+    (`NAME.txt`, `NAME.json`, `NAME.csv`). A COCO file of videos holds one sequence per video; a folder of YOLO label
+    files, one per frame, holds a sequence for each name before the frame's number.
 
     Raises:
         InputError: nothing is there.

@@ -85,10 +85,9 @@ async def search(service: Service, request: Request) -> Response:
     )  # fmt: skip
     left = started + service.settings.deadline_s - time.monotonic()
     found = await _apart(service, left, lambda: searcher.find(name, sought))
-    notes += found.get("notes", ())
     hits = [SearchHit(**hit, image=f"/v1/index/{name}/images/{hit['id']}") for hit in found["hits"]]
     total = round((time.monotonic() - started) * 1000, 2)
-    notes = list(dict.fromkeys(note for doubt in doubts for note in doubt.notes))
+    notes = list(dict.fromkeys([*(note for doubt in doubts for note in doubt.notes), *found.get("notes", ())]))
     familiar = all(doubt.familiar for doubt in doubts)
     fits = None if found["fits"] and not familiar else found["fits"]
     return json_response(Searched(name, model.name, found["searched"], fits, familiar, hits, notes, total))
