@@ -1,8 +1,9 @@
 """Remake the screenshots of docs/images: python .ci/screenshots.py [--detection REPORT.html] [--out docs/images]
 
-Needs playwright and Debian's chromium, and some minutes. The report is that of the quick start; the server's page shows
-a detector trained on drawn scenes; the processing preview has four photographs of scikit-image. The picture of
-detection comes from a report that is passed (docs shows BCCD, see benchmarks/README.md); without one it is kept.
+Needs playwright and Debian's chromium, and some minutes. The report is that of the quick start, and so are its attack
+and the job over shards; the server's page and the tracks show a detector trained on drawn scenes; the data browser has
+10,000 drawn images; the processing preview has four photographs of scikit-image. The picture of detection comes from a
+report that is passed (docs shows BCCD, see benchmarks/README.md); without one it is kept.
 """
 
 import argparse
@@ -48,18 +49,38 @@ def write_photographs(folder: Path) -> None:
         write_image(folder / f"{name}.png", np.ascontiguousarray(pixels))
 
 
+def write_crossing(path: Path, frames: int = 120) -> None:
+    """Write a video of three shapes that cross it, 12 frames a second; one passes behind another."""
+    import numpy as np
+    from drawing import KINDS, shape_mask
+
+    from eyewright.imaging.webm import WebmWriter
+
+    rng = np.random.default_rng(1)
+    ground = rng.integers(0, 70, (96, 96, 3)).astype(np.uint8)
+    colours = ((240, 190, 160), (160, 230, 180), (170, 180, 250))
+    with WebmWriter(path) as video:
+        for k in range(frames):
+            image, t = ground.copy(), k / (frames - 1)
+            ways = ((14 + 68 * t, 26), (82 - 68 * t, 48), (20 + 56 * t, 72 - 20 * t))
+            for kind, colour, (x, y) in zip(KINDS, colours, ways, strict=True):
+                image[shape_mask(kind, 96, round(x), round(y), 12)] = colour
+            video.add(image, k / 12)
+
+
 @contextmanager
-def served(bundle: Path, cwd: Path) -> Iterator[str]:
+def served(cwd: Path, *command: object, ready: str = "") -> Iterator[str]:
+    """Start a verb that serves, and return its address when `ready` answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "eyewright", "serve", f"shapes={bundle}", "--port", str(port), "--no-log"]
-    server = subprocess.Popen(command, cwd=cwd, env=environment(), stdout=subprocess.DEVNULL)
+    words = [sys.executable, "-m", "eyewright", *map(str, command), "--port", str(port)]
+    server = subprocess.Popen(words, cwd=cwd, env=environment(), stdout=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(600):
+        for _ in range(3000):
             try:
-                urllib.request.urlopen(f"{address}/readyz", timeout=1).close()  # noqa: S310
+                urllib.request.urlopen(f"{address}/{ready}", timeout=1).close()  # noqa: S310
                 break
             except OSError:
                 if server.poll() is not None:
@@ -92,7 +113,7 @@ def main() -> int:
     from playwright.sync_api import sync_playwright
 
     sys.path[:0] = [str(ROOT / "src"), str(ROOT / "examples")]
-    from drawing import write_coco
+    from drawing import write_coco, write_shapes
 
     o.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place, sync_playwright() as play:
@@ -109,7 +130,24 @@ def main() -> int:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         report = next(iter(sorted((work / "digits").rglob("report.html"))))
         shoot(browser, report.as_uri(), o.out / "report.png", (1200, 1420))
-        with served(work / "shapes.bundle", work) as address:
+        digits = report.parent
+        eyewright("attack", digits, "--suite", "quick", "-n", "200", "--out", work / "attacked", "--quiet")
+        shoot(browser, (work / "attacked" / "robustness.html").as_uri(), o.out / "robustness.png", (1200, 1100))
+        job = ["--on", "local", "--shard-size", "50", "--out", work / "job", "--quiet"]
+        write_shapes(work / "many", 1000)
+        eyewright("predict", digits, work / "many", *job)
+        shoot(browser, (work / "job" / "fleet.html").as_uri(), o.out / "fleet.png", (1200, 700))
+        write_crossing(work / "crossing.webm")
+        marks = ("--line", "gate=48,0,48,96", "--zone", "middle=30,30 66,30 66,66 30,66")
+        crossing = ("--source", work / "crossing.webm", *marks, "--out", work / "tracks", "--quiet")
+        eyewright("track", work / "shapes.bundle", *crossing)
+        tracks = next(iter(sorted((work / "tracks").rglob("*.html"))))
+        shoot(browser, tracks.as_uri(), o.out / "tracks.png", (1200, 1100))
+        write_shapes(work / "ten-thousand", 3334)
+        with served(work, "browse", work / "ten-thousand") as address:
+            drawn = lambda page: page.locator("img").first.wait_for(timeout=120_000)  # noqa: E731
+            shoot(browser, address, o.out / "browse.png", (1200, 900), drawn)
+        with served(work, "serve", f"shapes={work / 'shapes.bundle'}", "--no-log", ready="readyz") as address:
             image = str(sorted((scenes / "test").glob("*.png"))[1])
 
             def use(page: Any) -> None:

@@ -1,12 +1,13 @@
 """Clips drawn for tests: a bright square that crosses a textured ground from left to right or back."""
 
-__all__ = ["draw_crossing", "write_clip"]
+__all__ = ["draw_crossing", "write_animation", "write_clip"]
 
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 
 def draw_crossing(rng: np.random.Generator, *, rightwards: bool, frames: int = 12) -> NDArray[np.uint8]:
@@ -28,4 +29,13 @@ def write_clip(path: Path, clip: NDArray[np.uint8], *, fps: float = 12.0) -> Pat
     for frame in clip:
         writer.write(np.ascontiguousarray(frame[..., ::-1]))
     writer.release()
+    return path
+
+
+def write_animation(path: Path, clip: NDArray[np.uint8], *, step_ms: int) -> Path:
+    """Write frames as an animated GIF, PNG or WebP, by the ending of the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first, *others = map(Image.fromarray, clip)
+    exact = {"lossless": True} if path.suffix == ".webp" else {}
+    first.save(path, save_all=True, append_images=others, duration=step_ms, loop=0, **exact)
     return path

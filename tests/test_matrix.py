@@ -244,7 +244,7 @@ def _attack(of: Subject, out: Path) -> object:
     if "certify" in of.task.options:
         assert ew.attack(of.made.bundle, of.data, allow_leaks=True, **given).access == "scores"
         return ew.certify(of.made.run, samples=20, n0=5, n=4, out=out).smoothed
-    with pytest.raises(UsageError, match="expected a run to attack"):
+    with pytest.raises(UsageError, match="expected a run, whose loss"):
         ew.attack(of.made.bundle, of.data, allow_leaks=True, **given)
     with of.refuses():
         ew.certify(of.made.run)

@@ -55,7 +55,7 @@ class TextPreparation:
         return np.frombuffer(value.encode(), np.uint8)
 
     def unlike(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
-        return "" if len(shape) == 1 and dtype == np.uint8 else "is no text"
+        return "" if len(shape) == 1 and dtype == np.uint8 else "is not a text"
 
     def unpack(self, array: NDArray[np.uint8]) -> str:
         return array.tobytes().decode()

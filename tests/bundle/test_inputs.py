@@ -145,8 +145,8 @@ def test_a_golden_pair_of_any_input_that_changed_is_noticed(pair: Path) -> None:
     arrays = dict(np.load(pair / "golden.npz"))
     assert arrays["text_1"].tobytes().decode() == "a longer text"
     for key, value, said in (
-        ("text_0", np.frombuffer(b"dog", np.uint8), "prepared to other pixels"),
-        ("text_0", arrays["text_0"].astype(np.int64), "'text_0' is no text"),
+        ("text_0", np.frombuffer(b"dog", np.uint8), "have different pixels after preparation"),
+        ("text_0", arrays["text_0"].astype(np.int64), "'text_0' is not a text"),
         ("prepared_text", arrays["prepared_text"][:1], "expected prepared_text int64"),
         ("probabilities", arrays["probabilities"][:, ::-1], "golden pairs differ"),
     ):

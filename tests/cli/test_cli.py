@@ -301,7 +301,7 @@ def test_an_overridden_leak_is_written_down(tmp_path: Path, shapes: Path) -> Non
     assert "--leaks allow" in (tmp_path / "out/report.md").read_text()
     card = (tmp_path / "out/bundle/README.md").read_text()
     assert "(--leaks allow)" in card
-    assert "never saw" not in card
+    assert "not used in training" not in card
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes to read-only folders too")

@@ -143,7 +143,7 @@ def test_a_smaller_bundle_names_its_parent_and_what_it_cost(smaller, finished) -
     again = ew.verify(bundle.folder)
     image = ew.read_image(sorted(Path(finished.run.about["data_path"]).rglob("*.png"))[0])
     assert again.predict_images([image])[0].top1 in again.labels.names
-    assert "made smaller" in (smaller.paths["report"]).read_text()
+    assert "compressed" in (smaller.paths["report"]).read_text()
     card = (bundle.folder / "README.md").read_text()
     assert "int8" in card
     assert manifest.model in card
@@ -220,7 +220,7 @@ def test_when_nothing_fits_it_says_what_comes_nearest(finished, tmp_path: Path, 
     assert {p["name"] for p in said["pareto"]} <= {"weights", "half"}
     assert said["pareto"][0]["breaks"]
     assert not (out / "bundle").exists()
-    assert "Nothing fits" in (out / "report.html").read_text()
+    assert "None of the" in (out / "report.html").read_text()
     with pytest.raises(BudgetError, match="nearest is"):
         ew.compress(finished.run, out=tmp_path / "x", methods=("half",), min_speedup=1000)
 
@@ -397,7 +397,7 @@ def test_an_interrupted_search_goes_on_where_it_was(finished, tmp_path: Path) ->
     timers = []
 
     def say(line: str) -> None:
-        if "learning for up to" in line and not timers:
+        if "fine-tuning for up to" in line and not timers:
             timers.append(threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)))
             timers[0].start()
 

@@ -38,3 +38,38 @@ def test_it_travels_as_json_and_is_checked() -> None:
     for wrong in ({"buckets": 2**40}, {"length": "long"}, {"code": "x"}):
         with pytest.raises(BundleError):
             TextPreparation.from_json({**own.to_json(), **wrong})
+
+
+def test_words_that_training_did_not_have_are_named() -> None:
+    seen = np.zeros(16_384, bool)
+    captions = ("a red car", "two blue houses", "a dog in the rain")
+    for caption in captions:
+        seen[TextPreparation().numbers(caption)] = True
+    prepare = TextPreparation().with_seen(seen)
+    assert prepare.unknown_words("A red DOG, two house") == ([], 5)
+    assert prepare.unknown_words("x-ray of a thorax") == (["x", "ray", "of", "thorax"], 5)
+    assert prepare.unknown_words("house house houses") == ([], 2)
+    assert TextPreparation.from_json(prepare.to_json()) == prepare
+    assert [*prepare.batch(captions)[0][0]] == [*TextPreparation().batch(captions)[0][0]]
+
+
+def test_a_word_that_shares_buckets_by_chance_is_still_unknown() -> None:
+    # Half of all buckets are taken, as after a thousand captions.
+    seen = np.random.default_rng(0).random(16_384) < 0.5
+    known = ("strawberry", "motorcycle", "apple")
+    for word in known:
+        seen[TextPreparation().numbers(word)] = True
+    prepare = TextPreparation().with_seen(seen)
+    strange = ("kubernetes", "tomography", "invoice", "Spektrometer", "deployment", "segmentation")
+    assert prepare.unknown_words(" ".join((*known, *strange)))[0] == [w.casefold() for w in strange]
+
+
+def test_without_a_record_of_training_every_word_is_known() -> None:
+    assert TextPreparation().unknown_words("x-ray") == ([], 2)
+    assert "seen" not in TextPreparation().to_json()
+
+
+@pytest.mark.parametrize("seen", ["AAAA", "é", "=", 3, None, ["AA"]])
+def test_a_record_of_training_that_does_not_fit_is_refused(seen: object) -> None:
+    with pytest.raises(BundleError, match="a bit for each of 16,384 buckets"):
+        TextPreparation.from_json({**TextPreparation().to_json(), "seen": seen})

@@ -58,14 +58,11 @@ def test_unknown_characters_in_a_row_are_one_piece() -> None:
     assert _tokenizer(_model()).ids("a xyz red") == [3, 4, 2, 4, 5]
 
 
-def test_special_tokens_are_found_in_a_text() -> None:
-    # By hand: nothing but the mark stands before the first, and spaces around them are removed.
-    assert _tokenizer(_model()).ids("</s>  a") == [1, 9]
-
-
-def test_a_text_that_ends_with_the_end_gets_no_second_one() -> None:
+def test_special_tokens_in_a_text_are_text() -> None:
+    # By hand: without punctuation "</s>" is "s", which no piece covers.
+    assert _tokenizer(_model()).ids("a </s> a") == [3, 4, 2, 3]
     made = TokenPreparation.from_json({"length": 6, "pad": 0}, PieceTokenizer.content(_model(), {"pad_token": "<pad>"}))
-    assert made.batch(["a red", "a </s>"])[0].tolist() == [[3, 4, 5, 1, 0, 0], [3, 1, 0, 0, 0, 0]]
+    assert made.batch(["a red", "a </s>"])[0].tolist() == [[3, 4, 5, 1, 0, 0], [3, 4, 2, 1, 0, 0]]
 
 
 def test_capitals_are_kept_where_the_tokenizer_says_so() -> None:
@@ -80,7 +77,7 @@ def test_capitals_are_kept_where_the_tokenizer_says_so() -> None:
         (_model()[:40], "cut off"),
         (b"\x0a\xff\xff\xff\xff\x0f", "cut off"),
         (b"\x0b", "unknown type"),
-        (b"\x08\x01", "a number stands where a text should"),
+        (b"\x08\x01", "a number where text is expected"),
         (_model(trainer=_field(3, 2)), "unigram"),
         (_model(trainer=_field(24, 1)), "ends of words"),
         (_model((*PIECES, ("own", 0.0, DEFINED))), "user defined"),
@@ -100,7 +97,6 @@ def test_what_is_no_unigram_model_is_refused(data: bytes, said: str) -> None:
         {"pieces": [["a", "x", 1]]},
         {"end": 99},
         {"charsmap": "AAA"},
-        {"special": [{}]},
         {"unknown": None},
     ],
 )
@@ -147,7 +143,26 @@ def test_ids_equal_those_of_the_siglip_tokenizer(tmp_path: Path, more: dict[str,
     theirs = hf.SiglipTokenizer(vocab_file=str(tmp_path / "spiece.model"))
     ours = _tokenizer((tmp_path / "spiece.model").read_bytes())
     for text in (*HARD, *TRAINED_ON, *_noise(400), *(f"{t}</s> {t} ▁<unk>" for t in _noise(100))):
-        assert ours.ids(text) == theirs.convert_tokens_to_ids(theirs.tokenize(text)), text
+        pieces = theirs.tokenize(text, split_special_tokens=True)
+        assert ours.ids(text) == theirs.convert_tokens_to_ids(pieces), text
+
+
+def test_a_control_token_that_is_spelt_by_other_characters_is_text(tmp_path: Path) -> None:
+    spm = pytest.importorskip("sentencepiece")
+    # The rule writes "＜／s＞" as "</s>", after punctuation was removed.
+    (tmp_path / "texts").write_text("\n".join(TRAINED_ON), encoding="utf-8")
+    spm.SentencePieceTrainer.train(
+        input=str(tmp_path / "texts"), model_prefix=str(tmp_path / "spiece"), model_type="unigram", minloglevel=2,
+        vocab_size=120, hard_vocab_limit=False, unk_id=2, eos_id=1, pad_id=0, bos_id=-1,
+        normalization_rule_name="nmt_nfkc",
+    )  # fmt: skip
+    theirs = spm.SentencePieceProcessor(str(tmp_path / "spiece.model"))
+    ours = _tokenizer((tmp_path / "spiece.model").read_bytes())
+    for text in ("＜／s＞", "a ＜／s＞ red", "＜pad＞"):
+        found = ours.ids(text)
+        assert 1 not in found
+        assert 0 not in found
+        assert found == theirs.encode("<unk>▁" + text)[len(theirs.encode("<unk>")) :], text
 
 
 def test_only_what_the_pieces_depend_on_is_read() -> None:

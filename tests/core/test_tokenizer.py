@@ -80,11 +80,35 @@ ENTRIES = {
 )
 def test_ids_are_those_of_the_library_tokenizers(make: Callable[[], Theirs]) -> None:
     theirs = make()
+    # Special tokens as text: transformers' `split_special_tokens`.
+    theirs.encode_special_tokens = True
     ours = Tokenizer.from_bytes(theirs.to_str().encode())
     texts = [*TRAINED_ON, *HARD, *_noise(1500)]
     expected = [e.ids for e in theirs.encode_batch(texts)]
     for text, ids in zip(texts, expected, strict=True):
         assert [*ours.first, *ours.ids(text), *ours.last] == ids, text
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        clip_tokenizer,
+        siglip_tokenizer,
+        lambda: siglip_tokenizer(_map({"＜": "<", "／": "/", "＞": ">"})),
+        gemma_tokenizer,
+    ],
+    ids=["clip", "siglip", "siglip with a table", "gemma"],
+)
+def test_no_text_becomes_a_special_token(make: Callable[[], Theirs]) -> None:
+    content = json.loads(make().to_str())
+    ours = Tokenizer(content)
+    special = {a["id"]: a["content"] for a in content["added_tokens"] if a["special"]}
+    for name in special.values():
+        for text in (name, f" {name} ", f"a{name}b", name * 3, name.upper(), name.replace("<", "＜").replace(">", "＞"),
+                     name.translate({ord("<"): "＜", ord("/"): "／", ord(">"): "＞"})):  # fmt: skip
+            found = {special[i] for i in ours.ids(text) if i in special}
+            # What no piece covers is unknown, or its bytes, in any text.
+            assert not {f for f in found if f != "<unk>" and not f.startswith("<0x")}, text
 
 
 def test_characters_are_replaced_as_the_library_does() -> None:

@@ -257,7 +257,8 @@ def test_run_lengths_of_another_size_leave_their_box_and_the_other_shapes(
     put(picture(tmp_path / "in", "one.png"), "marks.json", content)
     code, told = _converted(tmp_path / "in", "coco", capsys)
     assert (code, told["objects"]) == (1, 2)
-    assert [text for text in told["lost"] if "run lengths of another size than the image's (1; marks.json" in text]  # type: ignore[attr-defined]
+    lost = "run-length encoding of another size than the image's (1; marks.json"
+    assert [text for text in told["lost"] if lost in text]  # type: ignore[attr-defined]
     written = json.loads((tmp_path / "out-coco/annotations/instances_all.json").read_text())["annotations"]
     assert [(a["bbox"], bool(a["segmentation"])) for a in written] == [([5, 6, 10, 8], False), ([20, 20, 10, 10], True)]
 
@@ -269,8 +270,8 @@ def test_outlines_of_which_none_can_be_used_are_named_where_boxes_are_written(
     put(picture(tmp_path / "in", "one.png"), "marks.json", coco({"bbox": [5, 6, 10, 8], "segmentation": lengths}))
     code, told = _converted(tmp_path / "in", "coco", capsys)
     assert (code, told["task"], told["objects"]) == (1, "detect", 1)
-    assert "run lengths of another size" in str(told["lost"])
-    with pytest.raises(DatasetError, match="found none that can be used: run lengths of another size"):
+    assert "run-length encoding of another size" in str(told["lost"])
+    with pytest.raises(DatasetError, match="found none that can be used: run-length encoding of another size"):
         open_dataset(tmp_path / "in", task="instance")
 
 
@@ -311,7 +312,7 @@ def test_boxes_that_no_format_can_hold_are_in_the_account(tmp_path: Path, capsys
     account = Account.from_json(told["account"])  # type: ignore[arg-type]
     assert (code, told["objects"]) == (1, 1)
     assert (account.read, account.n_dropped) == (1, 2)
-    assert texts(account.dropped) == "boxes without area or outside their image, or there twice (2; marks.json)"
+    assert texts(account.dropped) == "boxes without area or outside their image, or listed twice (2; marks.json)"
 
 
 @pytest.mark.parametrize("kind", ["cvat", "createml", "via"])

@@ -64,7 +64,7 @@ def test_applying_edits_twice_changes_nothing_more(shapes: Path) -> None:
     ("edit", "said"),
     [
         (Edit("cross/999.png", "leave_out", "", "cross"), "does not hold, such as 'cross/999.png'"),
-        (Edit("cross/000.png", "relabel", "disc", "square"), "of the label 'square', found 'cross'"),
+        (Edit("cross/000.png", "relabel", "disc", "square"), "replaces the label 'square', but the image has 'cross'"),
         (Edit("cross/000.png", "relabel", "disk", "cross"), "did you mean 'disc'"),
     ],
 )
@@ -104,7 +104,7 @@ def test_boxes_can_be_left_out_and_not_relabelled(scenes: Path) -> None:
     name = data.samples[0].id
     assert not can_relabel(data)
     assert len(apply_edits(data, [Edit(name, "leave_out")])) == len(data) - 1
-    with pytest.raises(DatasetError, match="do not fit into one label"):
+    with pytest.raises(DatasetError, match="cannot be replaced by one label"):
         apply_edits(data, [Edit(name, "relabel", "disc", "")])
 
 

@@ -64,7 +64,7 @@ def test_copies_in_a_frame_are_found_and_say_so(border: tuple[int, int]) -> None
     right = {(k, 60 + k) for k in range(20)}
     assert len(found & right) >= 18
     assert not found - right
-    assert any("but for a border" in k.how for k in links)
+    assert any("except for a border" in k.how for k in links)
 
 
 def test_strangers_in_equal_frames_are_not_linked() -> None:

@@ -185,7 +185,7 @@ def test_a_class_id_that_a_yaml_file_names_twice_is_refused(tmp_path: Path) -> N
     for i in range(3):
         (tmp_path / "labels" / f"{i}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
     (tmp_path / "data.yaml").write_text("train: images\nnames:\n  0: cat\n  0: dog\n")
-    with pytest.raises(DatasetError, match="line 4 is not YAML: the key '0' is there twice"):
+    with pytest.raises(DatasetError, match="line 4 is not YAML: the key '0' occurs twice"):
         open_dataset(tmp_path, task="detect")
 
 

@@ -269,7 +269,7 @@ def test_what_is_no_shard_is_refused_in_a_line(tmp_path: Path, files: dict[str, 
 
 def test_a_member_that_is_no_json_is_named(tmp_path: Path) -> None:
     _tar(tmp_path / "a.tar", {"k.png": _png(0), "k.json": b"{"})
-    with pytest.raises(DatasetError, match=r"'a.tar': 'k.json' is no JSON"):
+    with pytest.raises(DatasetError, match=r"'a.tar': 'k.json' is not JSON"):
         open_dataset(tmp_path)
 
 
@@ -280,7 +280,7 @@ def test_a_row_without_an_image_is_a_finding_and_not_the_end(tmp_path: Path) -> 
     parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "x.parquet")
     found = open_dataset(tmp_path / "x.parquet")
     assert found.image(0).shape == (12, 16, 3)
-    with pytest.raises(EyewrightError, match=r"row 1 of 'x[.]parquet' holds no image"):
+    with pytest.raises(EyewrightError, match=r"row 1 of 'x[.]parquet' has no image"):
         found.image(1)
 
 

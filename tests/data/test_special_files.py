@@ -267,7 +267,7 @@ def test_run_lengths_of_another_size_are_refused_with_the_name_of_their_image(tm
     }
     (tmp_path / "annotations.json").write_bytes(msgspec.json.encode(content))
     dataset = open_dataset(tmp_path, task="segment")
-    with pytest.raises(DatasetError, match=r"cells\.png.*run lengths of 4x4 pixels for an image of 8x6"):
+    with pytest.raises(DatasetError, match=r"cells\.png.*run-length encoding of 4x4 pixels for an image of 8x6"):
         dataset.mask(0, (6, 8))
 
 

@@ -89,7 +89,7 @@ def test_every_task_says_what_its_numbers_rest_on(name: str, request: pytest.Fix
     assert f"| metrics | {images['test']} | {images['test']} |" in card
     assert manifest.familiarity["reason"] in card
     page = (done.run.folder / "report.html").read_text()
-    assert "Operating points: the score from which a class is accepted" in page
+    assert "Operating points: the score above which a class is accepted" in page
     assert "| operating point | threshold [95 % interval] |" in (done.run.folder / "report.md").read_text()
 
 

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.drawn_clips import write_clip
+from tests.drawn_clips import write_animation, write_clip
 
-from eyewright.core.errors import BundleError, UnreadableImageError, UsageError
+from eyewright.core.errors import BundleError, InputError, UnreadableImageError, UsageError
+from eyewright.core.report import Finding
+from eyewright.imaging.clip_files import list_clips
 from eyewright.imaging.clips import (
     StripMaker,
     contact_sheet,
@@ -17,7 +19,7 @@ from eyewright.imaging.clips import (
     read_clip_bytes,
     sliding_windows,
 )
-from eyewright.imaging.encode import encode_image
+from eyewright.imaging.encode import encode_image, write_image
 from eyewright.imaging.isolation import decode_here, isolate_decoding
 from eyewright.imaging.preparation import Preparation
 from eyewright.imaging.sampling import ClipSampling
@@ -96,13 +98,76 @@ def test_bytes_of_a_video_or_a_strip_are_a_clip(tmp_path: Path) -> None:
     sampling = ClipSampling(4, 24)
     path = write_clip(tmp_path / "a.avi", levels(12))
     strip = np.asarray(read_clip(path, sampling)[0])
-    assert np.array_equal(read_clip_bytes(path.read_bytes(), sampling), strip)
-    assert np.array_equal(read_clip_bytes(encode_image(strip), sampling), strip)
-    with pytest.raises(UsageError, match="strip of 4 frames"):
-        read_clip_bytes(encode_image(strip[:-1]), sampling)
+    assert np.array_equal(read_clip_bytes(path.read_bytes(), sampling)[0], strip)
+    assert np.array_equal(read_clip_bytes(encode_image(strip), sampling)[0], strip)
     with pytest.raises(UnreadableImageError) as met:
         read_clip_bytes(b"hello", sampling)
     assert "/tmp" not in str(met.value)
+
+
+@pytest.mark.parametrize("shape", [(31, 24), (48, 640), (640, 480), (128, 4), (16, 24), (3, 24), (400, 100)])
+def test_a_still_image_is_no_clip_unless_it_has_the_shape_of_a_strip(shape: tuple[int, int]) -> None:
+    sampling = ClipSampling(4, 32)
+    if shape == (16, 24):
+        # Four frames of 24x4 pixels are wider than any video.
+        sampling = ClipSampling(4, 24)
+    with pytest.raises(UnreadableImageError, match=f"strip of 4 frames .* found a PNG image of {shape[1]}x{shape[0]}"):
+        read_clip_bytes(encode_image(np.zeros((*shape, 3), np.uint8)), sampling)
+
+
+@pytest.mark.parametrize("ending", [".gif", ".png", ".webp"])
+@pytest.mark.parametrize("name", ["a{}", "a", "a.jpg", "a.mp4"])
+def test_an_animation_is_a_clip_whatever_it_is_called(tmp_path: Path, ending: str, name: str) -> None:
+    frames = levels(12)
+    shown = write_animation(tmp_path / f"whole{ending}", frames, step_ms=40)
+    path = shown.rename(tmp_path / name.format(ending))
+    strip, info = read_clip(path, ClipSampling(4, 24))
+    assert (info.frames, info.video) == (12, None)
+    assert info.seconds == pytest.approx(0.44)
+    assert seen(np.asarray(strip), 4) == [0, 4, 7, 11]
+    assert np.array_equal(read_clip_bytes(path.read_bytes(), ClipSampling(4, 24))[0], strip)
+
+
+def test_an_animation_that_breaks_off_says_so(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (12, 64, 64, 3), dtype=np.uint8)
+    path = write_animation(tmp_path / "a.gif", frames, step_ms=40)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    _, info = read_clip(path, ClipSampling(4, 64))
+    assert 2 < info.frames < 12
+    assert info.video is not None
+    assert info.video.breaks_off == f"the animation breaks off after {info.frames} pictures"
+
+
+def test_a_folder_of_numbered_images_is_a_clip(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    folder.mkdir()
+    for k, image in enumerate(levels(12)):
+        write_image(folder / f"f{k}.png", image)
+    (frame,) = iter_clips(folder, ClipSampling(4, 24))
+    assert seen(frame.image, 4) == [0, 4, 7, 11]
+    assert [f.origin for f in iter_clips(tmp_path, ClipSampling(4, 24))] == [str(folder)]
+    with pytest.raises(UsageError, match=r"numbered images, which have no times"):
+        next(iter_clips(folder, ClipSampling(4, 24, span_s=1.0)))
+    for k in range(3, 12):
+        (folder / f"f{k}.png").unlink()
+    with pytest.raises(InputError, match=r"expected videos at .*, found 3 still images"):
+        next(iter_clips(folder, ClipSampling(4, 24)))
+
+
+def test_clips_of_a_folder_are_found_by_content_and_what_is_left_out_is_noted(tmp_path: Path) -> None:
+    film = write_clip(tmp_path / "a.avi", levels(12))
+    film.rename(tmp_path / "named.png")
+    write_animation(tmp_path / "b.gif", levels(4), step_ms=40)
+    write_image(tmp_path / "cover.png", levels(1)[0])
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("walk")
+    (tmp_path / "README").write_text("clips")
+    notes: list[Finding] = []
+    found = list_clips(tmp_path, note=notes.append)
+    assert [p.name for p in found] == ["b.gif", "empty.mp4", "named.png"]
+    assert [(n.code, n.severity) for n in notes] == [("no_clip", "note")]
+    assert "1 image is no clip and is left out: 'cover.png'" in notes[0].message
+    assert list_clips(str(tmp_path / "*")) == found
 
 
 def test_bytes_are_a_source_of_clips_as_a_path_is(tmp_path: Path) -> None:

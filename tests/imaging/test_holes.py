@@ -136,7 +136,7 @@ def test_the_mask_is_an_input_of_its_own_that_travels_in_a_bundle() -> None:
     assert set(np.unique(tile)) == {0, 255}
     assert np.array_equal(one.unpack(one.pack(hole)), hole)
     assert one.unlike((2, 3), np.dtype(np.uint8)) == ""
-    assert one.unlike((2, 3, 1), np.dtype(np.uint8)) == "is no mask"
+    assert one.unlike((2, 3, 1), np.dtype(np.uint8)) == "is not a mask"
     for wrong in ({}, {"size_hw": [4]}, {"size_hw": [4, True]}, {"size_hw": [4, 6], "more": 1}, {"size_hw": [0, 6]}):
         with pytest.raises(BundleError):
             HoleInput.from_json(wrong)

@@ -89,7 +89,7 @@ def test_what_takes_too_much_memory_or_crashes_has_a_name() -> None:
         assert worker.ask({"bytes": 2**20})[0]["grown"] == 2**20
         with pytest.raises(UnreadableImageError, match="SIGSEGV"):
             crasher.ask({})
-        with pytest.raises(LimitError, match="processor time"):
+        with pytest.raises(LimitError, match="CPU time"):
             spinner.ask({})
     finally:
         for each in (worker, crasher, spinner):

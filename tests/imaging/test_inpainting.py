@@ -50,7 +50,8 @@ def test_no_pixel_outside_the_mask_is_changed(method: str, dtype: type, colours:
     assert found.image.dtype == dtype
     assert np.array_equal(found.image[~hole], broken[~hole])
     assert (found.image[hole] != np.iinfo(dtype).max).mean() > 0.9
-    assert found.method == method
+    # Both holes are strokes: patches would be no better there.
+    assert found.method == ("fsr" if method == "exemplar" and dtype is np.uint8 else method)
 
 
 def test_patches_continue_a_texture_where_smooth_methods_blur_it() -> None:
@@ -143,7 +144,7 @@ def test_a_mask_grows_and_its_edge_fades_inside_what_it_grew_by() -> None:
         (np.eye(120, 140, dtype=bool), {"method": "nss"}, "unknown method 'nss'; did you mean 'ns'"),
         (np.eye(120, 140, dtype=bool), {"feather": 2}, "feather <= grow"),
         (np.tri(120, 140, dtype=bool) | (np.arange(140) > 70), {"method": "biharmonic"}, "at most 12,000 pixels"),
-        (np.arange(140) % 2 == np.zeros((120, 1)), {"method": "exemplar"}, "some place that the mask leaves whole"),
+        (np.arange(140) % 40 > np.zeros((120, 1)), {"method": "exemplar"}, "a patch of pixels outside the mask"),
     ],
 )
 def test_what_cannot_be_filled_is_refused_in_words(

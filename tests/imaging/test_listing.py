@@ -10,7 +10,7 @@ from PIL import Image
 from eyewright.core.errors import InputError
 from eyewright.core.walking import walk_files
 from eyewright.data.tree import FolderTree
-from eyewright.imaging.clips import list_clips
+from eyewright.imaging.clip_files import list_clips
 from eyewright.imaging.sources import iter_images, list_sources
 from eyewright.processing import process_source
 

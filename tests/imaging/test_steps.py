@@ -56,7 +56,7 @@ def test_every_step_keeps_the_rules_on_every_image_it_takes(line: str) -> None:
                 assert found.shape[2] == 3
             if kind.keeps_size:
                 assert found.shape[:2] == given.shape[:2]
-            assert np.array_equal(found, steps(given)), "a step must give the same twice"
+            assert np.array_equal(found, steps(given)), "a step must return the same twice"
             if depth == "uint16" and "uint8" in kind.depths and not line.startswith("depth"):
                 eight = steps(before if before.dtype == np.uint8 else (before // 257).astype(np.uint8))
                 # A histogram of 16 bits has finer steps, which equalising spreads, the more so in small tiles.

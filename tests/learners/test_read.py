@@ -67,6 +67,21 @@ def test_validation_keeps_the_greedy_text() -> None:
     assert numbers["empty"] == 0.5, "all-blank outputs are shown"
 
 
+def test_a_reader_that_has_learnt_nothing_says_so() -> None:
+    groups, rng = np.zeros(2, np.int64), np.random.default_rng(0)
+    wanted = TextTargets([[1, 1, 2, 1, 2], [2, 1, 1, 2, 1]], np.array([9, 9]))
+    # By hand: "a" for each text leaves 4 of 5 characters out, "aab" 2 of them; nothing is read at all of 5 of 5.
+    for kept, said in (
+        ([[1, 0, 0], [1, 0, 0]], "80% on 2"),
+        ([[1, 1, 2], [2, 1, 1]], ""),
+        ([[0, 0, 0]] * 2, "100% on"),
+    ):
+        learning = ReadLearning(Recipe(task="read", augment="none"), ("a", "b"))
+        learning.conclude(np.array(kept, np.int32), wanted, groups=groups, rng=rng)
+        assert said in learning.unlearnt
+        assert bool(said) == bool(learning.unlearnt)
+
+
 def test_batches_hold_lines_of_about_one_length_and_all_of_them() -> None:
     rng = np.random.default_rng(0)
     lengths = rng.integers(5, 200, 500)

@@ -42,7 +42,7 @@ def test_run_lengths_of_another_size_cost_one_outline_and_not_the_dataset(tmp_pa
     assert (written.objects, written.complete) == (6, False)
     (reason,) = written.account.reduced
     assert (reason.n, reason.path) == (1, "annotations.json")
-    assert "run lengths of another size" in reason.text
+    assert "run-length encoding of another size" in reason.text
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_images_that_a_yolo_list_names_and_that_are_not_there_are_said(tmp_path:
     (tmp_path / "val.txt").write_text("./images/2.png\n\n./images/gone.png\n")
     dataset = open_dataset(tmp_path)
     assert [(r.text, r.n, r.path, r.line) for r in dataset.account.left_out] == [
-        ("it is listed and not there", 1, "val.txt", 3)
+        ("it is listed but missing", 1, "val.txt", 3)
     ]
     (tmp_path / "data.yaml").write_text("train: images\nnames: {0: cell, 99999999999: far}\n")
     with pytest.raises(DatasetError, match="found 99999999999"):

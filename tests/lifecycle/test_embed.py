@@ -80,6 +80,34 @@ def test_an_index_of_the_bundle_is_searched_by_words_without_torch(made, caption
     assert len(right) >= 4
 
 
+def test_whether_hits_fit_is_unknown_for_queries_unlike_those_of_training(  # type: ignore[no-untyped-def]
+    made, captions: Path, tmp_path: Path, capsys
+) -> None:
+    index = tmp_path / "ix"
+    lifecycle.index_folder(captions, model=str(made.bundle.folder), out=index)
+    known = lifecycle.search(index, "a red cross")
+    assert (known.familiar, known.notes) == (True, ())
+    strange = lifecycle.search(index, "invoice deployment tomography")
+    assert not strange.familiar
+    assert strange.fits is not True
+    assert strange.notes == ("the model was not trained on the words 'invoice', 'deployment', 'tomography'",)
+    partly = lifecycle.search(index, "a red tomography disc")
+    assert partly.familiar
+    assert partly.notes == ("the model was not trained on the word 'tomography'",)
+    inside = lifecycle.search(index, captions / "7.png")
+    assert (inside.familiar, inside.fits) == (True, True)
+    # Stripes in grey: no image of training is like it.
+    stripes = np.repeat(np.where(np.arange(64) % 4 < 2, 30, 225)[None, :, None], 64, 0).repeat(3, 2).astype(np.uint8)
+    Image.fromarray(stripes).save(tmp_path / "stripes.png")
+    outside = lifecycle.search(index, tmp_path / "stripes.png")
+    assert not outside.familiar
+    assert outside.fits is not True
+    assert "unlike those that the model was trained on (typicality 0." in outside.notes[0]
+    assert main(["search", str(index), str(tmp_path / "stripes.png"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["familiar"], found["notes"]) == (False, list(outside.notes))
+
+
 def test_images_are_labelled_by_words_without_training(made, captions: Path, finished, capsys) -> None:  # type: ignore[no-untyped-def]
     given = ["predict", str(made.bundle.folder), "--source", str(captions / "*.png"), "--json"]
     assert main([*given, "--labels", "red, green, blue, yellow"]) == 0

@@ -26,7 +26,7 @@ from eyewright.bundle.verify import bundle_digest
 from eyewright.cli import main
 from eyewright.core.errors import BundleError, CheckpointError, RefusedError, UsageError
 from eyewright.lifecycle.indexes import ServedIndexes
-from eyewright.lifecycle.searching import index_folder, search
+from eyewright.lifecycle.searching import index_folder, open_embedder, search
 from eyewright.tasks.embed_report import summarise
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 230), "yellow": (230, 220, 50)}
@@ -96,6 +96,43 @@ def test_a_bundle_of_a_published_model_answers_as_transformers_does(bundle: Any,
     assert bundle.texts.scale == pytest.approx(float(model.logit_scale.detach().exp()), rel=1e-5)
     assert bundle.texts.bias == pytest.approx(float(getattr(model, "logit_bias", torch.zeros(1)).detach()))
     assert "nothing was trained here" in (bundle.folder / "README.md").read_text()
+
+
+def test_images_of_odd_sizes_have_one_vector_as_a_bundle_a_published_model_and_in_transformers(
+    bundle: Any, published: Path
+) -> None:
+    rng = np.random.default_rng(2)
+    sides = (1, 2, 3, 4, 5, 47, 49)
+    images = [rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h in sides for w in sides]
+    processor = hf.AutoImageProcessor.from_pretrained(published, backend="pil")
+    model = hf.AutoModel.from_pretrained(published).eval()
+    # Pillow's pictures have no channels to mistake for rows.
+    given = processor([Image.fromarray(i) for i in images], return_tensors="pt")["pixel_values"]
+    with torch.inference_mode():
+        expected = torch.nn.functional.normalize(model.get_image_features(given).pooler_output).numpy()
+    found = open_embedder(f"hf:{published}").images(images)
+    assert found / np.linalg.norm(found, axis=1, keepdims=True) == pytest.approx(expected, abs=1e-4)
+    assert np.stack([p.embedding for p in bundle.predict_images(images)]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_special_tokens_in_a_text_and_long_texts_are_read_in_one_way(bundle: Any, published: Path) -> None:
+    embedder = open_embedder(f"hf:{published}")
+    assert embedder.texts is not None
+    special = hf.AutoTokenizer.from_pretrained(published).all_special_tokens
+    texts = [f"a {name} red disc" for name in special] + [*special, "disc </s> <|endoftext|> [MASK] <s>", *TEXTS]
+    found = embedder.texts(texts)
+    assert found / np.linalg.norm(found, axis=1, keepdims=True) == pytest.approx(bundle.embed_texts(texts), abs=1e-5)
+    prepare = bundle.texts.preparation
+    ends = {*prepare.tokenizer.first, *prepare.tokenizer.last}
+    for text in texts:
+        assert not ends & set(prepare.numbers(text)[len(prepare.tokenizer.first) : -1]), text
+    long = "a red disc " * 60
+    # By hand: 20 positions less both ends for CLIP, 16 less the end for SigLIP; a word is one token in both.
+    most = 18 if "startoftext" in "".join(special) else 15
+    assert embedder.overlong(long) == prepare.overlong(long)
+    assert f"180 tokens, of which the first {most} are read: {180 - most} are cut off" in prepare.overlong(long)
+    assert prepare.overlong("a red disc") == ""
+    assert bundle.embed_texts([long]) == pytest.approx(bundle.embed_texts(["a red disc " * 20]), abs=1e-6)
 
 
 def test_tuning_changes_the_top_alone_and_is_exported_with_parity(run: Any, published: Path, tmp_path: Path) -> None:

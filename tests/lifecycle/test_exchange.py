@@ -84,7 +84,7 @@ def test_masks_become_regions_of_annotation_tools(scenes: Path, tmp_path: Path, 
 
 
 def test_cityscapes_takes_its_own_classes_alone(scenes: Path, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="expected classes of Cityscapes' 19, found 'square'"):
+    with pytest.raises(DatasetError, match="expected only Cityscapes' 19 classes, found 'square'"):
         ew.convert(scenes, to="cityscapes", out=tmp_path / "no", task="segment")
     assert not (tmp_path / "no").exists()
     from tests.data.test_readers import png, put
@@ -224,7 +224,7 @@ def test_channel_order_and_scaling_are_the_declared(tmp_path: Path) -> None:
 
 def test_a_classifier_of_logits_needs_its_softmax(tmp_path: Path) -> None:
     write_model(tmp_path / "m.onnx", shape=(1, 3))
-    with pytest.raises(BundleError, match="no probabilities"):
+    with pytest.raises(BundleError, match="not probabilities"):
         ew.import_onnx(tmp_path / "m.onnx", out=tmp_path / "b", task="classify", labels=["a", "b", "c"])
     assert not (tmp_path / "b").exists()
     bundle = ew.import_onnx(

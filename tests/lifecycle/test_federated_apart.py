@@ -189,7 +189,7 @@ def test_the_same_round_is_never_revealed_for_two_sets_of_clients(tmp_path: Path
     state = read_participation(tmp_path, federation="f", name="a", images="i")
     again = revealed([0, 1, 2])
     assert (again.masks, again.keys) == ({}, {})
-    assert "the difference would tell" in again.why
+    assert "the difference would reveal" in again.why
     assert said == [f"round 2: nothing is revealed: {again.why}"]
     assert set(revealed([0, 1, 2, 3]).masks) == {0, 1, 2, 3}
     # Updates of another round, or from other weights, are others.
@@ -246,11 +246,11 @@ def test_a_client_refuses_what_would_run_or_read_something_here(places: Path, tm
     both.ended("server")
     assert "clients within 1 s" in str(both.found["server"])
     hostile: list[tuple[dict[str, Any], str]] = [
-        ({"recipe": {**good.recipe, "model": "os:system"}}, "not of the catalogue"),
-        ({"recipe": {**good.recipe, "model": "hf:/etc"}}, "not of the catalogue"),
+        ({"recipe": {**good.recipe, "model": "os:system"}}, "not in the catalogue"),
+        ({"recipe": {**good.recipe, "model": "hf:/etc"}}, "not in the catalogue"),
         ({"recipe": {**good.recipe, "edits": "/etc/passwd"}}, "names a file"),
         ({"recipe": {**good.recipe, "run": "rm"}}, "unknown recipe option"),
-        ({"recipe": {**good.recipe, "federated": ""}}, "of no federation"),
+        ({"recipe": {**good.recipe, "federated": ""}}, "not for federated training"),
         ({"recipe": {**good.recipe, "federated": "clients=2 epsilon=1 noise-from=seed"}}, "protects nothing"),
         ({"preparation": {**good.preparation, "size_hw": [9000, 9000]}}, "9000x9000"),
         ({"preparation": {}}, "not valid"),

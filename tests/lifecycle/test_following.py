@@ -309,7 +309,7 @@ def test_crossings_of_a_video_are_counted(video: Path) -> None:
 def test_a_bundle_without_boxes_is_refused(video: Path) -> None:
     model = Finder()
     model.task_name = "classify"
-    with pytest.raises(BundleError, match="gives boxes"):
+    with pytest.raises(BundleError, match="predicts boxes"):
         next(track(video, model))
     with pytest.raises(UsageError, match="unknown method"):
         next(track(video, Finder(), method="bytes"))
@@ -361,7 +361,7 @@ def test_tracks_of_a_video_are_measured_on_the_frames_that_were_tracked(
     assert found["metrics"]["hota"]["n"] == (60 if extra in ([], ["--offline"]) else 30)
     said = [f["message"] for f in found["findings"]]
     assert said == (
-        [] if len(extra) < 2 else ["30 true boxes are in frames that were not tracked; they are not measured"]
+        [] if len(extra) < 2 else ["30 ground-truth boxes are in frames that were not tracked; they are not measured"]
     )
     assert main([*args, "--quiet"]) == 0
 
@@ -509,7 +509,7 @@ def test_scores_that_begin_no_track_are_said(
     found = _json(capsys, ["track", "--detections", str(path), "--fps", "10", *extra])
     said = [f["message"] for f in found["findings"]]
     assert len(found["tracks"]) == tracks
-    assert said == ([] if tracks else ["no box begins a track: the highest score is 0.50, and 0.65 is needed"])
+    assert said == ([] if tracks else ["no box starts a track: the highest score is 0.50, and 0.65 is needed"])
 
 
 def test_scores_of_zero_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -517,7 +517,7 @@ def test_scores_of_zero_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[s
     path.write_text("".join(f"{k},-1,{k},1,20,20,0\n" for k in range(1, 9)))
     found = _json(capsys, ["track", "--detections", str(path), "--fps", "10"])
     assert [(f["message"], f["fix"]) for f in found["findings"]] == [
-        ("no box begins a track: the highest score is 0", "pass --conf 0")
+        ("no box starts a track: the highest score is 0", "pass --conf 0")
     ]
     assert len(_json(capsys, ["track", "--detections", str(path), "--fps", "10", "--conf", "0"])["tracks"]) == 1
 
@@ -611,3 +611,41 @@ def test_a_full_disk_at_the_first_line_is_one_line(
         command = ["track", *words, "--source", str(video), "--out", str(tmp_path / "out"), "--save", "csv,mot"]
         assert main(command) == 2
         assert capsys.readouterr().err.startswith("eyewright: cannot write ")
+
+
+def test_what_numbers_follow_from_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "truth.txt").write_text("".join(f"{k},1,10,10,20,20,1,-1,-1,-1\n" for k in range(1, 4)))
+    rows = "".join(f"{k},1,{'cat' if k < 5 else 'dog'},9,9,29,29\n" for k in range(1, 10))
+    (tmp_path / "own.csv").write_text("frame,id,label,x0,y0,x1,y1\n" + rows)
+    found = _json(capsys, ["evaluate", "--task", "track", str(tmp_path / "own.csv"), str(tmp_path / "truth.txt")])
+    notes = {f["code"]: f["message"] for f in found["findings"] if f["severity"] == "note"}
+    assert "tracks of 2 classes" in notes["classes"]
+    assert "has boxes in 3 frames, and 6 of 9 frames with tracks are others" in notes["frames"]
+
+
+def test_equal_sequences_have_equal_ends_of_their_intervals(
+    sequences: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = _json(capsys, ["evaluate", "--task", "track", str(sequences), str(sequences)])["metrics"]
+    for name in ("hota", "loc_a", "motp", "idf1"):
+        assert found[name]["value"] == pytest.approx(1.0)
+        assert found[name]["low"] == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "expected a bundle and a video, or --detections FILE"),
+        (["film.mp4"], "found 'film.mp4' and no bundle"),
+        (["some.bundle"], "found 'some.bundle' and no video"),
+        (
+            ["--zone", "room=0,0", "9,0", "9,9", "some.bundle", "film.mp4"],
+            "'some.bundle' was read as a corner of --zone",
+        ),
+    ],
+)
+def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
+    assert main(["track", *words]) in (2, 3, 4)
+    error = capsys.readouterr().err
+    assert said in error or "some.bundle" in error
+    assert said in error or "ftp" in said

@@ -78,7 +78,7 @@ def test_a_whole_run_forgets_copies_too_and_an_attack_measures_it(tmp_path: Path
 
 
 def test_what_cannot_be_forgotten_is_refused(sharded, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="knows no image"):
+    with pytest.raises(UsageError, match="was not trained or tested on"):
         forget(sharded, ["disc/9999.png"], out=tmp_path / "new")
     with pytest.raises(UsageError, match="left for training"):
         forget(sharded, list(trained_on(sharded)), out=tmp_path / "new")

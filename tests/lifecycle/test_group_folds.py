@@ -45,7 +45,9 @@ def test_what_cannot_be_left_out_is_refused_with_the_numbers(tmp_path: Path) -> 
     data = grouped(tmp_path, 6)
     lone = [replace(s, group="disc site") if s.id.startswith("disc") else s for s in data.samples]
     scan = scan_dataset(data, quiet=True)
-    with pytest.raises(DatasetError, match=r"class 'disc' lives in one group only \(12 images, such as 'disc/000.png'"):
+    with pytest.raises(
+        DatasetError, match=r"class 'disc' occurs in one group only \(12 images, such as 'disc/000.png'"
+    ):
         group_folds(replace(data, samples=tuple(lone)), scan=scan)
     one = tuple(replace(s, group="all") for s in data.samples)
     with pytest.raises(DatasetError, match=r"expected 3 groups or more .* found 1"):

@@ -60,7 +60,7 @@ def test_an_empty_mask_is_a_finding_and_one_of_another_size_is_refused(
     assert "the mask is empty" in capsys.readouterr().err
     assert not (tmp_path / "out.png").exists()
     other = write_image(tmp_path / "other.png", np.full((12, 14), 255, np.uint8))
-    with pytest.raises(UsageError, match="expected a mask of 140x120 pixels, found 14x12"):
+    with pytest.raises(UsageError, match="expected a mask of 140x120 pixels, as the image has upright, found 14x12"):
         lifecycle.inpaint(wall, tmp_path / "out.png", mask=other)
 
 

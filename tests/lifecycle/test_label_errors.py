@@ -1,4 +1,4 @@
-"""Labels that were not read as they are meant are not trained on, unless it is asked for."""
+"""Labels that were not read as intended are not trained on, unless it is asked for."""
 
 import json
 from pathlib import Path
@@ -55,7 +55,7 @@ def test_boxes_of_another_format_are_refused_with_what_to_do(
     assert main([verb, "data", "--epochs", "1", "--out", "out", "--json"]) == 3
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["code"] == "box_format"
-    assert "not read as they are meant" in error["message"]
+    assert "not read as intended" in error["message"]
     assert "--label-errors allow" in error["fix"]
     assert not Path("out").exists() or not list(Path("out").glob("checkpoints/*"))
 
@@ -73,7 +73,7 @@ def test_boxes_of_another_format_are_trained_on_where_it_is_asked_for(tmp_path: 
 
 @pytest.mark.parametrize(("value", "code"), [(0, "mask_empty"), (1, "mask_full")])
 def test_masks_without_anything_to_learn_are_refused(value: int, code: str, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="not read as they are meant") as caught:
+    with pytest.raises(DatasetError, match="not read as intended") as caught:
         ew.train(masks(tmp_path / "data", value), epochs=1, out=tmp_path / "run")
     assert caught.value.code == code
 

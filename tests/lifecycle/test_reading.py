@@ -71,6 +71,21 @@ def test_the_verb_writes_picture_text_and_json(lined, page: Path, tmp_path: Path
     assert given.text.splitlines() == TEXTS
 
 
+def test_a_reader_that_has_learnt_nothing_is_warned_about_everywhere(
+    texts: Path, page: Path, tmp_path: Path, capsys
+) -> None:  # type: ignore[no-untyped-def]
+    said: list[str] = []
+    run = ew.train(texts, task="read", epochs=1, lr=1e-9, out=tmp_path / "run", say=said.append)
+    assert any(line.startswith("warning: the model has not learnt to read") for line in said)
+    bundle = ew.export(run, tmp_path / "bundle")
+    assert "has not learnt to read" in (bundle.folder / "README.md").read_text()
+    for model in (tmp_path / "run", bundle.folder):
+        main(["read", str(model), str(page), "--lines", "whole"])
+        assert "has not learnt to read" in capsys.readouterr().err
+        main(["read", str(model), str(page), "--lines", "whole", "--json"])
+        assert "has not learnt to read" in json.loads(capsys.readouterr().out)["notes"][0]
+
+
 def test_columns_are_apart_in_the_terminal_and_by_a_tab_in_the_file(lined, page: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     x0, y0, x1, y1 = BOXES[0]
     middle = (x0 + x1) / 2

@@ -192,9 +192,9 @@ def test_the_main_metric_falls_under_attack(done, tmp_path: Path) -> None:  # ty
 
 
 def test_an_attack_on_scenes_needs_the_run_and_is_one(painted, scenes: Path) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(UsageError, match="expected a run to attack"):
+    with pytest.raises(UsageError, match="expected a run, whose loss"):
         ew.attack(painted.paths["bundle"], scenes, allow_leaks=True)
-    with pytest.raises(UsageError, match="expected pgd alone"):
+    with pytest.raises(UsageError, match="expected --attacks pgd"):
         ew.attack(painted.run.folder, attacks=["square"])
     with pytest.raises(UsageError, match="certify is not supported for"):
         ew.certify(painted.run.folder)

@@ -1,6 +1,9 @@
 """Index and search of real files by a small CLIP: what is found is what transformers' embeddings say."""
 
+import csv
+import hashlib
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -14,9 +17,10 @@ import pytest
 import eyewright as ew
 from eyewright.cli import main
 from eyewright.core.errors import CheckpointError, InputError, RefusedError, UsageError
+from eyewright.core.spreadsheets import from_cell
 from eyewright.imaging import write_image
 from eyewright.nets.texts import open_published
-from eyewright.retrieval import open_index
+from eyewright.retrieval import Row, create_index, open_index
 
 
 def _checkpoints() -> Any:
@@ -110,6 +114,69 @@ def test_an_update_finds_what_is_new_changed_moved_and_gone(photos: Path, models
         np.testing.assert_allclose([h.score for h in one], [h.score for h in other], atol=1e-3)
 
 
+def test_p_values_in_a_folder_are_measured_in_it(photos: Path, models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    ew.index_folder(photos, model=models["clip"], out=tmp_path / "x.index")
+    parent = Path(paths(ew.search(tmp_path / "x.index", "a red car", n=1))[0]).parts[0]
+    below = sum(1 for p in (photos / parent).rglob("*.png"))
+    inside = ew.search(tmp_path / "x.index", "a red car", n=5, folder=parent)
+    # By hand: fewer than 50 images say nothing, whatever is in the other folders.
+    assert below < 50
+    assert (inside.searched, inside.reference) == (below, below)
+    assert [h.p for h in inside] == [None] * 5
+    whole = ew.search(tmp_path / "x.index", "a red car", n=72)
+    assert whole.reference == 72
+    assert all(h.p is not None and h.p >= 1 / 73 for h in whole)
+    with pytest.raises(UsageError, match=r"at least 0\.014"):
+        ew.search(tmp_path / "x.index", "a red car", max_p=0.001)
+
+
+def test_hits_copies_and_labels_are_written_as_csv_and_json_lines(photos: Path, models, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    index = tmp_path / "x.index"
+    (photos / "=1+1.png").write_bytes(next(photos.rglob("*.png")).read_bytes())
+    ew.index_folder(photos, model=models["clip"], out=index)
+
+    def told(*more: str) -> dict[str, Any]:
+        assert main(["search", str(index), *more, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    hits = told("a red car", "-n", "73", "--out", str(tmp_path / "to" / "hits.csv"))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "to" / "hits.csv").read_text())))
+    assert [from_cell(r["path"]) for r in rows] == [h["path"] for h in hits["hits"]]
+    assert [float(r["p"]) for r in rows] == [h["p"] for h in hits["hits"]]
+    assert "'=1+1.png" in {r["path"] for r in rows}
+    assert hits["out"]["hits"] == str(tmp_path / "to" / "hits.csv")
+    told("a red car", "-n", "3", "--out", str(tmp_path / "hits.jsonl"))
+    lines = [json.loads(line) for line in (tmp_path / "hits.jsonl").read_text().splitlines()]
+    assert [(one["rank"], one["path"]) for one in lines] == [(k + 1, hits["hits"][k]["path"]) for k in range(3)]
+    groups = told("--duplicates", "--out", str(tmp_path / "copies.csv"))["groups"]
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "copies.csv").read_text())))
+    assert len(rows) == sum(len(g["paths"]) for g in groups) > 0
+    labels = told("--labels", "a car,a house", "--out", str(tmp_path / "labels.csv"))["labels"]
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "labels.csv").read_text())))
+    assert [r["label"] for r in rows] == [one["label"] for one in labels]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["a car", "--out", "{index}/hits.csv"], "outside of the index"),
+        (["a car", "--out", "hits.txt"], "ends with .csv or .jsonl"),
+        (["a car", "--labels", "a,b"], "found 2 of them"),
+        ([], "found none of them"),
+        (["--labels", "a,b", "-n", "5"], "-n is not supported with --labels"),
+        (["--duplicates", "--max-p", "0.5"], "--max-p is not supported with --duplicates"),
+        (["a car", "--min", "0.5"], "--min is not supported in a search"),
+    ],
+)
+def test_options_of_search_that_do_nothing_are_refused(
+    photos: Path, models, tmp_path: Path, capsys, more: list[str], said: str
+) -> None:  # type: ignore[no-untyped-def]
+    index = tmp_path / "x.index"
+    create_index(index, model="hf:nowhere", digest="1", dim=4)
+    assert main(["search", str(index), *(m.format(index=index) for m in more)]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_near_copies_are_grouped_and_the_largest_is_kept(photos: Path, models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     shutil.copy(photos / "disc/001.png", photos / "same.png")
     ew.index_folder(photos, model=models["clip"], out=tmp_path / "x.index")
@@ -157,6 +224,26 @@ def test_copies_are_found_by_their_pixels_and_look_alikes_are_none(models, tmp_p
     shutil.rmtree(folder)
     with pytest.raises(InputError, match="none of the indexed files"):
         ew.find_duplicates(tmp_path / "x.index")
+
+
+def test_one_drawing_in_two_colours_is_no_copy(models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    # Squares of emoji; what is alike is measured against other pictures.
+    colours = {"red": (221, 46, 68), "brown": (193, 105, 79), "green": (120, 177, 89), "black": (49, 55, 61)}
+    rng = np.random.default_rng(0)
+    for name, colour in colours.items():
+        image = np.full((72, 72, 3), 255, np.uint8)
+        image[8:64, 8:64] = colour
+        write_image(folder / f"{name}.png", image)
+        write_image(folder / f"{name}-darker.png", (image * 0.95).astype(np.uint8))
+    for k in range(40):
+        write_image(folder / f"{k}.png", _waves(rng))
+    ew.index_folder(folder, model=models["clip"], out=tmp_path / "x.index")
+    groups, _ = ew.find_duplicates(tmp_path / "x.index")
+    for group in groups:
+        assert len({row.path.split("-")[0].split(".")[0] for _, row in group.members}) == 1
+    assert len(groups) == 4
 
 
 def test_labels_are_those_of_transformers(photos: Path, models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -213,6 +300,79 @@ def test_an_update_from_a_folder_without_its_images_changes_nothing(photos: Path
     shutil.copytree(photos, moved / "deeper")
     done = ew.index_folder(moved, model=models["vit"], out=out, update=True)
     assert (done.n, done.added, done.moved, done.removed) == (72, 0, 72, 0)
+
+
+def test_an_update_that_loses_more_than_half_is_refused_unless_forced(photos: Path, models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """A disk that is mounted in part: some of the images are there."""
+    out = tmp_path / "x.index"
+    ew.index_folder(photos, model=models["vit"], out=out)
+    files = sorted(photos.rglob("*.png"))
+    for path in files[:36]:
+        path.unlink()
+    # By hand: half of 72 is not more than half.
+    assert ew.index_folder(photos, model=models["vit"], out=out, update=True).removed == 36
+    for path in files[36:55]:
+        path.unlink()
+    # 17 of 36 are left; moving those loses no more.
+    (photos / "deep").mkdir()
+    for path in files[55:60]:
+        path.rename(photos / "deep" / path.name)
+    with pytest.raises(RefusedError, match="found 17 of its 36"):
+        ew.index_folder(photos, model=models["vit"], out=out, update=True)
+    assert len(open_index(out)) == 36
+    assert main(["index", str(photos), "--model", models["vit"], "--out", str(out), "--update", "--force"]) == 0
+    assert len(open_index(out)) == 17
+    for path in photos.rglob("*.png"):
+        path.unlink()
+    with pytest.raises(RefusedError, match="found none of its 17"):
+        ew.index_folder(photos, model=models["vit"], out=out, update=True)
+    assert ew.index_folder(photos, model=models["vit"], out=out, update=True, force=True).n == 0
+
+
+def test_a_linked_folder_that_leads_out_is_a_finding_and_no_image_of_it_is_served(
+    photos: Path, models, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    from eyewright.lifecycle.indexes import ServedIndexes
+
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    write_image(secret / "private.png", np.full((20, 20, 3), 9, np.uint8))
+    (photos / "out").symlink_to(secret)
+    (photos / "one.png").symlink_to(secret / "private.png")
+    done = ew.index_folder(photos, model=models["clip"], out=tmp_path / "x.index")
+    # A link to one image is that image, in the place where it was put.
+    names = {row.path for _, row in open_index(tmp_path / "x.index").rows()}
+    assert (done.n, len(names)) == (73, 73)
+    assert "one.png" in names
+    assert not any(".." in name for name in names)
+    assert [f.path for f in done.findings] == [os.path.join("..", "secret", "private.png")]
+    assert "leads out" in done.findings[0].message
+    # An index that was written before, or changed by hand, may name such a path.
+    index = open_index(tmp_path / "x.index")
+    digest = hashlib.sha256((secret / "private.png").read_bytes()).hexdigest()
+    (id,) = index.add(np.ones((1, index.dim)), [Row("../secret/private.png", digest, 10**6, 0, 20, 20)])
+    with pytest.raises(InputError, match="moved or changed"):
+        ServedIndexes([tmp_path / "x.index"]).file("x", id)
+
+
+def test_an_index_whose_run_was_killed_says_so(photos: Path, models, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    from eyewright.lifecycle import searching
+
+    monkeypatch.setattr(searching, "_COMMIT", 30)
+    done = searching._Work._commit
+
+    def killed(work: Any, unfinished: int = 0) -> None:
+        done(work, unfinished)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as m:
+        m.setattr(searching._Work, "_commit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ew.index_folder(photos, model=models["clip"], out=tmp_path / "x.index")
+    (said,) = ew.search(tmp_path / "x.index", "a red car", n=1).notes
+    assert "it has 30 images, of 72 that were found" in said
+    ew.index_folder(photos, model=models["clip"], out=tmp_path / "x.index", update=True)
+    assert ew.search(tmp_path / "x.index", "a red car", n=1).notes == ()
 
 
 def test_a_pair_that_lacks_a_projection_is_refused(photos: Path, models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -274,7 +434,7 @@ def test_the_commands_say_what_they_did(photos: Path, models, tmp_path: Path, ca
     assert told["searched"] == 72
     assert {"id", "path", "score", "p"} == set(told["hits"][0])
     # Words of a net of random weights fit nothing: one hit is as good as another.
-    assert main(["search", out, "a red car", "--max-p", "1e-12"]) == 0
+    assert main(["search", out, "a red car", "--max-p", "0.02"]) == 0
     assert "nothing fits" in capsys.readouterr().out
     assert main(["search", out, "--duplicates", "--json"]) == 0
     assert "groups" in json.loads(capsys.readouterr().out)

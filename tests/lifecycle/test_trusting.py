@@ -148,7 +148,7 @@ def test_predict_adds_boxes_with_margins(found, scenes: Path, capsys: pytest.Cap
     ("options", "words"),
     [
         (("--coverage", "0.99"), "too few for a coverage of 0.99, which needs 99"),
-        (("--miss-rate", "0.001"), "no threshold keeps to a miss rate of 0.001"),
+        (("--miss-rate", "0.001"), "no threshold achieves a miss rate of 0.001"),
         (("--coverage", "0.5", "--sets", "adaptive"), "a set of labels is not supported"),
         (("--miss-rate", "0.5", "--conf", "0.2"), "expected conf or miss_rate, found both"),
         (("--miss-rate", "0.5", "--tile", "64"), "expected no --tile with --coverage or --miss-rate"),

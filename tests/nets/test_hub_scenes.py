@@ -192,7 +192,7 @@ def test_a_net_of_another_task_is_refused_in_one_line(few: Path, tmp_path: Path)
         ew.train(few, task="detect", model=f"hf:{folder}", out=tmp_path / "run", epochs=1)
     with pytest.raises(CheckpointError, match="does not outline objects"):
         ew.train(few, task="instance", model=f"hf:{folder}", out=tmp_path / "run", epochs=1)
-    with pytest.raises(UsageError, match="no published model"):
+    with pytest.raises(UsageError, match="published models such as"):
         hub_builder(f"hf:{folder}", None)
 
 

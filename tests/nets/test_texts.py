@@ -200,6 +200,8 @@ def _copied(folder: Path, target: Path) -> Path:
         (lambda f: (f / "config.json").unlink(), "found no config.json"),
         (lambda f: _edit(f / "config.json", model_type="mine", auto_map={"AutoConfig": "code.C"}), "cannot be read"),
         (lambda f: _edit(f / "config.json", num_hidden_layers=4), "lacks 16 of its weights"),
+        (lambda f: _edit(f / "config.json", num_hidden_layers=2), "weights of more layers than its config.json says"),
+        (lambda f: _edit(f / "config.json", hidden_size=10**9), "a net of other sizes than its weights have"),
     ],
 )
 def test_a_damaged_checkpoint_is_refused_in_one_line(folders, tmp_path: Path, damage, said: str) -> None:  # type: ignore[no-untyped-def]

@@ -251,7 +251,7 @@ def test_bad_input_is_a_finding_or_one_clear_error(tmp_path: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(UsageError):
             anonymize(source, tmp_path / "out3", **{"find": "text", **options})
-    with pytest.raises(UsageError, match="lie in one another"):
+    with pytest.raises(UsageError, match="one is inside the other"):
         anonymize(source, source / "out", find="text")
     with pytest.raises(OutputError, match="not empty"):
         anonymize(source, tmp_path / "out", find="text")

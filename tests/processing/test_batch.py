@@ -82,10 +82,10 @@ def test_refusals_come_before_anything_is_written(photos: Path, tmp_path: Path) 
     write_image(photos / "a/1.jpg", np.zeros((8, 8, 3), np.uint8))
     cases = [
         ({"steps": "claeh"}, "did you mean 'clahe'"),
-        ({"out": photos}, "lie in one another"),
-        ({"out": photos / "deeper"}, "lie in one another"),
+        ({"out": photos}, "one is inside the other"),
+        ({"out": photos / "deeper"}, "one is inside the other"),
         ({"to": "png"}, "would both become"),
-        ({"to": "heif"}, "not written"),
+        ({"to": "heif"}, "cannot be written"),
         ({"workers": -1}, "a worker"),
         ({"quality": 0}, "quality of 1 to 100"),
     ]

@@ -244,7 +244,7 @@ def test_every_step_of_a_commit_may_be_the_last(tmp_path: Path, monkeypatch: pyt
         (lambda f: _edit(f, lambda m: m["segments"].append(m["segments"][0])), "twice"),
         (lambda f: _edit(f, lambda m: m["segments"][0]["files"].pop("ids.i64")), "too few files"),
         (lambda f: _edit(f, lambda m: m["segments"][0].update(rows=-1)), r"rows"),
-        (lambda f: _edit(f, lambda m: m["segments"][0].update(rows=10**12)), "bytes, expected"),
+        (lambda f: _edit(f, lambda m: m["segments"][0].update(rows=10**12)), "rows of 32 numbers take"),
         (lambda f: _edit(f, lambda m: m.update(model=None)), r"\$\.model"),
         (lambda f: _edit(f, lambda m: m.update(model={"name": ["a"], "digest": "d"})), r"\$\.model\.name"),
         (lambda f: _edit(f, lambda m: m.update(about="x")), r"\$\.about"),
@@ -253,7 +253,7 @@ def test_every_step_of_a_commit_may_be_the_last(tmp_path: Path, monkeypatch: pyt
         (lambda f: _edit(f, lambda m: m.update(dim=0)), r"\$\.dim"),
         (lambda f: _edit(f, lambda m: m.update(next_id=10**30)), r"\$\.next_id"),
         (lambda f: _edit(f, lambda m: m.update(deleted={"name": "index.json"})), r"\$\.deleted"),
-        (lambda f: _edit(f, lambda m: m.update(format="other")), "none of ours"),
+        (lambda f: _edit(f, lambda m: m.update(format="other")), "not that of an Eyewright index"),
         (lambda f: (f / "index.json").write_text("[" * 100_000), r"index\.json cannot be read"),
         (lambda f: (f / "index.json").write_bytes(b'{"format": "\xff"}'), r"index\.json cannot be read"),
         (lambda f: _zero(f / "segments/00000001/rows.jsonl"), "is not what was written"),
@@ -343,6 +343,19 @@ def test_wrong_vectors_and_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="new or empty folder"):
         create_index(tmp_path / "full", model="m", digest="d", dim=3)
     assert len(index) == 500
+
+
+def test_vectors_and_queries_that_are_no_real_numbers_are_refused(tmp_path: Path) -> None:
+    index = create_index(str(tmp_path / "x.index"), model="mine", digest="1", dim=2)
+    for wrong in (np.array([["a", "b"]]), np.array([[1j, 0]]), np.array([[1e300, 0]])):
+        with pytest.raises(InputError):
+            index.add(wrong, [Row("a.png")])
+        with pytest.raises(InputError):
+            index.search(wrong[0])
+    index.add(np.eye(2), [Row("a.png"), Row("b.png")])
+    for n in (0, -1):
+        with pytest.raises(UsageError, match="1 or more"):
+            open_index(str(tmp_path / "x.index")).search(np.ones(2), n)
 
 
 def test_an_empty_index_answers_with_nothing(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_machine_without_a_planned_codec_refuses(images: Path, tmp_path: Path,
         (["--on", "local", "--overwrite"], "--overwrite is not supported with --on"),
         (["--on", "local", "--study", "x"], "--study is not supported with --on"),
         (["--on", "local", "--to", "nonsense"], "there is no codec"),
-        (["--on", "local", "--out", "images/job"], "lie in one another"),
+        (["--on", "local", "--out", "images/job"], "one is inside the other"),
         (["--resume"], "there is no job"),
     ],
 )

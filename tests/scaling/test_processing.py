@@ -119,7 +119,7 @@ def test_of_a_list_the_absolute_paths_are_kept(images: Path, tmp_path: Path) -> 
         (["--shard-size", "3"], "--shard-size needs a job"),
         (["--on", "local", "--preview"], "--preview is not supported with --on"),
         (["--on", "local", "--steps", "nonsense"], "nonsense"),
-        (["--on", "local", "--out", "images/job"], "lie in one another"),
+        (["--on", "local", "--out", "images/job"], "one is inside the other"),
         (["--on", "local", "--resume"], "there is no job"),
     ],
 )

@@ -126,7 +126,18 @@ def test_the_answer_on_a_clip_says_what_happens_when(served: Served, tmp_path: P
         for k, frame in enumerate(np.tile(draw_crossing(np.random.default_rng(9), rightwards=True), (3, 1, 1, 1))):
             video.add(frame, k / 12)
     clip = film.read_bytes()
-    assert "over_time" not in served.post("/v1/models/clips/predict", clip).json
+    whole = served.post("/v1/models/clips/predict", clip).json
+    assert "over_time" not in whole
+    assert whole["video"]["notes"] == []
+    half = served.post("/v1/models/clips/predict", clip[: len(clip) // 2]).json["video"]
+    assert half["notes"] == [half["breaks_off"]]
+    assert "the video breaks off" in half["breaks_off"]
+    with WebmWriter(tmp_path / "uneven.webm") as video:
+        for k in range(24):
+            video.add(draw_crossing(np.random.default_rng(9), rightwards=True)[k % 12], k / 12 + (k // 3) / 4)
+    uneven = served.post("/v1/models/clips/predict", (tmp_path / "uneven.webm").read_bytes()).json["video"]
+    assert uneven["variable_rate"] is True
+    assert uneven["shortest_s"] < 0.1 < 0.3 < uneven["longest_s"]
     told = served.post("/v1/models/clips/predict?over_time=true", clip).json["over_time"]
     assert told["labels"] == list(CLASSES)
     assert len(told["time_s"]) > 5
@@ -142,6 +153,7 @@ def test_the_answer_on_a_clip_says_what_happens_when(served: Served, tmp_path: P
     assert strip.status == 200
     assert strip.json["over_time"] is None
     assert "no times" in strip.json["over_time_reason"]
+    assert "video" not in strip.json
 
 
 def _png(size_hw: tuple[int, int] = (32, 32)) -> bytes:

@@ -92,7 +92,7 @@ def test_every_request_needs_the_token(rounds: Rounds) -> None:
         assert raw(server, "GET", "/v1/federation")[0] == 401
         assert raw(server, "POST", "/v1/join", b"{}", authorization="Bearer another one")[0] == 401
         assert raw(server, "GET", "/v1/federation", authorization=f"Bearer {TOKEN}")[0] == 200
-        with pytest.raises(UsageError, match="wants a token"):
+        with pytest.raises(UsageError, match="expects a token"):
             Coordinator(server.address, patience_s=20).description()
         join(Coordinator(server.address, token=TOKEN, patience_s=20))
     with pytest.raises(UsageError, match="token"):

@@ -379,6 +379,30 @@ def test_a_server_shows_its_sources_to_whoever_has_the_token(finished, tmp_path:
     assert s.process.returncode == 0
 
 
+def test_what_is_special_about_a_video_file_is_said(models, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    path = tmp_path / "secret-place.webm"
+    with WebmWriter(path, quality=90) as video:
+        for k in range(24):
+            video.add(draw(k, wide=96), k / 40 + (k // 3) / 20)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+
+    async def run() -> None:
+        async with running([LiveSource("a", str(path), rate=50)], models) as live:
+            one = live.get("a")
+            await until(lambda: one.shown()["state"] == "ended")
+            shown = one.shown()
+            assert shown["message"].startswith("the video breaks off: 1")
+            assert shown["video"]["breaks_off"] == shown["message"]
+            assert shown["video"]["variable_rate"] is True
+            assert (shown["video"]["rotation"], shown["video"]["sound"]) == (0, False)
+            assert shown["note"] == "variable frame rate"
+            assert "secret-place" not in str(shown)
+
+    asyncio.run(run())
+
+
 def test_the_processes_of_sources_end_with_a_server_that_is_killed(finished, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "address").write_text("http://me:secret@127.0.0.1:9/x.mjpg\n")
     arguments = (

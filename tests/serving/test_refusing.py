@@ -40,7 +40,7 @@ def test_the_bundle_compares_what_the_net_knows(wide: Bundle) -> None:
     assert features is not None
     assert features.shape == (1, about["dimensions"])
     np.testing.assert_array_equal(raw["probabilities"], again.raw(pixels)["probabilities"])
-    assert "by their appearance and what the net knows of them" in (wide.folder / "README.md").read_text()
+    assert "by their appearance and the net's features" in (wide.folder / "README.md").read_text()
 
 
 def test_an_unfamiliar_image_is_refused_in_every_form_and_counted(refusing: Served, shapes: Path) -> None:

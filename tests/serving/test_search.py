@@ -68,6 +68,22 @@ def test_words_find_what_the_command_line_finds(searched: Served, photos: Path) 
     assert sum(is_colour(p, 1) for p in names(answer)) >= 4
 
 
+def test_words_that_are_cut_are_said(searched: Served) -> None:
+    answer = searched.post("/v1/search", {"words": "a green cross " * 140, "n": 1})
+    assert answer.status == 200
+    assert answer.json["notes"] == []
+    many = " ".join(f"word{k}" for k in range(200))
+    (said,) = searched.post("/v1/search", {"words": many, "n": 1}).json["notes"]
+    assert "n-grams, of which the first 256 are read" in said
+
+
+def test_json_is_taken_under_the_type_that_curl_sends(searched: Served) -> None:
+    expected = names(searched.post("/v1/search", {"words": "a green cross", "n": 3}))
+    body = b'{"words": "a green cross", "n": 3}'
+    for kind in ("application/x-www-form-urlencoded", "text/plain"):
+        assert names(searched.post("/v1/search", body, content_type=kind)) == expected
+
+
 def test_every_way_to_send_an_image_gives_the_same_hits(searched: Served, photos: Path) -> None:
     image = encode_image(draw_coloured(6))
     path = "/v1/search?n=5&index=photos"
@@ -111,7 +127,7 @@ def test_hits_are_refined_and_kept_to_a_folder(searched: Served) -> None:
     other = names(searched.post("/v1/search", {"words": "disc", "unlike_words": "red", "n": 8}))
     assert sum(is_colour(p, 0) for p in other) < 4
     assert all(p.startswith("sub/") for p in names(searched.post("/v1/search?words=disc&folder=sub", b"")))
-    few = searched.post("/v1/search", {"words": "disc", "max_p": 0.05, "n": 96}).json["hits"]
+    few = searched.post("/v1/search", {"words": "a red disc", "max_p": 0.05, "n": 96}).json["hits"]
     assert 0 < len(few) < 96
     assert all(hit["p"] <= 0.05 for hit in few)
 

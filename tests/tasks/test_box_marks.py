@@ -51,8 +51,8 @@ def test_charts_are_of_images_and_of_objects_that_can_be_measured() -> None:
 
 
 def test_the_tile_counts_objects_and_their_mean_over_images() -> None:
-    assert list(AUDIT.tiles(dataset([[0, 0, 5, 5]] * 3, [], [[0, 0, 5, 5]]))) == [("objects", "4", "1.3 an image")]
-    assert list(AUDIT.tiles(dataset())) == [("objects", "0", "0.0 an image")]
+    assert list(AUDIT.tiles(dataset([[0, 0, 5, 5]] * 3, [], [[0, 0, 5, 5]]))) == [("objects", "4", "1.3 per image")]
+    assert list(AUDIT.tiles(dataset())) == [("objects", "0", "0.0 per image")]
 
 
 def test_a_box_beyond_the_image_is_drawn_along_its_border() -> None:

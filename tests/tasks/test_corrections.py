@@ -77,7 +77,7 @@ def test_a_label_is_what_was_said_or_else_the_prediction_that_was_called_right()
     for content in ({"correct": False}, {"comment": "?"}, {"correct": "true"}):
         with pytest.raises(NotUsableError, match="wrong, and not what is right"):
             corrected_label(said(content, predicted="crack"))
-    with pytest.raises(NotUsableError, match="none of the model's classes"):
+    with pytest.raises(NotUsableError, match="not one of the model's classes"):
         corrected_label(said({"label": "scratch"}))
 
 

@@ -224,7 +224,7 @@ def test_the_doctor_draws_boxes_where_they_lie_in_the_small_picture() -> None:
     # A box whose corners are exchanged is not drawn.
     assert columns.min() >= 55
     assert audit.caption(data, 0) == ""
-    assert list(audit.tiles(data)) == [("objects", "2", "1.0 an image")]
+    assert list(audit.tiles(data)) == [("objects", "2", "1.0 per image")]
 
 
 def test_the_doctor_names_labels_and_paints_masks() -> None:

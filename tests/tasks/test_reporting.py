@@ -48,7 +48,7 @@ def test_every_task_passes_the_public_check(task: str) -> None:
         ({"metrics": lambda results, seed: {}}, "metrics must be those of the report"),
         ({"image_scores": lambda items: np.full(len(items), 1.5)}, r"scores of images must lie in \[0, 1\]"),
         ({"items": lambda results: [], "report": _report_of_half}, "items must hold every image once"),
-        ({"changed": lambda before, after: [{"id": "x"}]}, "must not answer otherwise than itself"),
+        ({"changed": lambda before, after: [{"id": "x"}]}, "must not have predictions that differ from its own"),
         ({"spread": ("speed",)}, "must hold 'speed'"),
         ({"summary": lambda report: ""}, "summed up in words"),
     ],

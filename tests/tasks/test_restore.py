@@ -188,7 +188,7 @@ def test_what_restoring_cannot_do_is_refused() -> None:
         TASK.explained({}, None, None, None)
     with pytest.raises(NotUsableError, match="holds no image to learn from"):
         TASK.feedback.corrected(SimpleNamespace())
-    with pytest.raises(NotUsableError, match="no truth to learn from"):
+    with pytest.raises(NotUsableError, match="not ground truth to learn from"):
         TASK.feedback.taught(None, np.arange(1), lambda: None)
     assert TASK.labelled(np.array([[0.25], [0.5]])).tolist() == [[1], [1]]
     assert TASK.summary(np.array([[0.25], [0.5]]))[1].tolist() == [0.25, 0.5]

@@ -202,13 +202,13 @@ def test_the_doctor_counts_tags() -> None:
     tree = ArrayTree(Path("."), {"x": np.zeros((3, 4, 4, 3), np.uint8)})
     data = Dataset(tree, samples, LabelSpace(NAMES), "drawn", "tag")
     assert list(AUDIT.tiles(data)) == [
-        ("tags given", "6", "2.0 an image"), ("not judged", "1", "they teach nothing and count for nothing"),
+        ("tags given", "6", "2.0 per image"), ("not annotated", "1", "used neither in training nor in metrics"),
     ]  # fmt: skip
-    assert list(AUDIT.tiles(data.with_samples(samples[1:]))) == [("tags given", "4", "2.0 an image")]
+    assert list(AUDIT.tiles(data.with_samples(samples[1:]))) == [("tags given", "4", "2.0 per image")]
     (chart,) = AUDIT.charts(data, None)  # type: ignore[arg-type]
     assert chart[:2] == ("Tags of an image", "median 2")
     assert list(AUDIT.charts(data.with_samples(()), None)) == []  # type: ignore[arg-type]
-    assert list(AUDIT.tiles(data.with_samples(()))) == [("tags given", "0", "0.0 an image")]
+    assert list(AUDIT.tiles(data.with_samples(()))) == [("tags given", "0", "0.0 per image")]
     assert AUDIT.caption(data, 1) == samples[1].target.cell(NAMES)
     small = np.zeros((2, 2, 3), np.uint8)
     assert AUDIT.drawn(data, 0, (4, 4), small) is small

@@ -46,7 +46,7 @@ def test_clips_of_one_group_count_once() -> None:
     assert grouped["shuffled"]["p_value"] > alone["shuffled"]["p_value"]
 
 
-@pytest.mark.parametrize(("wrong", "said"), [(12, "the model uses their order"), (1, "it is not shown")])
+@pytest.mark.parametrize(("wrong", "said"), [(12, "the model uses their order"), (1, "not shown to use")])
 def test_the_report_says_what_the_test_shows(wrong: int, said: str) -> None:
     report = REPORTING.report(results({"shuffled": wrong, "reversed": wrong}), seed=0)
     assert said in REPORTING.summary(report)
@@ -61,7 +61,7 @@ def test_without_the_test_nothing_is_said() -> None:
 
 @pytest.mark.parametrize(
     ("better", "said"),
-    [("a", "use --model mean_net"), ("b", "are worth that much here"), ("neither", "may be chance")],
+    [("a", "use --model mean_net"), ("b", "help by that much here"), ("neither", "is not significant")],
 )
 def test_the_baseline_is_said_with_its_paired_interval(better: str, said: str) -> None:
     compared = {
@@ -123,7 +123,7 @@ def test_the_table_of_orders_holds_accuracy_bounds_and_p() -> None:
     page = REPORTING.page(replace(report, tables={**report.tables, "order": order}), {})
     (block,) = [b for b in page.blocks if getattr(b, "title", "") == "Order of frames"]
     assert [[c.text for c in row] for row in block.rows] == [
-        ["frames as they are", "75.0%", ""], ["frames in random order", "62.5%", "0.05"],
+        ["frames in their order", "75.0%", ""], ["frames in random order", "62.5%", "0.05"],
         ["frames in reverse order", "50.0%", "0.12"],
     ]  # fmt: skip
     assert [row[1].bounds for row in block.rows] == ["", "[50.0, 87.5]", "[25.0, 62.5]"]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from eyewright.core.errors import UsageError
+from eyewright.tracking import Recorder, Watch
 from eyewright.tracking.lines import Line, LineCounter, Zone, ZoneCounter
 
 ACROSS = Line("door", (0, 100), (200, 100))
@@ -177,3 +178,23 @@ def test_a_stream_without_an_end_is_counted_in_bounded_memory() -> None:
     assert len(bounded._spans) < 30
     assert len(bounded.lines[0]._sides) < 30
     assert len(bounded.lines[0].crossings) == len(bounded.zones[0].visits) == 1000
+
+
+def test_crossings_and_visits_get_the_class_that_their_track_has_at_the_end() -> None:
+    watch = Watch((Line("gate", (0, 50), (100, 50)),), (Zone("all", ((0, 0), (100, 0), (100, 100), (0, 100))),))
+    recorder = Recorder(("bottle", "phone"), watch)
+    for k in range(20):
+        box = np.array([[40.0, 4 * k - 10, 60, 4 * k + 10]])
+        label = np.array([0 if k < 16 else 1])
+        recorder.watch(np.array([4]), box, label, time_s=k / 10, frame=k + 1)
+    before = recorder.to_json()
+    assert before["counts"]["gate"]["classes"] == {"bottle": {"in": 1, "out": 0}}
+    recorder.settle()
+    after = recorder.to_json()
+    assert [t["label"] for t in after["tracks"]] == ["phone"]
+    assert [e["label"] for e in after["events"]] == ["phone"]
+    assert after["counts"]["gate"] == {"in": 1, "out": 0, "classes": {"phone": {"in": 1, "out": 0}}}
+    assert after["zones"]["all"]["classes_now"] == {"phone": 1}
+    # A source without an end forgets tracks, and keeps the class of the moment.
+    endless = Recorder(("bottle", "phone"), watch, forget_s=1.0)
+    endless.settle()

@@ -167,7 +167,7 @@ def test_arrays_that_do_not_belong_together_and_times_that_go_back_are_refused()
     tracker = Tracker()
     with pytest.raises(UsageError, match="shape"):
         tracker.update(np.zeros((2, 5)), time_s=0.0)
-    with pytest.raises(UsageError, match="2 scores"):
+    with pytest.raises(UsageError, match="each of 2 boxes"):
         tracker.update(np.concatenate([BOX, BOX]), np.ones(1), time_s=0.0)
     tracker.update(BOX, time_s=1.0)
     with pytest.raises(UsageError, match=r"at least 1 s.*found 0.5 s"):

@@ -72,7 +72,7 @@ class ArrayFile:
             raise ValueError(f"its arrays take {total:,} bytes, more than the {most:,} allowed")
         for entry in entries:
             if not entry.filename.endswith(".npy") or entry.flag_bits & 1:
-                raise ValueError(f"{entry.filename[:80]!r} is no array")
+                raise ValueError(f"{entry.filename[:80]!r} is not an array")
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise ValueError(f"{entry.filename[:80]!r} is compressed in an unknown way")
             with self._archive.open(entry) as file:

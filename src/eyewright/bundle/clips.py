@@ -74,7 +74,7 @@ def _carried(
     first_s: float | None = None
     now = due_s = 0.0
     probabilities: NDArray[np.float32] | None = None
-    given = False
+    given_s = -math.inf
 
     def read(start_s: float) -> tuple[Prediction, float, float]:
         assert probabilities is not None
@@ -93,7 +93,8 @@ def _carried(
         if now + 1e-9 < due_s:
             continue
         yield read(now - window_s)
-        given = True
+        given_s = now
         due_s += hop_s * max(1, math.ceil((now + 1e-9 - due_s) / hop_s))
-    if probabilities is not None and not given:
-        yield read(0.0)
+    if probabilities is not None and now > given_s:
+        # The last window ends with the video.
+        yield read(now - window_s)

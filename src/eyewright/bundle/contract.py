@@ -26,7 +26,7 @@ _ORDERS: Mapping[str, Sequence[int]] = MappingProxyType({"rgb": (0, 1, 2), "bgr"
 
 @dataclass(frozen=True)
 class Contract:
-    """How a model's own tensors are meant.
+    """What a model's own tensors mean.
 
     In: `layout`, `dtype` ("float32" or "uint8"), `colour`, and (pixel - `mean`) / `std` of values 0-255, one number or
     one per channel. Out, by `outputs`:
@@ -35,15 +35,15 @@ class Contract:
     - "pixels": one tensor (N, C, H, W), of classes at every pixel, or logits;
     - "boxes_scores": a tensor of boxes (N, A, 4) and one of scores (N, A, C), or (N, C, A);
     - "joined": one tensor (N, A, 4 + C) of boxes, then scores, or (N, 4 + C, A) as YOLOv8 gives; with `objectness` one
-      number stands between them, and scores are multiplied by it;
-    - "grid": one tensor (N, 1 + 4 + C, H, W): objectness, the centre's way from the cell's corner in cells (with
-      `squashed` before its tanh), width and height in shares of the image (with `squashed` before their sigmoid),
+      number is between them, and scores are multiplied by it;
+    - "grid": one tensor (N, 1 + 4 + C, H, W): objectness, the centre's offset from the cell's corner in cells (with
+      `squashed` before its tanh), width and height as fractions of the image (with `squashed` before their sigmoid),
       scores.
 
     `box_format`, `box_units` ("pixels" of the input, or "shares" of its sides) say what four numbers mean. A class
     `background` is left out. Scores are objectness^`objectness_power` * score^`score_power`. `boxes` and `scores` name
-    the tensors; without them the only one, or the one whose last side is 4, is taken. `iou` is from where on two
-    boxes are one object; 1 for models that give each object once. `batched` tells whether several images can
+    the tensors; without them the only one, or the one whose last side is 4, is taken. `iou` is the IoU above which two
+    boxes count as duplicates; 1 for models without duplicates. `batched` tells whether several images can
     be passed at once. Logits of probabilities are divided by `temperature`, which `eyewright import --data` fits.
 
     >>> contract = Contract(outputs="joined", box_format="cxcywh")
@@ -238,7 +238,7 @@ class Contract:
         """Read `to_json`'s form.
 
         Raises:
-            UsageError: an unknown key, or a value that cannot be meant.
+            UsageError: an unknown key, or an invalid value.
         """
         known = {f.name for f in dataclasses.fields(cls)}
         for key in data:

@@ -64,7 +64,7 @@ def run_golden(bundle: Predictor, data: bytes, *, precision: str) -> None:
     """Run the stored examples through preparation and model; a bundle that disagrees with itself is not ready.
 
     Raises:
-        BundleError: the pairs cannot be read, the model fails, or answers otherwise than when it was exported.
+        BundleError: the pairs cannot be read, the model fails, or gives other outputs than when it was exported.
     """
     inputs = inputs_of(bundle)
     with ArrayFile(data, "golden.npz") as pairs:
@@ -84,7 +84,7 @@ def run_golden(bundle: Predictor, data: bytes, *, precision: str) -> None:
     named = name_inputs(inputs, given)
     if not all(np.array_equal(named[name], array) for name, array in kept.items()):
         raise BundleError(
-            "the golden images are prepared to other pixels here than where the bundle was exported",
+            "the golden images have different pixels after preparation here than where the bundle was exported",
             fix="install the Pillow version that provenance in bundle.json names",
             code="bundle_self_test",
         )
@@ -128,7 +128,7 @@ def _decode_answers(
         else:
             predict_everything(bundle, examples)
     except Exception as error:  # arrays of a foreign model can be wrong in any way
-        raise BundleError(f"the golden answers cannot be decoded: {plain_reason(error)}", fix=_AGAIN) from error
+        raise BundleError(f"the golden outputs cannot be decoded: {plain_reason(error)}", fix=_AGAIN) from error
 
 
 def _prepared(inputs: Inputs, name: str) -> str:

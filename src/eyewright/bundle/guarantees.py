@@ -81,8 +81,8 @@ def miss_threshold_in(
             "" if found.groups == found.images else f" in {found.groups} groups"
         )
         raise UsageError(
-            f"no threshold keeps to a miss rate of {miss_rate}: {whose} with objects allow "
-            f"{found.least:.3g} at the least",
+            f"no threshold achieves a miss rate of {miss_rate}: the lowest that {whose} "
+            f"with objects allow is {found.least:.3g}",
             fix="ask for a higher miss rate",
         )
     return found, found.conf

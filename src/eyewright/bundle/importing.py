@@ -57,7 +57,7 @@ def import_model(
 ) -> Bundle:
     """Write a bundle around the ONNX file `model` at `out`, and give it, loaded and self-tested.
 
-    `size_hw` is needed where the model leaves the size of its input open. `fit` is how images come to that size
+    `size_hw` is needed where the model has no fixed input size. `fit` is how images come to that size
     ("stretch" or "letterbox"). `images`, uint8 (H, W, 3), become the golden pairs; without any, noise does. The model
     is opened and run for the first time in a process of its own, which is killed after some seconds.
     `calibration`, `thresholds` and `evidence` are the manifest's, where they were fitted; `fitted` says so in the card.
@@ -148,7 +148,7 @@ def read_contract(named: str | None, options: Mapping[str, Any]) -> Contract:
         except (ValueError, RecursionError) as error:
             raise UsageError(f"the contract {named!r} cannot be read: {error}", fix="correct it") from None
         if not isinstance(content, dict):
-            raise UsageError(f"expected keys and values in {named!r}", fix="correct it")
+            raise UsageError(f"expected keys and values in {named!r}, found another form", fix="correct it")
     return Contract.from_json({**content, **options})
 
 
@@ -167,7 +167,8 @@ def read_label_file(text: str) -> tuple[str, ...]:
             return tuple(str(v) for v in content)
         except (ValueError, TypeError, RecursionError):
             raise UsageError(
-                "expected class names as a JSON list or numbers and names", fix="correct the file"
+                "expected class names as a JSON list or as numbers and names, found something else",
+                fix='write ["cat", "dog"] or {"0": "cat", "1": "dog"}',
             ) from None
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if len(lines) == 1 and "," in lines[0]:
@@ -188,7 +189,7 @@ def _size_of(inputs: Sequence[TensorInfo], contract: Contract, size_hw: tuple[in
             )
         return height, width
     if size_hw is None:
-        raise UsageError("the model leaves the size of its input open", fix="name it with --imgsz")
+        raise UsageError("the model has no fixed input size", fix="pass --imgsz")
     return size_hw
 
 
@@ -217,7 +218,7 @@ def _check_labels(found: Mapping[str, NDArray[np.float32]], task: Task, n: int, 
         sums = array.sum(1)
         if np.abs(sums - 1).max() > 1e-2:
             raise BundleError(
-                "the model's outputs do not sum to 1 over the classes, so they are no probabilities",
+                "the model's outputs do not sum to 1 over the classes, so they are not probabilities",
                 fix="declare activation softmax",
             )
 
@@ -243,6 +244,6 @@ tags: ["eyewright", "onnx"]
 {manifest.provenance["model"]}, wrapped by `eyewright import`. {does} {len(manifest.labels)} classes: {shown}.
 
 The file is unchanged (SHA-256 `{manifest.provenance["sha256"]}`). What its tensors mean was declared, not measured:
-see `decoding.contract` in `bundle.json`. Its licence is that of its authors. How good it is on your images,
-`eyewright evaluate . DATA` says (task {manifest.task}).
+see `decoding.contract` in `bundle.json`. Its licence is that of its authors. To measure it on your images, run
+`eyewright evaluate . DATA` (task {manifest.task}).
 """

@@ -256,7 +256,7 @@ class Bundle:
 
     @cached_property
     def judge(self) -> Judge | None:
-        """What measures images that a generator draws (`bundle.judge.Judge`); None for bundles without one.
+        """What measures images that a generator makes (`bundle.judge.Judge`); None for bundles without one.
 
         Raises:
             BundleError: it is damaged.
@@ -277,7 +277,7 @@ class Bundle:
 
         Raises:
             UsageError: the bundle reads images only.
-            BundleError: the files are damaged, or answer otherwise than when they were exported.
+            BundleError: the files are damaged, or give other outputs than when they were exported.
         """
         if not has_texts(self.manifest.files):
             noun = task_of(self.task_name).words.noun
@@ -302,12 +302,12 @@ class Bundle:
         tile: int | None = None,
         overlap: float = 0.2,
     ) -> list[Prediction]:
-        """Return one prediction an image, uint8 (H, W, 3) RGB of any size; of other inputs one an example, a mapping
+        """Return one prediction per image, uint8 (H, W, 3) RGB of any size; of other inputs one per example, a mapping
         with a value for each.
 
         What is shown reaches the stored operating point of its class, or `conf` for all classes; boxes of one class
-        that overlap by more than `iou` are one object. `flip` is horizontal-flip test-time augmentation;
-        `tile` cuts images into squares of so many pixels that overlap by the share `overlap`, for objects that are
+        whose IoU is above `iou` count as duplicates. `flip` is horizontal-flip test-time augmentation;
+        `tile` cuts images into squares of so many pixels that overlap by the fraction `overlap`, for objects that are
         small in a large image.
 
         Raises:
@@ -338,7 +338,7 @@ class Bundle:
 
     @property
     def reads_prepared(self) -> bool:
-        """Whether the model is asked with prepared images alone: it takes one image, and no task's whole of it."""
+        """Whether the model is run on prepared images alone: it takes one image, and its task has no `whole`."""
         return (
             tuple(self.inputs) == (IMAGE,) and task_of(self.task_name).whole is None and self.preparation.clip is None
         )
@@ -428,7 +428,10 @@ class Bundle:
         opened = open_source(source)
         if opened.live and not stream:
             opened.close()
-            raise UsageError(f"{quoted(source)} has no end, and a list of it neither", fix="pass stream=True")
+            raise UsageError(
+                f"{quoted(source)} is a live source without an end, which does not fit into a list",
+                fix="pass stream=True",
+            )
         return self._watched(opened, None if stream else _MOST_KEPT, options)
 
     def _watched(self, opened: Source, most_kept: int | None, options: Mapping[str, Any]) -> Iterator[Prediction]:
@@ -492,11 +495,11 @@ def load_bundle(
     """Load a bundle, or the one in a run folder: check every digest, open the model, check its tensors, run the golden
     pairs.
 
-    Without `self_test` the golden pairs are not run; only the parity check, which asks more, does so. `threads` are
+    Without `self_test` the golden pairs are not run; only the parity check, which tests more, does so. `threads` are
     those that one run may use; by default those that `eyewright bench` stored for a machine like this one, else as many
     as there are cores. With `key`, a public key or its file, the bundle must be signed by it; with `digest` its
     `bundle.json` must have this SHA-256. Both are checked before ONNX Runtime is given anything. With `features` the
-    model also answers with what its familiarity test compares, where that is more than the appearance of the image.
+    model also returns the features that its familiarity test compares, where it uses any.
 
     Raises:
         BundleError: damaged, changed, of a newer format, not signed by `key`, not the one of `digest`, or giving other
@@ -579,10 +582,10 @@ def _check_tensors(bundle: Bundle) -> None:
     promised = {bundle._feeds[name]: one for name, one in bundle.inputs.items()}
     shapes = {value.name: tuple(value.shape) for value in found}
     if set(shapes) != set(promised) or not all(fits_model(one, shapes[name]) for name, one in promised.items()):
-        raise BundleError("the model's inputs are not those that bundle.json promises", fix="export the model again")
+        raise BundleError("the model's inputs are not those that bundle.json declares", fix="export the model again")
     names = {o.name for o in bundle._session.get_outputs()}
     if not set(task_of(bundle.task_name).output_names) <= names or not set(bundle._outputs) <= names:
-        raise BundleError("the model's outputs are not those that bundle.json promises", fix="export the model again")
+        raise BundleError("the model's outputs are not those that bundle.json declares", fix="export the model again")
 
 
 def _reference(data: bytes) -> dict[str, NDArray[Any]]:

@@ -52,7 +52,7 @@ def check_policy(folder: Path, manifest: Manifest, more: Mapping[str, float] | N
     for rule, bound in rules.items():
         direction, _, name = rule.partition("_")
         if direction not in ("min", "max") or not isinstance(bound, int | float):
-            raise PolicyError(f"the policy {rule!r} is not one we know", fix="write it as min_… or max_…")
+            raise PolicyError(f"unknown policy rule {rule!r}", fix="write it as min_… or max_…")
         value = _evidence(folder, manifest, name)
         if value is None:
             how = "attack" if name == "robust_accuracy" else "evaluate"

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.bundle.load import Bundle, load_bundle
-from eyewright.bundle.manifest import bundle_folder
+from eyewright.bundle.manifest import bundle_folder, no_bundle
 from eyewright.core.errors import InputError, UsageError
 from eyewright.core.inputs import IMAGE, MASK
 from eyewright.core.quoting import quoted
 from eyewright.core.task import task_of
 from eyewright.imaging.degrade import Degradation
+from eyewright.imaging.eightfold import eightfold
 from eyewright.imaging.filling import fill_by_net
 from eyewright.imaging.restoring import Restored, restore_pixels
 
@@ -26,7 +27,7 @@ class Restorer:
     def __init__(self, bundle: Bundle) -> None:
         if fills_holes(bundle):
             raise UsageError(
-                "the bundle fills holes, and needs to be told where", fix="use eyewright inpaint --with BUNDLE"
+                "the bundle fills holes, and needs a mask of them", fix="use eyewright inpaint --with BUNDLE"
             )
         if bundle.preparation.tile is None:
             raise UsageError(
@@ -48,13 +49,16 @@ class Restorer:
         strength: float = 1.0,
         sigma: float | None = None,
         tile: int | None = None,
+        test_time_augment: bool = False,
     ) -> Restored:
-        """Return the image restored; the arguments are those of `imaging.restoring.restore_pixels`."""
+        """Return the image restored; the arguments are those of `imaging.restoring.restore_pixels`, and whether it is
+        the mean over 8 flips and rotations (`imaging.eightfold`)."""
 
         def run(tiles: NDArray[Any]) -> NDArray[Any]:
             return self.bundle.raw(tiles)["residual"]
 
-        return restore_pixels(run, image, self.bundle.preparation, strength=strength, sigma=sigma, tile=tile)
+        used = eightfold(run) if test_time_augment else run
+        return restore_pixels(used, image, self.bundle.preparation, strength=strength, sigma=sigma, tile=tile)
 
 
 class Filler:
@@ -70,13 +74,16 @@ class Filler:
         self.bundle = bundle
         self.preparation: Any = bundle.inputs[IMAGE]
 
-    def __call__(self, image: NDArray[Any], hole: NDArray[np.bool_], *, tile: int | None = None) -> NDArray[Any]:
-        """Return the image with the first filling of its hole, bool (H, W), improved (`imaging.filling`)."""
+    def __call__(
+        self, image: NDArray[Any], hole: NDArray[np.bool_], *, tile: int | None = None, test_time_augment: bool = False
+    ) -> NDArray[Any]:
+        """Return the image with the first filling of its hole, bool (H, W), improved (`imaging.filling`); on request by
+        the mean over 8 flips and rotations (`imaging.eightfold`)."""
 
         def run(tiles: NDArray[np.uint8], holes: NDArray[np.uint8]) -> NDArray[np.float32]:
             return self.bundle.raw({IMAGE: tiles, MASK: holes})["residual"]
 
-        return fill_by_net(run, image, hole, self.preparation, tile=tile)
+        return fill_by_net(eightfold(run) if test_time_augment else run, image, hole, self.preparation, tile=tile)
 
 
 def fills_holes(bundle: Bundle) -> bool:
@@ -109,6 +116,8 @@ def open_restorer(place: str, threads: int | None = None) -> Restorer:
 
 def _open(place: str, threads: int | None) -> Bundle:
     folder = bundle_folder(Path(place).expanduser())
-    if not (folder / "bundle.json").exists():
+    if not folder.exists():
         raise InputError(f"expected a bundle at {quoted(place)}, found none", fix="check the path", code="not_found")
+    if not (folder / "bundle.json").exists():
+        raise no_bundle(folder)
     return load_bundle(folder, threads=threads)

@@ -320,7 +320,7 @@ def check_file_entries(files: Mapping[str, FileEntry]) -> None:
     for name in files:
         parts = name.split("/")
         if not name or len(name) > 500 or any(p in ("", ".", "..") for p in parts) or re.search(r"[\\\x00-\x1f]", name):
-            raise _refused(f"{name[:80]!r} is no name of a file below the folder")
+            raise _refused(f"{name[:80]!r} is not the path of a file inside the folder")
 
 
 def _check_points(found: _Manifest) -> None:

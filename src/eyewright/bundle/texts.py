@@ -138,7 +138,7 @@ def _test(tower: TextTower, data: bytes) -> None:
         for k in range(n):
             shape = pairs.shape(f"text_{k}")
             if len(shape) != 1 or shape[0] > 4 * _MOST_CHARACTERS or pairs.dtype(f"text_{k}") != np.uint8:
-                raise BundleError(f"{GOLDEN} cannot be read: 'text_{k}' is no text", fix=_AGAIN)
+                raise BundleError(f"{GOLDEN} cannot be read: 'text_{k}' is not a text", fix=_AGAIN)
         texts = [bytes(pairs[f"text_{k}"]).decode("utf-8", "replace") for k in range(n)]
         prepared, expected = pairs["prepared"], pairs["embedding"]
     try:
@@ -148,7 +148,9 @@ def _test(tower: TextTower, data: bytes) -> None:
     except Exception as error:  # the runtime raises many types of its own
         raise BundleError(f"the text model cannot be run: {str(error).splitlines()[0][:200]}", fix=_AGAIN) from error
     if not np.array_equal(given, prepared):
-        raise BundleError("the golden texts are prepared to other numbers here", fix=_AGAIN, code="bundle_self_test")
+        raise BundleError(
+            "the golden texts have different tokens after preparation here", fix=_AGAIN, code="bundle_self_test"
+        )
     worst = float(np.abs(found - expected).max()) if found.shape == expected.shape else float("inf")
     if not worst <= _TOLERANCE:
         raise BundleError(f"the golden texts differ by {worst:.2g}", fix=_AGAIN, code="bundle_self_test")

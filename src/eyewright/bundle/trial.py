@@ -226,10 +226,10 @@ class Trial:
     def _receive(self, deadline: float) -> tuple[dict[str, Any], bytes]:
         length, size = FRAME.unpack(self._pipes.take(FRAME.size, deadline))
         if length > 2**24 or size > _MOST_ANSWER:
-            raise ValueError("an answer that is too large")
+            raise ValueError("an output that is too large")
         answer = json.loads(self._pipes.take(length, deadline))
         if not isinstance(answer, dict):
-            raise ValueError("an answer of another form")
+            raise ValueError("an output of another form")
         return answer, self._pipes.take(size, deadline)
 
     def __enter__(self) -> "Trial":

@@ -63,7 +63,7 @@ def bundle_digest(folder: Path) -> str:
 
 
 def read_verified(folder: Path) -> tuple[Manifest, Mapping[str, bytes]]:
-    """Check every file of a bundle; give its manifest and the bytes of the model, the golden pairs, the reference.
+    """Check every file of a bundle; return its manifest and the bytes of the model, the golden pairs, the reference.
 
     The bytes that were checked are the bytes that are given: nothing is opened twice.
 

@@ -90,7 +90,7 @@ def attend(o: argparse.Namespace) -> Result:
     if o.out is not None:
         folder = Path(o.out)
         page = render_attention(chosen, first_token=o.first)
-        files = save_attention(chosen, folder, rollout=o.rollout and chosen.layers == found.layers)
+        files = save_attention(chosen, folder, rollout=o.rollout and chosen.layers == found.layers, top=o.top)
         write_page(folder / "attention.html", page)
         out = {"page": (folder / "attention.html").resolve(), "attention": files[-1].resolve()}
     told: list[dict[str, Any]] = []
@@ -100,7 +100,8 @@ def attend(o: argparse.Namespace) -> Result:
         row["top"] = [link._asdict() for link in one.top(o.top, special=o.special)]
         layers, heads, queries, keys = one.weights.shape
         # Keys of self-attention are its queries too, and are shown as they are written.
-        asking = one.words if one.keys == one.tokens else one.tokens
+        # The queries of cross-attention are the decoder's, which its own attention shows.
+        asking = next((other.words for other in chosen.walk() if other.keys == one.tokens), one.tokens)
         text += [f"{one.kind:8} {layers} layers, {heads} heads, {queries} x {keys} tokens"]
         if roll is not None:
             row["rollout"] = roll[one.read_out].tolist()

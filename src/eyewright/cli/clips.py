@@ -8,8 +8,10 @@ import io
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
+from eyewright.cli.given import one_source
 from eyewright.cli.json_lines import LinesFile, join_lines
 from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.reviewing import ReviewFolder
@@ -17,6 +19,7 @@ from eyewright.cli.reviewing_windows import UncertainTimes
 from eyewright.cli.scaling import ON_HELP
 from eyewright.cli.terminal import Result, finding, noting, plain_stem, printable, stream_stem, warn
 from eyewright.core.errors import InputError, UnreadableImageError, UsageError
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.scaling.engines import check_engine
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 # A last frame is shown for a moment that its time does not tell.
 _LATE_S = 0.2
 _COLUMNS = ("start_s", "end_s", "label", "score")
+_USUAL = MappingProxyType({"hop": 0.5, "on": 0.6, "off": 0.4})
 
 
 def add_windows(p: argparse.ArgumentParser) -> None:
@@ -41,10 +45,10 @@ def add_windows(p: argparse.ArgumentParser) -> None:
         metavar="S",
         help="video models: predict windows of S seconds of a long video or a live stream, and join them to segments",
     )
-    for name, least, most, usual, what in (
-        ("hop", 0.01, 3600, 0.5, "seconds from one window to the next"),
-        ("on", 0, 1, 0.6, "confidence at which a segment begins"),
-        ("off", 0, 1, 0.4, "confidence below which a segment ends"),
+    for name, least, most, what in (
+        ("hop", 0.01, 3600, "seconds from one window to the next"),
+        ("on", 0, 1, "confidence at which a segment begins"),
+        ("off", 0, 1, "confidence below which a segment ends"),
     ):
         # Jobs of shards have the same option, with the name of an engine.
         engine = name == "on"
@@ -52,9 +56,8 @@ def add_windows(p: argparse.ArgumentParser) -> None:
         p.add_argument(
             f"--{name}",
             type=_NumberOrEngine(number) if engine else number,
-            default=usual,
             metavar={"hop": "S", "on": "P|ENGINE", "off": "P"}[name],
-            help=f"with --window: {what} (default {usual})" + (f"; or {ON_HELP}" if engine else ""),
+            help=f"with --window: {what} (default {_USUAL[name]})" + (f"; or {ON_HELP}" if engine else ""),
         )
 
 
@@ -68,23 +71,35 @@ class _NumberOrEngine:
         return Checked(check_engine)(text) if text[:1].isalpha() or ":" in text else self._number(text)
 
 
-def predict_clips(o: argparse.Namespace, bundle: Any, sampling: "ClipSampling") -> Result:
+def predict_clips(o: argparse.Namespace, given: list[str], bundle: Any, sampling: "ClipSampling") -> Result:
     """Predict whole clips; with `--window`, tell what happens from when to when."""
     from eyewright.core.task import task_of
     from eyewright.imaging.sources import is_endless
+
+    endless = any(map(is_endless, given))
+    if endless:
+        one_source(given, "for a camera or stream")
 
     for name in ("iou", "tile", "classes"):
         if getattr(o, name) is not None:
             task_of(bundle.task_name).require(name)
     findings: list[dict[str, Any]] = []
     window = o.window
-    if window is None and sampling.span_s is not None and is_endless(o.source):
+    if window is None and sampling.span_s is not None and endless:
         # A model of so many seconds needs no other window.
         window = sampling.span_s
+    if window is None:
+        if endless:
+            raise UsageError(
+                f"{given[0]!r} has no end, and is predicted in windows of time", fix="pass --window 2 --hop 0.5"
+            )
+        refuse_window_options(o)
+        _refuse_frame_options(o)
+    _fill_in(o)
     with _Output(o, windows=window is not None) as output:
-        segments = _watch(o, bundle, window, output, findings) if window is not None else None
+        segments = _watch(o, given, bundle, window, output, findings) if window is not None else None
         if segments is None:
-            _each(o, bundle, sampling, output, findings)
+            _each(o, given, bundle, sampling, output, findings)
     if not output.n:
         raise UnreadableImageError("none of the clips can be read", fix="see the lines above")
     return {
@@ -96,6 +111,36 @@ def predict_clips(o: argparse.Namespace, bundle: Any, sampling: "ClipSampling") 
         "findings": findings,
         "exit": int(any(f.get("severity") != "note" for f in findings)),
     }
+
+
+def refuse_window_options(o: argparse.Namespace) -> None:
+    """Refuse the options of windows, which say nothing without one.
+
+    Raises:
+        UsageError: one of them was given.
+    """
+    for name in _USUAL:
+        if getattr(o, name) is not None:
+            raise UsageError(
+                f"expected --window with --{name}, found --{name} alone", fix=f"pass --window, or leave --{name} out"
+            )
+
+
+def _refuse_frame_options(o: argparse.Namespace) -> None:
+    """Refuse what chooses frames of a stream: those of a whole clip are chosen by the rule in the bundle."""
+    given = {"stride": o.stride != 1, "max-frames": o.max_frames is not None, "latest": o.latest}
+    name = next((name for name, set_ in given.items() if set_), None)
+    if name is not None:
+        raise UsageError(
+            f"expected --window with --{name}, found --{name} alone: frames of whole clips are chosen by time",
+            fix=f"pass --window, or leave --{name} out",
+        )
+
+
+def _fill_in(o: argparse.Namespace) -> None:
+    for name, usual in _USUAL.items():
+        if getattr(o, name) is None:
+            setattr(o, name, usual)
 
 
 class _Output:
@@ -176,23 +221,34 @@ def _say(o: argparse.Namespace, text: str) -> None:
 
 
 def _watch(
-    o: argparse.Namespace, bundle: Any, window_s: float, output: _Output, findings: list[dict[str, Any]]
+    o: argparse.Namespace,
+    given: list[str],
+    bundle: Any,
+    window_s: float,
+    output: _Output,
+    findings: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Predict windows of one source, or of every video of a folder or glob; their segments then name their file."""
-    from eyewright.imaging.clips import list_clips
+    """Predict windows of one source, or of every video of several; their segments then name their file."""
+    from eyewright.imaging.given import given_source
     from eyewright.imaging.sources import is_endless
 
-    if is_endless(o.source) or Path(o.source).is_file():
-        segments = _watch_one(o, bundle, o.source, {}, window_s, output, findings)
+    if len(given) == 1 and (is_endless(given[0]) or Path(given_source(given[0])).is_file()):
+        segments = _watch_one(o, bundle, given[0], {}, window_s, output, findings)
         output.no_segments()
         return segments
     segments = []
-    paths = list_clips(o.source)
+    paths = _listed(given, findings)
     for index, path in enumerate(paths):
         _say(o, f"{path}:")
         try:
             named = {"source": str(path.resolve())}
             stem = f"{index:05d}-{plain_stem(path)}"
+            if path.is_dir():
+                raise InputError(
+                    f"expected a video, found numbered images, which have no times, at {quoted(path)}",
+                    fix="leave --window out, or pass a video",
+                    code="no_times",
+                )
             segments += _watch_one(o, bundle, str(path), named, window_s, output, findings, stem)
         except InputError as error:
             if len(paths) == 1:
@@ -234,7 +290,7 @@ def _watch_one(
     n = 0
     try:
         with open_source(
-            source, stride=o.stride, max_frames=o.max_frames, latest=o.latest, note=noting(findings)
+            source, stride=o.stride, max_frames=o.max_frames, latest=o.latest, pages=True, note=noting(findings)
         ) as opened:
             frames = opened if uncertain is None else uncertain.watched(opened)
             for p in predict_windows(bundle, frames, window_s=window_s, hop_s=o.hop, conf=o.conf):
@@ -263,8 +319,16 @@ def _watch_one(
     return segments
 
 
+def _listed(given: list[str], findings: list[dict[str, Any]]) -> list[Path]:
+    """Return the clips of all sources, those of each sorted."""
+    from eyewright.imaging.clip_files import list_clips
+
+    return [path for source in given for path in list_clips(source, note=noting(findings))]
+
+
 def _each(
     o: argparse.Namespace,
+    given: list[str],
     bundle: Any,
     sampling: "ClipSampling",
     output: _Output,
@@ -272,14 +336,9 @@ def _each(
 ) -> None:
     from dataclasses import replace
 
-    from eyewright.imaging.clips import contact_sheet, iter_clips, list_clips
-    from eyewright.imaging.sources import is_endless
+    from eyewright.imaging.clips import contact_sheet, iter_clips
 
-    if is_endless(o.source):
-        raise UsageError(
-            f"{o.source!r} has no end, and is predicted in windows of time", fix="pass --window 2 --hop 0.5"
-        )
-    clips = list_clips(o.source)
+    clips = _listed(given, findings)
     for index, path in enumerate(clips):
         try:
             (frame,) = iter_clips(path, sampling, note=noting(findings))

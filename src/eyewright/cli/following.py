@@ -1,6 +1,15 @@
 """The verb that follows objects over time, and how its tracks are measured and compared."""
 
-__all__ = ["TRACKS", "add_track", "compare_tracks", "convert_tracks", "evaluate_tracks", "named_numbers", "track"]
+__all__ = [
+    "TRACKS",
+    "add_track",
+    "boxes_text",
+    "compare_tracks",
+    "evaluate_tracks",
+    "named_numbers",
+    "track",
+    "warned",
+]
 
 import argparse
 import time
@@ -8,17 +17,30 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eyewright.cli.following_files import draws, refuse_inputs, reports
+from eyewright.cli.following_files import draws, keeps_images, refuse_inputs, reports
 from eyewright.cli.following_one import track_one
 from eyewright.cli.following_output import Output, write_report, write_tracks
+from eyewright.cli.following_pictures import draw_sequence
 from eyewright.cli.numbers import Number
 from eyewright.cli.pictures import add_stream
-from eyewright.cli.terminal import Result, finding, is_quiet, noting, printable, shown_path, stream_stem, warn
+from eyewright.cli.terminal import (
+    Result,
+    fails,
+    finding,
+    is_quiet,
+    note_sound,
+    noting,
+    printable,
+    shown_path,
+    stream_stem,
+    warn,
+)
 from eyewright.core.errors import InputError, UsageError, spelling_hint
 from eyewright.core.quoting import quoted
 
 if TYPE_CHECKING:
     from eyewright.core.report import Finding, Metric
+    from eyewright.data.tracks import Sequence as TrackSequence
     from eyewright.lifecycle.following import TrackedSequence
     from eyewright.lifecycle.track_scores import TrackScores
     from eyewright.tracking import TrackerSettings, Watch
@@ -26,9 +48,11 @@ if TYPE_CHECKING:
 TRACKS = "track"
 """What `--task` says for files of tracks, which are no data set of a task."""
 
-_SAVED = ("mot", "json", "csv", "video", "report")
+_SAVED = ("mot", "json", "csv", "video", "images", "report")
 _MOST_FINDINGS = 10_000
 _SHOWN = ("hota", "det_a", "ass_a", "loc_a", "mota", "motp", "idf1", "id_switches", "fragmentations", "mostly_tracked")
+# What chooses or changes pictures, which files of detections do not have.
+_OF_PICTURES = {"camera_motion": False, "rate": None, "stride": 1, "max_frames": None, "latest": False, "iou": None}
 _SECONDS = Number(0, 1_000_000, whole=False)
 _RATE = Number(0, 100_000, whole=False, open_low=True, open_high=True)
 
@@ -39,7 +63,16 @@ def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument("bundle", metavar="BUNDLE", nargs="?", help="a detector; not needed with --detections or --one")
     p.add_argument("video", metavar="VIDEO", nargs="?", help="the same as --source")
     p.add_argument("--source", metavar="S", help="video, camera number, rtsp://, http:// MJPEG, or a folder of frames")
-    p.add_argument("--detections", metavar="FILE|DIR", help="track existing detections: MOT text, CSV or JSON")
+    p.add_argument(
+        "--detections",
+        metavar="FILE|DIR",
+        help="track existing detections: MOT text, CSV, JSON, COCO of videos, YOLO labels, CVAT XML",
+    )
+    p.add_argument(
+        "--frames",
+        metavar="VIDEO|DIR",
+        help="of --detections: the video or images, to draw on and for their size and times",
+    )
     p.add_argument("--one", metavar="X,Y,W,H", help="track the one object in this box of the first frame")
     p.add_argument(
         "--method",
@@ -78,7 +111,7 @@ def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         action="append",
         nargs="+",
         default=[],
-        metavar="NAME=X,Y",
+        metavar=("NAME=X,Y", "X,Y"),
         help="NAME=X,Y X,Y X,Y …: count objects inside this zone",
     )
     p.add_argument(
@@ -96,7 +129,8 @@ def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument(
         "--save",
         metavar="A,B",
-        help="output formats: mot, json, csv, video, report (default mot,json,report; for several sequences mot,json)",
+        help="output formats: mot, json, csv, video, images, report (default mot,json,report; for several sequences "
+        "mot,json)",
     )
 
 
@@ -112,15 +146,25 @@ def track(o: argparse.Namespace) -> Result:
                 f"expected one source, found {quoted(o.video)} and --source {quoted(o.source)}", fix="leave one out"
             )
         o.source = o.video
-    if sum(x is not None for x in (o.detections, o.source)) != 1:
-        raise UsageError("expected either --detections or --source", fix="see eyewright track --help")
+    if o.detections is None and o.source is None and o.one is None and _is_detections(o.bundle):
+        o.bundle, o.detections = None, o.bundle
+    if o.detections is not None and o.source is not None:
+        raise UsageError("expected either --detections or a video, found both", fix="leave one out")
+    if o.detections is None and o.source is None:
+        raise _without_source(o)
     if o.detections is not None:
         for name in ("bundle", "one"):
             if getattr(o, name) is not None:
                 raise UsageError(f"--detections needs no {name.replace('one', '--one')}", fix="leave one of both out")
-        if draws(saved):
-            raise UsageError("detections have no pictures to draw on", fix="leave video out of --save")
+        for name, default in _OF_PICTURES.items():
+            if (type(getattr(o, name)), getattr(o, name)) != (type(default), default):
+                raise UsageError(
+                    f"--{name.replace('_', '-')} does not work with --detections, whose rows are all tracked",
+                    fix="leave one of both out",
+                )
         return _track_files(o, saved)
+    if o.frames is not None:
+        raise UsageError("--frames goes with --detections", fix="pass the video as --source")
     if o.one is not None:
         if reports(saved):
             raise UsageError("--one has no report", fix="leave report out of --save")
@@ -128,6 +172,39 @@ def track(o: argparse.Namespace) -> Result:
     if o.bundle is None:
         raise UsageError("expected a bundle that gives boxes", fix="pass BUNDLE, or --detections, or --one X,Y,W,H")
     return _track_source(o, saved)
+
+
+def _without_source(o: argparse.Namespace) -> UsageError:
+    """Return what is missing where there is no video and no file of detections."""
+    from eyewright.imaging.sources import is_stream
+
+    corners = [text for parts in o.zone for text in parts[1:]]
+    taken = next((text for text in corners if not set(text) <= set("0123456789.,-+eE ")), None)
+    if taken is not None:
+        return UsageError(
+            f"{quoted(taken)} was read as a corner of --zone",
+            fix='put BUNDLE and VIDEO first, or quote the zone: --zone "NAME=x,y x,y x,y"',
+        )
+    if o.bundle is None:
+        return UsageError("expected a bundle and a video, or --detections FILE", fix="eyewright track BUNDLE VIDEO")
+    if is_stream(o.bundle):
+        return UsageError(
+            f"expected a bundle and a video, found only the video {quoted(o.bundle)}",
+            fix="eyewright track BUNDLE VIDEO",
+        )
+    return UsageError(
+        f"expected a video to track in with {quoted(o.bundle)}, found none", fix="eyewright track BUNDLE VIDEO"
+    )
+
+
+def _is_detections(given: str | None) -> bool:
+    """Return whether what is given in place of a bundle is a file or folder of detections."""
+    if given is None:
+        return False
+    place = Path(given)
+    if place.is_dir():
+        return not any((place / name).exists() for name in ("bundle.json", "run.json", "bundle"))
+    return place.suffix.lower() in (".txt", ".csv", ".json", ".xml")
 
 
 def _saved(o: argparse.Namespace) -> tuple[str, ...]:
@@ -201,24 +278,44 @@ def _classes(o: argparse.Namespace) -> list[str] | None:
 
 def _track_files(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     from eyewright.data.tracks import find_sequences
+    from eyewright.imaging.video_facts import without_sound
     from eyewright.lifecycle.following import track_detections
+    from eyewright.lifecycle.sequence_frames import frames_of
 
-    names = [s.name for s in find_sequences(Path(o.detections), "detections")]
-    if o.save is None and len(names) > 1:
+    found = find_sequences(Path(o.detections), "detections")
+    if o.save is None and len(found) > 1:
         saved = [kind for kind in saved if not reports((kind,))]
-    refuse_inputs(o, saved, names)
+    names = [s.name for s in found]
+    refuse_inputs(o, saved, names, [s.path for s in found])
+    drawn = draws(saved) or keeps_images(saved)
+    shown = {}
+    if o.frames is not None or drawn or reports(saved):
+        shown = {s.name: f for s in found if (f := frames_of(s, o.frames, alone=len(found) == 1)) is not None}
+    without = next((name for name in names if name not in shown), None)
+    if drawn and without is not None:
+        raise UsageError(
+            f"the detections of {without!r} have no pictures to draw on",
+            fix="pass --frames VIDEO|FOLDER, or leave video and images out of --save",
+        )
     started = time.monotonic()
+    watch = watch_of(o)
     sequences = track_detections(
-        o.detections, fps=o.fps, method=o.method or "three-stage", settings=settings_of(o), offline=o.offline,
-        watch=watch_of(o), classes=_classes(o),
+        found, frames=shown, fps=o.fps, method=o.method or "three-stage", settings=settings_of(o), offline=o.offline,
+        watch=watch, classes=_classes(o),
     )  # fmt: skip
     seconds = time.monotonic() - started
     out: dict[str, Path] = {}
+    missing: list[Finding] = []
     for sequence in sequences:
         out |= write_tracks(o, saved, sequence.name, sequence.tracks, sequence.fps, sequence.n_frames)
-        if reports(saved):
-            out |= write_report(o, sequence.name, sequence, watch_of(o), several=len(sequences) > 1)
-    findings = [f for s in sequences for f in s.findings]
+        if sequence.name in shown and (drawn or reports(saved)):
+            paths = draw_sequence(o, saved, sequence, shown[sequence.name], watch, missing.append)
+            if "video" in paths and (quiet := without_sound(shown[sequence.name].source, paths["video"])) is not None:
+                missing.append(quiet)
+            out |= paths if len(sequences) == 1 else {kind: Path(o.out).resolve() for kind in paths}
+        elif reports(saved):
+            out |= write_report(o, sequence.name, sequence, watch, several=len(sequences) > 1)
+    findings = [*(f for s in sequences for f in s.findings), *missing]
     n_frames, spent = sum(s.n_frames for s in sequences), sum(s.cpu_s for s in sequences)
     text = [_line_of(s) for s in sequences]
     for s in sequences:
@@ -234,7 +331,7 @@ def _track_files(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         result |= {"metrics": _metrics_json(scores.metrics), "protocol": scores.protocol}
         text += ["", *_metrics_text(scores)]
     text += [f"{name:8} {shown_path(path)}" for name, path in out.items()]
-    wrong = _warned(o, findings)
+    wrong = warned(o, findings)
     return {
         **result,
         "out": out,
@@ -248,7 +345,7 @@ def _track_files(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     }
 
 
-def _warned(o: argparse.Namespace, findings: "Sequence[Finding]") -> bool:
+def warned(o: argparse.Namespace, findings: "Sequence[Finding]") -> bool:
     """Print the first findings on stderr; return whether one of them is more than a note.
 
     With --quiet a line still says that rows are missing.
@@ -272,10 +369,11 @@ def _sequence_json(s: "TrackedSequence") -> dict[str, Any]:
 def _line_of(s: "TrackedSequence") -> str:
     n = len(set(s.tracks.ids.tolist()))
     frames = f"{s.n_frames:,} frame{'s' * (s.n_frames != 1)}"
-    return f"{s.name}: {n:,} track{'s' * (n != 1)}, {_boxes(len(s.tracks))} in {frames}"
+    return f"{s.name}: {n:,} track{'s' * (n != 1)}, {boxes_text(len(s.tracks))} in {frames}"
 
 
-def _boxes(n: int) -> str:
+def boxes_text(n: int) -> str:
+    """Return a number of boxes in words."""
     return f"{n:,} box{'es' * (n != 1)}"
 
 
@@ -327,12 +425,19 @@ def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
             recorder, tracks = output.offline(recorder)
         else:
             tracks = recorder.tracks()
-        if not o.offline and o.out is not None and "json" in saved and not live:
-            out |= write_tracks(o, ("json",), name, tracks, fps, int(tracks.n_frames))
+        recorder.settle()
+        if not o.offline and o.out is not None and not live:
+            # While it was followed a track's class was that of the moment; now its files have the last one.
+            ended = tuple(kind for kind in ("json", "csv") if kind in saved)
+            out |= write_tracks(o, ended, name, tracks, fps, int(tracks.n_frames)) if ended else {}
         output.report(recorder, n, fps)
+        out |= output.paths
+    if "video" in out:
+        note_sound(str(o.source), out["video"], findings)
     found = recorder.to_json()
     seconds = time.monotonic() - started
-    text = [f"{len(found['tracks']):,} tracks in {n:,} frames, {n / max(seconds, 1e-9):.1f} frames a second"]
+    m = len(found["tracks"])
+    text = [f"{m:,} track{'s' * (m != 1)} in {n:,} frame{'s' * (n != 1)}, {n / max(seconds, 1e-9):.1f} frames a second"]
     text += _counts_text(found, "")
     if truth is not None:
         import numpy as np
@@ -340,19 +445,19 @@ def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         from eyewright.lifecycle.track_scores import evaluate_tracks as measure
 
         followed = np.array(numbers, np.int64)
-        scores = measure({name: tracks}, truth, seed=o.seed or 0, frames=followed)
-        _warned(o, scores.findings)
+        scores = measure({name: tracks}, [truth], seed=o.seed or 0, frames=followed)
+        warned(o, scores.findings)
         findings += [finding(f) for f in scores.findings[:_MOST_FINDINGS]]
         found |= {"metrics": _metrics_json(scores.metrics), "protocol": scores.protocol}
         text += ["", *_metrics_text(scores)]
     text += [f"{k:8} {shown_path(p)}" for k, p in out.items()]
     return {
         **found, "out": out, "frames": n, "frames_per_s": round(n / max(seconds, 1e-9), 2), "text": text,
-        "findings": findings, "exit": int(any(f["severity"] != "note" for f in findings)),
+        "findings": findings, "exit": int(fails(findings)),
     }  # fmt: skip
 
 
-def _truth_of(o: argparse.Namespace, name: str, live: bool) -> Path:
+def _truth_of(o: argparse.Namespace, name: str, live: bool) -> "TrackSequence":
     """Return the true tracks of a source before it is read: its file, or of a set that of its name.
 
     Raises:
@@ -363,7 +468,7 @@ def _truth_of(o: argparse.Namespace, name: str, live: bool) -> Path:
 
     if live:
         raise UsageError("--truth works with files", fix="leave it out for a camera or stream")
-    known = {s.name: s.path for s in find_sequences(Path(o.truth), "truth")}
+    known = {s.name: s for s in find_sequences(Path(o.truth), "truth")}
     if len(known) > 1 and name not in known:
         raise InputError(
             f"expected true tracks of {name!r} in {quoted(o.truth)}, found none",
@@ -420,7 +525,7 @@ def evaluate_tracks(o: argparse.Namespace) -> Result:
 
         out["report_json"] = Path(o.out).resolve() / "report.json"
         write_json(out["report_json"], content)
-    wrong = _warned(o, scores.findings)
+    wrong = warned(o, scores.findings)
     return {
         "task": "track", **content, "out": out, "findings": [finding(f) for f in scores.findings[:_MOST_FINDINGS]],
         "text": [*_metrics_text(scores), *(f"report   {shown_path(p)}" for p in out.values())],
@@ -437,7 +542,7 @@ def compare_tracks(o: argparse.Namespace) -> Result:
     found = compare(o.a, o.b, o.data, seed=o.seed or 0)
     # Rows of the ground truth are read twice and reported once.
     findings = list({str(f): f for f in (*found.a.findings, *found.b.findings)}.values())
-    _warned(o, findings)
+    warned(o, findings)
     text = [str(found)]
     for name in _SHOWN[:7]:
         m = found.differences[name]
@@ -446,44 +551,4 @@ def compare_tracks(o: argparse.Namespace) -> Result:
     return {
         "task": "track", "comparison": found.to_json(), "findings": [finding(f) for f in findings[:_MOST_FINDINGS]],
         "text": text, "exit": int(found.better == "a"),
-    }  # fmt: skip
-
-
-def convert_tracks(o: argparse.Namespace) -> Result:
-    """Write tracks or truth of any form that is read as MOT text, a file a sequence."""
-    from eyewright.core.files import staged_folder, write_staged
-    from eyewright.data.tracks import find_sequences, read_tracks, tracks_to_csv, tracks_to_json, tracks_to_mot
-
-    out = Path(o.out)
-    forms = {"mot": ("txt", tracks_to_mot), "csv": ("csv", tracks_to_csv)}
-    if o.to not in (*forms, "json"):
-        raise UsageError(f"tracks cannot be written as {o.to!r}", fix="pass --to mot, csv or json")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{o.out!r} holds something already", fix="choose another --out", code="output_not_empty")
-    sequences = find_sequences(Path(o.data), "tracks")
-    findings: list[Any] = []
-    n_boxes = 0
-    with staged_folder(out) as stage:
-        for sequence in sequences:
-            file = read_tracks(sequence.path, "tracks")
-            findings += file.findings
-            n_boxes += len(file.tracks)
-            if o.to == "json":
-                fps, n_frames = file.fps or sequence.fps, file.n_frames or sequence.n_frames
-                text = tracks_to_json(file.tracks, name=sequence.name, fps=fps, n_frames=n_frames)
-                write_staged(stage / f"{sequence.name}.json", text)
-            else:
-                ending, form = forms[o.to]
-                write_staged(stage / f"{sequence.name}.{ending}", form(file.tracks))
-    lost = {"mot": ["classes: MOT's tracks have none", "times: MOT's rows have frames alone"]}.get(o.to, [])
-    n = len(sequences)
-    wrong = _warned(o, findings)
-    return {
-        "task": "track", "out": {"tracks": out.resolve()}, "lost": lost, "objects": n_boxes,
-        "findings": [finding(f) for f in findings[:_MOST_FINDINGS]],
-        "text": [
-            f"wrote {_boxes(n_boxes)} of {n:,} sequence{'s' * (n != 1)} to {shown_path(out)}",
-            *(f"lost     {each}" for each in lost),
-        ],
-        "exit": 1 if wrong else 0,
     }  # fmt: skip

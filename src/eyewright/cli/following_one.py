@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eyewright.cli.following_files import draws, refuse_inputs
-from eyewright.cli.terminal import Result, is_quiet, noting, printable, shown_path, stream_stem
+from eyewright.cli.terminal import Result, fails, is_quiet, note_sound, noting, printable, shown_path, stream_stem
 from eyewright.core.errors import InputError, UsageError
 from eyewright.core.quoting import quoted
 
@@ -91,6 +91,8 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         from eyewright.core.files import write_text
 
         write_text(folder / f"{stem}.json", tracks_to_json(whole, name=stem, n_frames=n))
+    if video is not None:
+        note_sound(str(o.source), video.path, findings)
     seconds, n_lost = time.monotonic() - started, n - len(whole)
     out = {} if folder is None else {"tracks": folder} | ({"video": folder / f"{stem}.webm"} if video else {})
     model = _model(o.method or "csrt")
@@ -106,7 +108,7 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         "states": [{"time_s": round(t, 4), "state": s} for t, s in states],
         "frames": n,
         "findings": findings,
-        "exit": int(bool(findings)),
+        "exit": int(fails(findings)),
         "frames_per_s": round(n / max(seconds, 1e-9), 2),
         "text": [
             f"seen in {n - n_lost:,} of {n:,} frames, lost in {n_lost:,}",

@@ -31,13 +31,15 @@ def generate(o: argparse.Namespace) -> Result:
     text = [f"{n:,} image{'s' * (n != 1)} generated: {shown_path(done.folder)}; each file is marked as generated"]
     if done.copies is not None:
         text.append(f"{done.copies:.1%} are nearer to a training image than 99% of held-out images")
+    if done.removed:
+        text.append(f"{done.removed:,} file{'s' * (done.removed != 1)} of an earlier draw removed")
     if not o.json:
         warn_of(done.findings)
     out = {"images": done.folder.resolve(), **({} if done.grid is None else {"grid": done.grid.resolve()})}
     return {
         "out": out,
         "model_digest": done.digest,
-        "counts": {"images": n},
+        "counts": {"images": n, "removed": done.removed},
         "copies": done.copies,
         "files": [{"out": f.out.resolve(), "label": f.label, "seed": f.seed} for f in done.files],
         "findings": [finding(f) for f in done.findings],
@@ -68,7 +70,9 @@ def add_generating(verb: Any) -> None:
         metavar="P",
         help="truncation of the noise; below 1 gives less varied images (default 1)",
     )
-    p.add_argument("--grid", action="store_true", help="also write grid.png, all images side by side")
+    p.add_argument(
+        "--grid", action="store_true", help="also write grid.png, all images side by side; an interpolation in one row"
+    )
     p.add_argument("--interpolate", nargs=2, metavar=("A", "B"), help="interpolate from class A to class B")
     p.add_argument("--out", metavar="DIR", required=True, help="folder for the images")
-    p.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    p.add_argument("--overwrite", action="store_true", help="replace an earlier draw in DIR; other files stay")

@@ -40,7 +40,7 @@ def add_sources(p: argparse.ArgumentParser) -> None:
         action="append",
         nargs="+",
         default=[],
-        metavar="[SOURCE/]NAME=X,Y",
+        metavar=("[SOURCE/]NAME=X,Y", "X,Y"),
         help="NAME=X,Y X,Y X,Y …: count objects inside this zone",
     )
     p.add_argument(
@@ -72,7 +72,7 @@ def sources_of(o: argparse.Namespace) -> "list[LiveSource]":
     """
     from dataclasses import replace
 
-    from eyewright.imaging.sources import is_stream
+    from eyewright.imaging.sources import is_moving
     from eyewright.serving.live import LiveSource
     from eyewright.tracking import Line, Zone
 
@@ -86,7 +86,7 @@ def sources_of(o: argparse.Namespace) -> "list[LiveSource]":
             )
         if address.startswith("@"):
             address = _address_in(Path(address[1:]))
-        if not is_stream(address) or address.lower().startswith("sane:"):
+        if not is_moving(address) or address.lower().startswith("sane:"):
             raise UsageError(
                 f"expected a camera, stream or video for the source {name!r}, found something else",
                 fix="pass a camera number, rtsp://, http:// MJPEG, or a video file",

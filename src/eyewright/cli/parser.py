@@ -359,7 +359,7 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
         required=True,
         metavar="FORMAT",
         help="coco, yolo, voc, imagefolder, masks, labelme, label-studio, cityscapes, mot, csv, webdataset, "
-        "parquet; of clips: clips, clips-csv, kinetics, ucf101, mmaction; of tracks: mot, csv, json",
+        "parquet; of clips: clips, clips-csv, kinetics, ucf101, mmaction; of tracks: mot, csv, json, coco, yolo",
     )
     p.add_argument("--out", required=True, metavar="DIR", help="output folder; must be new or empty")
     p.add_argument("--task", metavar="T", help="detect, segment, instance or track (default: follows from the data)")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eyewright.cli.clips import add_windows, predict_clips
+from eyewright.cli.clips import add_windows, predict_clips, refuse_window_options
 from eyewright.cli.evaluating import add_promises
 from eyewright.cli.given import add_images, given_images, listed, one_source, refuse_swapped
 from eyewright.cli.numbers import Fraction, Number
@@ -15,7 +15,7 @@ from eyewright.cli.pictures import add_stream
 from eyewright.cli.prediction_files import PredictionFiles, add_saved, saved_names
 from eyewright.cli.scaling import add_job, is_job, predict_job
 from eyewright.cli.scenes import only_classes
-from eyewright.cli.terminal import Result, noting, printable, warn
+from eyewright.cli.terminal import Result, fails, note_sound, noting, printable, warn
 from eyewright.core.errors import LimitError, UnreadableImageError, UsageError
 
 if TYPE_CHECKING:
@@ -105,8 +105,6 @@ def predict(o: argparse.Namespace) -> Result:
     from eyewright.imaging.sources import is_stream
 
     streamed = any(is_stream(text) for text in given)
-    if streamed:
-        one_source(given, "for a video, camera, stream or scanner")
     # The pages of a scanner come by themselves too, and are pictures that have no time.
     moving = streamed and not str(o.source).lower().startswith("sane:")
     saved = saved_names(o, moving)
@@ -130,10 +128,12 @@ def predict(o: argparse.Namespace) -> Result:
         if o.save is not None:
             noun = task_of(bundle.task_name).words.noun
             raise UsageError(f"--save is not supported for {noun}", fix="leave it out; pass --out")
-        one_source(given, "for a video model")
-        return predict_clips(o, bundle, clip)
+        return predict_clips(o, given, bundle, clip)
+    if streamed:
+        one_source(given, "for a video, camera, stream or scanner")
     if o.window is not None:
         raise UsageError(f"--window is not supported for {task_of(bundle.task_name).words.noun}", fix="leave it out")
+    refuse_window_options(o)
     looked: Iterator[tuple[Any, Prediction, float | None]]
     plain = o.labels is None and not o.test_time_flip and o.tile is None
     apart = bundle.preparation.reduces or (not {"images", "crops"} & set(saved) and _several(given))
@@ -162,6 +162,8 @@ def predict(o: argparse.Namespace) -> Result:
             # A long folder is shown as it goes; nothing is held back to the end.
             shown = _line(prediction.line(**shown_of), row)
             print(printable(f"{item}: {shown}" if time_s is None else f"{time_s:8.2f} s: {shown}"), flush=True)
+    if "video" in output.paths:
+        note_sound(o.source, output.paths["video"], findings)
     if not n:
         raise UnreadableImageError("none of the images can be read", fix="see the lines above")
     return {
@@ -172,7 +174,7 @@ def predict(o: argparse.Namespace) -> Result:
         "lost": [f"{reason} ({n})" for reason, n in output.lost.items()] or None,
         "text": output.said(),
         "findings": findings,
-        "exit": 1 if findings else 0,
+        "exit": int(fails(findings)),
     }
 
 

@@ -72,6 +72,9 @@ def read(o: argparse.Namespace) -> Result:
         write_json(files["json"], page.to_json())
         write_text(files["txt"], page.text + "\n")
         out = {k: path.resolve() for k, path in files.items()}
+    for note in page.notes:
+        if not o.json:
+            warn(f"{note}; train it longer, or on more data")
     if not page.lines and not o.json:
         warn("no line was found; give boxes by --lines, or --lines whole if the image is one line")
     # Columns are apart by a tab, which a terminal may draw as nothing.

@@ -10,6 +10,8 @@ from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.terminal import Result, finding, is_quiet, printable, shown_path, warn_of
 from eyewright.core.errors import UnreadableImageError, UsageError
 
+_LEAST_SHARE = 0.001
+
 
 def restore(o: argparse.Namespace) -> Result:
     """Restore image files."""
@@ -22,6 +24,7 @@ def restore(o: argparse.Namespace) -> Result:
         strength=o.strength,
         sigma=o.sigma,
         tile=o.tile,
+        test_time_augment=o.test_time_augment,
         to=o.to,
         quality=o.quality,
         before_after=o.before_after,
@@ -73,12 +76,13 @@ def inpaint(o: argparse.Namespace) -> Result:
         o.image,
         o.out,
         mask=o.mask,
-        box=None if o.box is None else _box(o.box),
+        box=None if o.box is None else [_box(b) for b in o.box],
         label=o.object,
         model=finder,
         net=filler,
         conf=o.conf,
         method=o.method,
+        test_time_augment=o.test_time_augment,
         grow=o.grow,
         feather=o.feather,
         quality=o.quality,
@@ -88,8 +92,11 @@ def inpaint(o: argparse.Namespace) -> Result:
     text = []
     if done.out is not None:
         where = f" in {done.objects} object{'s' * (done.objects != 1)}" if o.object else ""
-        text.append(f"{done.pixels:,} pixels ({done.share:.1%}){where} filled by {done.method}: {shown_path(done.out)}")
-        text.append("what is filled is a guess; all other pixels are as they were")
+        share = f"{done.share:.1%}" if done.share >= _LEAST_SHARE else f"below {_LEAST_SHARE:.1%}"
+        pixels = f"{done.pixels:,} pixel{'s' * (done.pixels != 1)} ({share})"
+        text.append(f"{pixels}{where} filled by {done.method}: {shown_path(done.out)}")
+        kept = not any(f.code == "format_loses" for f in done.findings)
+        text.append(f"what is filled is a guess{'; all other pixels are as they were' * kept}")
     if not o.json:
         warn_of(done.findings)
     return {
@@ -138,6 +145,9 @@ def add_restoring(verb: Any) -> None:
         metavar="N",
         help="side of the tiles; smaller ones need less memory and give the same result",
     )
+    p.add_argument(
+        "--test-time-augment", action="store_true", help="average over 8 flips and rotations: better, 8 times the time"
+    )
     p.add_argument("--before-after", action="store_true", help="also write the image and the result side by side")
     p.add_argument("--map", action="store_true", help="also write a map of the changes")
     p.add_argument("--to", metavar="FORMAT", help="output format: png, tiff, jpeg, … (default: that of the input)")
@@ -152,9 +162,21 @@ def add_restoring(verb: Any) -> None:
 
     p = verb("inpaint")
     p.add_argument("image", metavar="IMAGE", help="the image file")
-    p.add_argument("--mask", metavar="FILE", help="mask of the same size as the image, white where to fill")
-    p.add_argument("--box", type=Checked(_box), metavar="X,Y,W,H", help="fill this box, in pixels")
-    p.add_argument("--object", metavar="NAME", help="fill every object of this class that --with finds")
+    p.add_argument(
+        "--mask",
+        metavar="FILE",
+        action="append",
+        help="mask of the same size as the image, white where to fill; repeatable",
+    )
+    p.add_argument(
+        "--box", type=Checked(_box), metavar="X,Y,W,H", action="append", help="fill this box, in pixels; repeatable"
+    )
+    p.add_argument(
+        "--object",
+        metavar="NAME",
+        action="append",
+        help="fill every object of this class that --with finds; repeatable",
+    )
     p.add_argument(
         "--with",
         metavar="BUNDLE",
@@ -162,6 +184,11 @@ def add_restoring(verb: Any) -> None:
         help="a bundle that finds boxes or masks, for --object; or one that fills holes; twice for both",
     )
     p.add_argument("--conf", type=Number(0, 1, whole=False), metavar="P", help="minimum score of an object")
+    p.add_argument(
+        "--test-time-augment",
+        action="store_true",
+        help="with a net, average over 8 flips and rotations: 8 times the time",
+    )
     p.add_argument(
         "--method",
         default="auto",

@@ -2,10 +2,12 @@
 
 __all__ = [
     "Result",
+    "fails",
     "finding",
     "finding_line",
     "is_quiet",
     "metrics",
+    "note_sound",
     "noting",
     "per_label",
     "plain_stem",
@@ -140,6 +142,20 @@ def noting(findings: list[dict[str, Any]]) -> Callable[[Any], None]:
         warn(str(found))
 
     return note
+
+
+def note_sound(source: str, drawn: Path, findings: list[dict[str, Any]]) -> None:
+    """Note that a source has sound, where the video drawn of it has none."""
+    from eyewright.imaging.video_facts import without_sound
+
+    found = without_sound(source, drawn)
+    if found is not None:
+        noting(findings)(found)
+
+
+def fails(findings: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether one of the findings, as `--json` shows them, is more than a note."""
+    return any(f.get("severity") != "note" for f in findings)
 
 
 def finding(found: Any) -> dict[str, Any]:

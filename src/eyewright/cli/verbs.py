@@ -22,6 +22,7 @@ from eyewright.cli import (
     federating,
     field,
     following,
+    following_convert,
     forgetting,
     generating,
     listing,
@@ -353,7 +354,7 @@ def _is_signed(given: str, opened: Path) -> bool:
 
 
 def _convert(o: argparse.Namespace) -> Result:
-    return following.convert_tracks(o) if o.task == following.TRACKS else scenes.convert(o)
+    return following_convert.convert_tracks(o) if o.task == following.TRACKS else scenes.convert(o)
 
 
 def recipe_options(o: argparse.Namespace) -> dict[str, Any]:

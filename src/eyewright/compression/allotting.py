@@ -61,7 +61,7 @@ def allot_channels(
     net = parent.net
     if not teaches_plainly(net):
         raise RefusedError(
-            "the loss of this net cannot be had from its outputs alone", fix="quantise or distil it", code="prune"
+            "the loss of this net cannot be computed from its outputs alone", fix="quantise or distil it", code="prune"
         )
     size = (_weights_of(net), _work_of(parent, net))
     losses, learn = loss_on_training(parent), slopes_of(parent)
@@ -145,7 +145,7 @@ def _walk(
             if each < least:
                 best, least = name, each
         if not best:
-            raise RefusedError("so many channels cannot be removed from this net", fix="ask for less", code="prune")
+            raise RefusedError("so many channels cannot be removed from this net", fix="remove fewer", code="prune")
         at[best] += 1
         shares = {n: table[n][k].share for n, k in at.items() if k >= 0}
         cut = prune_channels(parent.net, shares, size_hw=parent.size_hw, channels=parent.channels)

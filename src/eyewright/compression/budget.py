@@ -36,11 +36,11 @@ class Budget:
 
     @property
     def wants_gain(self) -> bool:
-        """Whether it says what is to be gained; else the fastest model that loses no more is sought."""
+        """Whether it says what is to be gained; otherwise the fastest model that loses no more is chosen."""
         return self.min_speedup is not None or self.max_bytes is not None
 
     def losses(self, judged: Judged) -> list[str]:
-        """Name the bounds that the answers break."""
+        """Return the bounds that the predictions violate."""
         found = []
         for name, most in self.max_drop.items():
             drop = judged.drops[name].value
@@ -61,7 +61,7 @@ class Budget:
         return f"{name} rises by {lost}, {most:.4g} {'is' if most == 1 else 'are'} allowed"
 
     def shortfalls(self, speedup: Ratio | None, size: int) -> list[str]:
-        """Name the bounds that speed and size break."""
+        """Return the bounds that speed and size violate."""
         found = []
         if self.min_speedup is not None and speedup is not None and speedup.value < self.min_speedup:
             found.append(f"{speedup.value:.2f} times as fast, {self.min_speedup:g} are asked for")
@@ -109,7 +109,9 @@ def parse_budget(
         name, equals, value = text.partition("=")
         name = spelled(name.strip(), task)
         if not equals:
-            raise UsageError(f"expected a metric and a drop such as accuracy=1%, found {text!r}", fix="write it so")
+            raise UsageError(
+                f"expected a metric and a drop such as accuracy=1%, found {text!r}", fix="write METRIC=DROP"
+            )
         if name not in known:
             raise UsageError(
                 f"unknown metric {name!r} for {task}",

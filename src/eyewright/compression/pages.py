@@ -37,7 +37,7 @@ def write_pages(
     *,
     process: Mapping[str, Mapping[str, float | None]] | None = None,
 ) -> Path:
-    """Write `report.html` and `report.json` into `folder`; give the page's path.
+    """Write `report.html` and `report.json` into `folder`; return the page's path.
 
     `judged` is the winner on held-out images; without one the page shows the closest candidates. `process` holds
     start_s and memory_bytes of a whole process "before" and "after".
@@ -57,7 +57,7 @@ def write_pages(
     write_json(folder / "report.json", content)
     main = task_of(parent.bundle.task_name).main_metric
     page = template("compression.html.j2", Path(__file__).parent).render(
-        title=f"{parent.bundle.manifest.name}, made smaller",
+        title=f"{parent.bundle.manifest.name}, compressed",
         style=style_sheet(),
         lead=_lead(found, budget, main),
         ok=shown is not None,
@@ -91,9 +91,9 @@ def _lead(found: SearchResult, budget: Budget, main: str) -> str:
         asked += f", at most {budget.max_bytes:,} bytes"
     tried = sum(r.state == "measured" for r in found.rows)
     if found.winner is None:
-        return f"Asked: {asked}. Nothing fits of {tried} ways that were measured; the plot shows what comes nearest."
+        return f"Budget: {asked}. None of the {tried} measured configurations fits it; the plot shows the nearest."
     how = found.winner.how
-    return f"Asked: {asked}. {how[:1].upper()}{how[1:]}: chosen of {tried} ways that were measured."
+    return f"Budget: {asked}. {how[:1].upper()}{how[1:]}: chosen from {tried} measured configurations."
 
 
 def _tiles(
@@ -144,7 +144,7 @@ def _plot(found: SearchResult, budget: Budget, main: str) -> str:
         guides.append(("x", budget.min_speedup))
     return scatter_chart(
         marks,
-        title="what each way costs and gains",
+        title="cost and gain of each configuration",
         x_label="times as fast as the model",
         y_label=", ".join(t for t in (f"change of {name}", change_unit(name, budget.units.get(name, ""))) if t),
         guides=guides,
@@ -198,13 +198,13 @@ def _layer_charts(sensitivity: Mapping[str, Any], main: str) -> list[tuple[str, 
     if pruned:
         rows = [(r["layer"], 100 * (r["before"] - r["after"])) for r in pruned]
         rows = sorted(rows, key=lambda r: -r[1])[:_LAYERS]
-        about = f"Points of {main} lost when a layer alone loses half of its channels, before anything is learnt again."
+        about = f"Points of {main} lost when a layer alone loses half of its channels, without fine-tuning."
         charts.append(("Channels", about, bar_chart(rows, title="sensitivity to pruning by layer")))
     for name, ranked in (sensitivity.get("int8") or {}).items():
         if not ranked:
             continue
         rows = [(layer, math.sqrt(value)) for layer, value in ranked[:_LAYERS]]
-        about = f"Root mean square change of the answers when a layer of {name} alone is rounded to 8 bits."
+        about = f"Root mean square change of the outputs when a layer of {name} alone is rounded to 8 bits."
         charts.append(("8 bits", about, bar_chart(rows, title="sensitivity to rounding by layer")))
     return charts
 

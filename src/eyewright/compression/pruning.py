@@ -282,7 +282,7 @@ def _same_answers(net: PixelNet, pruned: PixelNet, size_hw: tuple[int, int], cha
         before, after = net(blank), pruned(blank)
     several = [[t for t in (x if isinstance(x, tuple) else (x,)) if isinstance(t, Tensor)] for x in (before, after)]
     if [t.shape for t in several[0]] != [t.shape for t in several[1]]:
-        raise RuntimeError("the answers have another shape")
+        raise RuntimeError("the outputs have another shape")
 
 
 def _work_by_layer(net: PixelNet, size_hw: tuple[int, int], channels: int) -> Mapping[str, int]:

@@ -155,7 +155,7 @@ def quantise_static(
         # A unit of one and a whole number for its zero: the codes of this tensor are the pixels themselves.
         ranges[SHIFTED] = (-float(opened.middle), float(255 - opened.middle))
     elif first == "pixels":
-        raise RefusedError("no first layer of this model can take raw pixels", fix="round it as the others")
+        raise RefusedError("no first layer of this model can take raw pixels", fix="quantise it like the other layers")
     proto = onnx.load_from_string(found.model if opened is None else opened.model)
     with _quietly(), tempfile.TemporaryDirectory() as folder:
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType
@@ -203,7 +203,7 @@ def quantise_dynamic(model: bytes) -> bytes:
     # The preprocessor turns matrices and leaves what it knew of their shapes.
     del proto.graph.value_info[:]
     if not any(n.op_type in ("MatMul", "Gemm") for n in proto.graph.node):
-        raise RefusedError("the model has no matrix whose activations could be rounded", fix="use int8")
+        raise RefusedError("the model has no matrix whose activations could be quantised", fix="use int8")
     with _quietly(), tempfile.TemporaryDirectory() as folder:
         from onnxruntime.quantization import QuantType
         from onnxruntime.quantization import quantize_dynamic as by_runtime
@@ -239,7 +239,9 @@ def to_half(model: bytes) -> bytes:
                 onnx.load_from_string(model), keep_io_types=True, op_block_list=["Resize", "Softmax"]
             )
         except Exception as error:  # as above
-            raise RefusedError(f"the model has no half precision: {_line(error)}", fix="keep float32") from error
+            raise RefusedError(
+                f"the model cannot be converted to half precision: {_line(error)}", fix="keep float32"
+            ) from error
     # The converter casts an input once for every blocked operation that takes it, each time under the same name.
     made: set[str] = set()
     for node in list(proto.graph.node):
@@ -317,7 +319,7 @@ def _cleaned(model: bytes) -> bytes:
     try:
         onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as error:
-        raise RefusedError(f"what was made is no valid model: {_line(error)}", fix="keep it in float32") from error
+        raise RefusedError(f"the converted model is not valid: {_line(error)}", fix="keep it in float32") from error
     content: bytes = proto.SerializeToString()
     return content
 

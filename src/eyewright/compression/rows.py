@@ -13,9 +13,9 @@ from eyewright.evaluation.changes import change_unit, say_change
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one way: `state` is "measured", "refused" or "skipped", `reason` says why.
+    """The result of one configuration: `state` is "measured", "refused" or "skipped", `reason` says why.
 
-    `metrics` and `drops` are on validation images; `test_drops` where the test images were asked too.
+    `metrics` and `drops` are on validation images; `test_drops` where test images were measured too.
     """
 
     name: str

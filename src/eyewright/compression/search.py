@@ -216,7 +216,7 @@ class Search:
         lacking = [round(weights, 3), round(work, 3)]
         found = self._plan.setdefault("allotted", [])
         if all(lacking != one["may_stay"] for one in found):
-            self._say("looking for the channels that are missed least")
+            self._say("ranking channels by importance")
             until = self._now() + min(_LOOKING_S, 0.2 * max(0.0, self._end - self._now()))
             cuts = allot_or_none(self.parent, weights=weights, work=work, until=until, now=self._now)
             found.append({"may_stay": lacking, "cuts": cuts})
@@ -275,7 +275,7 @@ class Search:
         folder = self.folder / "trials" / structure.name
         if structure.still:
             return take_as_it_is(self.parent, structure, folder, build_of=self._build_of)
-        self._say(f"{structure.name}: {structure.describe()}; learning for up to {seconds:.0f} s")
+        self._say(f"{structure.name}: {structure.describe()}; fine-tuning for up to {seconds:.0f} s")
         start = None
         if structure.start:
             start = self._structures[structure.start][0].net
@@ -320,7 +320,7 @@ class Search:
         if structure.cuts and twins:
             # The same layers have been timed already.
             short = [self.budget.shortfalls(ratio_of(r.speedup), r.bytes) for r in twins]
-            return "" if not all(short) else f"not learnt: {short[-1][0]}"
+            return "" if not all(short) else f"not fine-tuned: {short[-1][0]}"
         blank = blank_model(self.parent, structure, self._build_of, self.folder / "trials")
         found = [Precise(blank, "float32")]
         if "int8" in self._methods:
@@ -335,7 +335,7 @@ class Search:
             if not breaks:
                 return ""
             reasons.append(breaks[0])
-        return f"not learnt: {reasons[-1]}"
+        return f"not fine-tuned: {reasons[-1]}"
 
     def _partly(self, base: Bundle, model: bytes, structure: str, name: str, how: str = "") -> Iterator[Row]:
         """Leave the layers that tolerate rounding least in float, more of them until little enough is lost."""

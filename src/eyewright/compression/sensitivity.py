@@ -28,7 +28,7 @@ _MOST_LAYERS = 64
 def layer_sensitivity(
     model: bytes, calibrated: Calibrated, base: Bundle, pixels: NDArray[np.uint8]
 ) -> list[tuple[str, float]]:
-    """Round one layer after another to 8 bits, all others in float; give the mean squared change of the answers.
+    """Round one layer after another to 8 bits, all others in float; return the mean squared change of the answers.
 
     The most sensitive layer comes first. Of a large model only the 64 layers that are computed first are looked at.
     """
@@ -66,7 +66,8 @@ def score_on_validation(parent: Parent) -> Callable[[PixelNet], float]:
 def pruning_sensitivity(
     parent: Parent, *, until: float, now: Callable[[], float] = time.monotonic
 ) -> list[dict[str, Any]]:
-    """Halve the channels of one layer after another, without learning again; give what that costs on validation images.
+    """Halve the channels of one layer after another, without learning again; return what that costs on validation
+    images.
 
     One row per layer: its name, its fraction of all multiplications, the main metric before and after. Layers that
     depend on each other lose channels together. Ends at `until`, a value of `now`.

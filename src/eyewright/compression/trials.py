@@ -118,7 +118,9 @@ class Parent:
         """
         if self.run is None:
             raise RefusedError(
-                "the bundle holds no weights to learn from", fix="pass the run it came from", code="no_weights"
+                "the bundle holds no weights to fine-tune",
+                fix="pass the run that it was exported from",
+                code="no_weights",
             )
         return self.run
 
@@ -134,9 +136,9 @@ class Parent:
 
 @dataclass(frozen=True)
 class Structure:
-    """A net of another shape, before it has learnt: `share` of the channels removed, `zeros` among the weights, or a
-    `student` from the catalogue; `activation` stands for its own; `rounding` simulates 8 bits in training; `start` is
-    another structure it continues from. `cuts` are shares for each of some layers; with `still` nothing is learnt
+    """A net of another shape, before training: the fraction `share` of the channels removed, `zeros` among the weights,
+    or a `student` from the catalogue; `activation` stands for its own; `rounding` simulates 8 bits in training; `start`
+    is another structure it continues from. `cuts` are shares for each of some layers; with `still` nothing is learnt
     after.
     """
 
@@ -155,10 +157,10 @@ class Structure:
         if self.student:
             return f"{self.student} distilled from the model"
         parts = [f"{self.share:.0%} of the channels removed"] if self.share else []
-        parts += [f"channels removed in {len(self.cuts)} places"] if self.cuts else []
+        parts += [f"channels removed in {len(self.cuts)} layers"] if self.cuts else []
         parts += ["without fine-tuning"] if self.still else []
         parts += [f"{self.zeros:.0%} of the weights set to zero"] if self.zeros else []
-        parts += [f"{self.activation} for its activation"] if self.activation else []
+        parts += [f"{self.activation} as its activation"] if self.activation else []
         parts += ["quantisation-aware training"] if self.rounding else []
         return ", ".join(parts)
 

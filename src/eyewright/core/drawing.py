@@ -64,7 +64,7 @@ class NoiseInput:
         return packed
 
     def unlike(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
-        return "" if shape == self.sizes and dtype == np.float32 else f"is no noise of the shape {self.sizes}"
+        return "" if shape == self.sizes and dtype == np.float32 else f"is not noise of the shape {self.sizes}"
 
     def unpack(self, array: NDArray[Any]) -> NDArray[Any]:
         return array
@@ -128,7 +128,7 @@ class ClassInput:
         return np.array(int(value), np.int64)
 
     def unlike(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
-        return "" if shape == () and dtype == np.int64 else "is no class id"
+        return "" if shape == () and dtype == np.int64 else "is not a class id"
 
     def unpack(self, array: NDArray[Any]) -> int:
         return int(array)

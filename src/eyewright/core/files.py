@@ -154,12 +154,12 @@ def write_staged(path: Path, data: bytes | str) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text with `write_bytes`' promise."""
+    """Write UTF-8 text with the guarantee of `write_bytes`."""
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
 def write_page(path: Path, text: str) -> None:
-    """Write a page for people: valid UTF-8 with `write_bytes`' promise.
+    """Write a page for people: valid UTF-8 with the guarantee of `write_bytes`.
 
     Bytes of file names that are not UTF-8, which `write_text` writes as they are, become the replacement character.
 
@@ -173,7 +173,7 @@ def write_page(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON without NaN, with `write_bytes`' promise."""
+    """Write JSON without NaN, with the guarantee of `write_bytes`."""
     write_text(path, dumps_json(value, indent=1) + "\n")
 
 
@@ -427,8 +427,8 @@ def _locked(lock: Path, place: Path) -> int:
 
 
 @contextlib.contextmanager
-def held_lock(path: Path, *, busy: str, code: str) -> Iterator[None]:
-    """Hold the lock file `path`, made with its folder, for one process; `busy` is said to a second one.
+def held_lock(path: Path, *, busy: str, code: str, fix: str = "wait for it, or choose another --out") -> Iterator[None]:
+    """Hold the lock file `path`, made with its folder, for one process; `busy` and `fix` are said to a second one.
 
     Raises:
         UsageError: another process holds it.
@@ -441,7 +441,7 @@ def held_lock(path: Path, *, busy: str, code: str) -> Iterator[None]:
         try:
             disk.lock(lock.fileno())
         except BlockingIOError:
-            taken = UsageError(busy, fix="wait for it, or choose another --out", code=code)
+            taken = UsageError(busy, fix=fix, code=code)
             taken.path = str(path)
             raise taken from None
         yield

@@ -36,7 +36,7 @@ class LabelSpace:
         """Return the id of `name`.
 
         Raises:
-            DatasetError: `name` is not one of ours; a near spelling is suggested.
+            DatasetError: `name` is not in the label space; a near spelling is suggested.
         """
         try:
             return self.names.index(name)
@@ -44,15 +44,15 @@ class LabelSpace:
             raise DatasetError(f"unknown class {name!r}", fix=spelling_hint(name, self.names)) from None
 
     def mapping_to(self, other: "LabelSpace") -> NDArray[np.int64]:
-        """Give, for each of our ids, the id of the same name in `other`, int64 (len(self),).
+        """Return, for each id, the id of the same name in `other`, int64 (len(self),).
 
-        This is how a dataset meets a model: by name, so that an id which shifted cannot go unseen.
+        This is how a dataset meets a model: by name, so that a shifted id is noticed.
 
         >>> LabelSpace(("dog", "cat")).mapping_to(LabelSpace(("cat", "dog", "owl"))).tolist()
         [1, 0]
 
         Raises:
-            DatasetError: a name of ours is missing in `other`.
+            DatasetError: a name is missing in `other`.
         """
         missing = [n for n in self.names if n not in other.names]
         if missing:

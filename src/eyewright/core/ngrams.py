@@ -2,11 +2,13 @@
 
 __all__ = ["LONGEST", "TextPreparation", "plain_text"]
 
+import base64
+import binascii
 import re
 import unicodedata
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +21,8 @@ LONGEST = 2000
 
 _MOST_BUCKETS, _MOST_LENGTH = 2**20, 4096
 # Emoji and other signs are words of their own: \w knows letters and digits only.
+# The part of a word's n-grams, beyond those that any word shares with the captions by chance, from which it is known.
+_KNOWN = 0.4
 _WORDS = re.compile(r"\w+|[^\w\s]")
 
 
@@ -34,6 +38,8 @@ def plain_text(text: str) -> str:
 @dataclass(frozen=True)
 class TextPreparation:
     """From a text to bucket numbers, int32 (length,), padded with 0; a value that travels in the bundle as JSON.
+
+    `seen` says which buckets the captions of training have, as base64 of a bit each ("" where that is not known).
 
     A text's n-grams are those of its words (1 to `words`), and of the characters of each word with a space on both
     sides (3 to `characters`). Each is hashed by CRC-32 of its UTF-8 into one of `buckets` - 1 buckets, from 1 on; each
@@ -51,6 +57,7 @@ class TextPreparation:
     words: int = 2
     characters: int = 5
     length: int = 256
+    seen: str = ""
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -62,6 +69,43 @@ class TextPreparation:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise UsageError(f"expected {name} of {low} to {high}, found {value!r}", fix="export the model again")
+        if self.seen != "":
+            self._seen_buckets()
+
+    def with_seen(self, seen: NDArray[np.bool_]) -> "TextPreparation":
+        """Return the value with which of its buckets the captions of training have, bool (buckets,)."""
+        return replace(self, seen=base64.b64encode(np.packbits(seen).tobytes()).decode("ascii"))
+
+    def unknown_words(self, text: str) -> tuple[list[str], int]:
+        """Return the words of a text that the captions of training do not have, and how many different words it has.
+
+        A word of which they have a good part, such as the plural of one that they have, is known. Without `seen` all
+        words are.
+
+        >>> prepare = TextPreparation()
+        >>> seen = np.zeros(prepare.buckets, bool)
+        >>> seen[prepare.numbers("a red car")] = True
+        >>> prepare.with_seen(seen).unknown_words("two red tomographs")
+        (['two', 'tomographs'], 3)
+        """
+        found = dict.fromkeys(_WORDS.findall(plain_text(text)))
+        words = [w for w in found if not unicodedata.category(w[0]).startswith("P")]
+        if not self.seen:
+            return [], len(words)
+        seen = self._seen_buckets()
+        chance = min(0.9, float(seen[1:].mean()))
+        return [w for w in words if (float(seen[self.numbers(w)].mean()) - chance) / (1 - chance) < _KNOWN], len(words)
+
+    def _seen_buckets(self) -> NDArray[np.bool_]:
+        try:
+            bits = np.frombuffer(base64.b64decode(self.seen, validate=True), np.uint8)
+        except (TypeError, ValueError, binascii.Error):
+            bits = np.zeros(0, np.uint8)
+        if len(bits) != -(-self.buckets // 8):
+            raise UsageError(
+                f"expected a bit for each of {self.buckets:,} buckets in seen", fix="export the model again"
+            )
+        return np.unpackbits(bits)[: self.buckets].astype(bool)
 
     @property
     def dtype(self) -> str:
@@ -89,6 +133,16 @@ class TextPreparation:
         Raises:
             UsageError: the text is empty.
         """
+        return self._all(text)[: self.length]
+
+    def overlong(self, text: str) -> str:
+        """Return what of a text is not read, in words; "" where all of it is."""
+        if len(text) > LONGEST:
+            return f"the text has {len(text):,} characters, of which the first {LONGEST:,} are read"
+        n = len(self._all(text))
+        return f"the text has {n:,} n-grams, of which the first {self.length:,} are read" if n > self.length else ""
+
+    def _all(self, text: str) -> list[int]:
         tokens = _WORDS.findall(plain_text(text))
         if not tokens:
             raise UsageError("expected a text with a word in it, found an empty one", fix="write some words")
@@ -99,7 +153,7 @@ class TextPreparation:
                 f"#{around[i : i + n]}" for n in range(3, self.characters + 1) for i in range(len(around) - n + 1)
             ]
         found = dict.fromkeys(zlib.crc32(g.encode("utf-8", "replace")) % (self.buckets - 1) + 1 for g in grams)
-        return list(found)[: self.length]
+        return list(found)
 
     def trimmed(self, prepared: NDArray[np.int32]) -> NDArray[np.int32]:
         """Return prepared texts as they are: all of one length."""
@@ -121,7 +175,10 @@ class TextPreparation:
 
     def to_json(self) -> dict[str, Any]:
         """Return the value as plain JSON types."""
-        return asdict(self)
+        content = asdict(self)
+        if not self.seen:
+            del content["seen"]
+        return content
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "TextPreparation":

@@ -70,7 +70,7 @@ def _piece(data: bytes) -> list[Any]:
 
 def _bytes(value: _Value) -> bytes:
     if isinstance(value, int):
-        raise ValueError("a number stands where a text should")
+        raise ValueError("a number where text is expected")
     return value
 
 
@@ -89,7 +89,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, _Value]]:
         elif wire in (1, 5):
             size = 8 if wire == 1 else 4
         else:
-            raise ValueError(f"it is no SentencePiece model: a field of the unknown type {wire}")
+            raise ValueError(f"it is not a SentencePiece model: a field of the unknown type {wire}")
         if size > len(data) - at:
             raise ValueError("it is cut off")
         yield number, data[at : at + size]
@@ -104,4 +104,4 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         found |= (data[at + k] & 0x7F) << 7 * k
         if data[at + k] < 0x80:
             return found, at + k + 1
-    raise ValueError("it is no SentencePiece model: a number of more than 10 bytes")
+    raise ValueError("it is not a SentencePiece model: a number of more than 10 bytes")

@@ -80,7 +80,7 @@ class Prediction(Protocol):
 
 
 class Decode(Protocol):
-    """Raw arrays to one prediction an example, in source pixels; an option that means nothing to a task is ignored."""
+    """Raw arrays to one prediction per example, in source pixels; an option that means nothing to a task is ignored."""
 
     def __call__(
         self,

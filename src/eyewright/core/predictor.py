@@ -71,7 +71,7 @@ class Answers:
         return dict(getattr(self.predictor, "decoding", {}))
 
     def read(self, **options: Any) -> Sequence[Prediction]:
-        """Return one prediction an image; `options` replace those of `decoding`."""
+        """Return one prediction per image; `options` replace those of `decoding`."""
         task = task_of(self.predictor.task_name)
         return task.decode(self.raw, self.placements, self.predictor.labels, **{**self.decoding, **options})
 
@@ -83,7 +83,7 @@ def predict_everything(
     least: float | None = None,
     iou: float | None = None,
 ) -> Sequence[Prediction]:
-    """Return one prediction an example with everything in it that is measured, also what is below its operating point.
+    """Return one prediction per example with everything in it that is measured, also what is below its operating point.
 
     Args:
         least: of objects only those whose score reaches it are decoded; the rest would not be shown to anybody.

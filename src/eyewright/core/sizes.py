@@ -35,7 +35,9 @@ def parse_bytes(text: str) -> float:
     except (ValueError, KeyError):
         value = math.nan
     if not math.isfinite(value) or value <= 0:
-        raise UsageError(f"expected a number of bytes such as 50k, found {text!r}", fix="write it so")
+        raise UsageError(
+            f"expected a number of bytes such as 50k, found {text!r}", fix="write a number, with k, M or G if needed"
+        )
     return value
 
 

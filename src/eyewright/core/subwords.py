@@ -3,9 +3,10 @@
 __all__ = ["BytePairs", "PieceBytes", "Unigram"]
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+
+import numpy as np
 
 _KEPT = 20_000
 _KEPT_LENGTH = 64
@@ -36,6 +37,7 @@ class BytePairs:
         fuse: whether several unknown characters in a row are one.
         by_bytes: whether what has no piece becomes its bytes, where the vocabulary has them.
         whole: whether a word that is a piece itself is never cut.
+        special: the ids of special tokens, which no text spells.
     """
 
     def __init__(
@@ -48,13 +50,14 @@ class BytePairs:
         fuse: bool = False,
         by_bytes: bool = False,
         whole: bool = False,
+        special: Container[int] = (),
     ) -> None:
         """Build the table of merges.
 
         Raises:
             ValueError: a merge of pieces that are not in the vocabulary.
         """
-        self._ids, self._unknown, self._suffix = vocabulary, unknown, suffix
+        self._unknown, self._suffix = unknown, suffix
         self._fuse, self._whole = fuse, whole
         self._bytes = PieceBytes(vocabulary) if by_bytes else None
         self._merges: dict[tuple[int, int], tuple[int, int]] = {}
@@ -63,6 +66,8 @@ class BytePairs:
                 self._merges[vocabulary[a], vocabulary[b]] = (rank, vocabulary[a + b])
             except KeyError as error:
                 raise ValueError(f"the merge {a!r} {b!r} needs {error.args[0]!r}, which is no piece") from None
+        # A special token that is one character or a whole word would be found as that.
+        self._ids = {piece: i for piece, i in vocabulary.items() if i not in special}
         self._known: dict[str, tuple[int, ...]] = {}
 
     def __call__(self, word: str) -> Sequence[int]:
@@ -123,40 +128,53 @@ class Unigram:
         pieces: each piece with its log probability; their places are their ids.
         unknown: the id of what has no piece.
         by_bytes: whether what has no piece becomes its bytes, where the vocabulary has them.
+        special: the ids of pieces that no text spells, such as special tokens.
+        single: whether sums are in single precision, as SentencePiece's are, so that ties fall in the same way.
     """
 
-    def __init__(self, pieces: Sequence[tuple[str, float]], *, unknown: int | None, by_bytes: bool = False) -> None:
-        self._ids = {piece: i for i, (piece, _) in enumerate(pieces)}
-        self._scores = [score for _, score in pieces]
+    def __init__(
+        self,
+        pieces: Sequence[tuple[str, float]],
+        *,
+        unknown: int | None,
+        by_bytes: bool = False,
+        special: Container[int] = (),
+        single: bool = False,
+    ) -> None:
+        self._round: Callable[[float], float] = _rounded if single else float
+        self._pieces = {
+            piece: (i, self._round(score)) for i, (piece, score) in enumerate(pieces) if i not in special and piece
+        }
         self._unknown = unknown
-        self._bytes = PieceBytes(self._ids) if by_bytes else None
-        self._worst = min(self._scores, default=0.0) - _PENALTY
-        self._longest = max((len(piece) for piece, _ in pieces), default=1)
+        self._bytes = PieceBytes({piece: i for i, (piece, _) in enumerate(pieces)}) if by_bytes else None
+        self._worst = self._round(min((score for _, score in pieces), default=0.0) - _PENALTY)
+        self._longest = max(map(len, self._pieces), default=1)
         # Beginnings of pieces: where no piece begins so, none has to be looked for.
-        self._starts = {piece[:n] for piece, _ in pieces for n in range(1, len(piece) + 1)}
+        self._starts = {piece[:n] for piece in self._pieces for n in range(1, len(piece) + 1)}
 
-    def __call__(self, text: str) -> Sequence[int]:
+    def __call__(self, text: str) -> list[int]:
         """Return the ids of a text's pieces."""
         n = len(text)
         best: list[tuple[float, int, int | None] | None] = [(0.0, 0, None), *[None] * n]
         for start in range(n):
-            here: Any = best[start]
+            here = best[start]
             if here is None:
                 continue
-            single = False
+            alone = False
             for end in range(start + 1, min(n, start + self._longest) + 1):
                 chunk = text[start:end]
                 if chunk not in self._starts:
                     break
-                found = self._ids.get(chunk)
-                if found is None:
+                known = self._pieces.get(chunk)
+                if known is None:
                     continue
-                score, there = here[0] + self._scores[found], best[end]
+                found, own = known
+                score, there = self._round(here[0] + own), best[end]
                 if there is None or score > there[0]:
                     best[end] = (score, start, found)
-                single = single or end == start + 1
-            if not single:
-                score, there = here[0] + self._worst, best[start + 1]
+                alone = alone or end == start + 1
+            if not alone:
+                score, there = self._round(here[0] + self._worst), best[start + 1]
                 if there is None or score > there[0]:
                     best[start + 1] = (score, start, self._unknown)
         return self._read(text, best)
@@ -180,3 +198,8 @@ class Unigram:
             elif found is not None:
                 ids.append(found)
         return ids
+
+
+def _rounded(value: float) -> float:
+    """Return a number in single precision."""
+    return float(np.float32(value))

@@ -258,7 +258,7 @@ class Task:
     A new task is one such value; nothing else asks for its name.
 
     Args:
-        outputs: the arrays a model answers, in order.
+        outputs: the arrays that a model returns, in order.
         metrics: the main one first.
         options: what it supports of `_OPTIONS`; anything else is refused by `require`.
         refuses: what it does not support of `_VERBS`, which others do.
@@ -267,7 +267,7 @@ class Task:
         foreign: what other tools call it, by tool: "hub", "openvino", "label-studio" (several: joined by spaces). A
             tool that is left out has no counterpart; it is refused by `require_foreign`.
         contracts: layouts of the outputs of a foreign model that can be read (see `bundle.contract`).
-        decode: `(raw, placements, labels, *, iou, least, most)` to one prediction an image in source pixels; an option
+        decode: `(raw, placements, labels, *, iou, least, most)` to one prediction per image in source pixels; an option
             that means nothing to the task is ignored.
         settle: `(prediction, thresholds, conf)` to what is shown to a person.
         score: `(predictions, targets, *, rng, groups)` to metrics with intervals.
@@ -276,8 +276,8 @@ class Task:
         views: `(predictor, image, flip, tile, overlap, iou)` to one prediction joined from several views.
         explained: `(raw, prediction, placement, label)` of one image to what can be explained of it, most important
             first; `label` limits it to one class.
-        summary: numbers a prediction, (N, C), to one number (N,) whose drift is tested, and what it is called; to one a
-            label, (N, C), where they must not be joined to one, such as amounts in several units.
+        summary: numbers per prediction, (N, C), to one number (N,) whose drift is tested, and what it is called; to one
+            a label, (N, C), where they must not be joined to one, such as amounts in several units.
         labelled: the same numbers to how much of each class was predicted, (N, C).
         example: arrays of 12 images of 16x24 pixels and 3 classes, and what is true of them, for `testing.check_task`.
         reference: what these numbers are called in a bundle's reference.npz.
@@ -285,12 +285,12 @@ class Task:
         target: where the `data.targets.target.TargetKind` lies that it learns from, "module:NAME".
         needs: what of its targets must be there, of what they may have or not: "outlines" of objects.
         learner: where the `training.learner.Learner` lies, "module:NAME", opened only to train; "" where nothing is.
-        net: what its nets answer: "vector" (one number per class), "pixels" (one number per class and pixel), "boxes",
-            "boxes and masks", or "classes a step"; nets of the catalogue that answer the same can be trained for it.
+        net: what its nets return: "vector" (one number per class), "pixels" (one number per class and pixel), "boxes",
+            "boxes and masks", or "classes a step"; nets of the catalogue that return the same can be trained for it.
         reporting: where the `evaluation.reporting.Reporting` lies, "module:NAME", opened only to measure; "" where
             nothing is.
         counted: the class ids of all marks of one image to those that a dataset counts.
-        feedback: what people may say of a prediction, and what is learnt from it.
+        feedback: what feedback may contain, and what is learnt from it.
         followed: the metric that is followed over the distance to the training images; it takes many resamples.
         points: the least and largest value of a number that is found a class on validation images (`settle`).
         chosen: the metric that epochs and trials are chosen by, whose larger values are better; empty: the main one.
@@ -302,7 +302,7 @@ class Task:
         optional: inputs that only some models of the task take, such as the mask of one that fills holes.
         tried_on: `(image, number, preparation)` to the example that a model with further inputs is tried on in place of
             an image of a dataset.
-        whole: `(predictor, examples)` to one prediction each, where a model is run several times an example, as on the
+        whole: `(predictor, examples)` to one prediction each, where a model is run several times per example, as on the
             tiles of an image; None where it is run once.
         asked: class ids of images to what a model that takes no image is run on in their place; None where it takes
             the images.
@@ -363,7 +363,7 @@ class Task:
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """The names of the arrays that a model answers, in order."""
+        """The names of the arrays that a model returns, in order."""
         return tuple(o.name for o in self.outputs)
 
     def metric(self, name: str) -> MetricInfo:

@@ -31,7 +31,7 @@ _AGAIN = "export the model again, or use the tokenizer.json of the checkpoint's 
 
 @dataclass(frozen=True)
 class _Added:
-    """A token that is found in a text as it is written, such as `</s>`."""
+    """A token that is found in a text as it is written, and is not special."""
 
     text: str
     id: int
@@ -45,9 +45,10 @@ class Tokenizer:
 
     It reads byte-pair encoding as CLIP and Gemma have it, and unigram models as SentencePiece writes them, with the
     usual steps around them. `first` and `last` are the ids that a text is put between.
-    """
 
-    ends_once = False
+    A text never becomes one of the special tokens: what is written like one, such as `</s>`, is text like any other,
+    as in SentencePiece and with `split_special_tokens` of transformers.
+    """
 
     def __init__(self, content: Mapping[str, Any]) -> None:
         """Read a tokenizer.
@@ -58,22 +59,24 @@ class Tokenizer:
         try:
             self._normalise = _normaliser(content.get("normalizer"))
             self._cut = _cutter(content.get("pre_tokenizer"))
-            self._encode, size = _model(content["model"])
-            self._added = [
+            given = content.get("added_tokens") or ()
+            special = frozenset(int(a["id"]) for a in given if a.get("special"))
+            self._encode, size = _model(content["model"], special)
+            added = [
                 _Added(
                     str(a["content"]),
                     int(a["id"]),
                     bool(a.get("lstrip")),
                     bool(a.get("rstrip")),
-                    bool(a.get("normalized", not a.get("special"))),
+                    bool(a.get("normalized", True)),
                 )
-                for a in content.get("added_tokens") or ()
-                if a["content"] and not a.get("single_word")
+                for a in given
+                if a["content"] and not a.get("single_word") and not a.get("special")
             ]
             self.first, self.last = _around(content.get("post_processor"))
-            self.size = max([size, *(a.id + 1 for a in self._added)])
-            self._raw = _Finder([a for a in self._added if not a.normalised], lambda t: t)
-            self._plain = _Finder([a for a in self._added if a.normalised], self._normalise)
+            self.size = max([size, *(int(a["id"]) + 1 for a in given)])
+            self._raw = _Finder([a for a in added if not a.normalised], lambda t: t)
+            self._plain = _Finder([a for a in added if a.normalised], self._normalise)
         except _UnknownError as error:
             raise BundleError(f"the tokenizer cannot be read: {error}", fix=_AGAIN) from None
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
@@ -310,7 +313,9 @@ def _names(model: Mapping[str, Any]) -> dict[str, int]:
     return {str(piece): i for i, (piece, _) in enumerate(vocabulary)}
 
 
-def _model(about: Mapping[str, Any]) -> tuple[Callable[[str], Sequence[int]], int]:
+def _model(about: Mapping[str, Any], special: frozenset[int]) -> tuple[Callable[[str], Sequence[int]], int]:
+    """Return what cuts a word into ids, none of them of a `special` token that the word spells, and how many there
+    are."""
     names = _names(about)
     kind = about.get("type") or ("BPE" if "merges" in about else "Unigram" if "unk_id" in about else "")
     by_bytes = bool(about.get("byte_fallback"))
@@ -328,11 +333,14 @@ def _model(about: Mapping[str, Any]) -> tuple[Callable[[str], Sequence[int]], in
             fuse=bool(about.get("fuse_unk")),
             by_bytes=by_bytes,
             whole=bool(about.get("ignore_merges")),
+            special=special,
         ), max(names.values(), default=-1) + 1
     if kind == "Unigram":
         pieces = [(str(piece), float(score)) for piece, score in about["vocab"]]
         unknown = about.get("unk_id")
-        return Unigram(pieces, unknown=None if unknown is None else int(unknown), by_bytes=by_bytes), len(pieces)
+        return Unigram(
+            pieces, unknown=None if unknown is None else int(unknown), by_bytes=by_bytes, special=special
+        ), len(pieces)
     raise _UnknownError(f"the model {kind!r} is not known, expected BPE or Unigram")
 
 

@@ -1,6 +1,6 @@
 """Text as a published model takes it: the ids of its tokens, all of one length."""
 
-__all__ = ["TextInput", "TokenPreparation"]
+__all__ = ["TextInput", "TokenPreparation", "said_overlong"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,16 +70,18 @@ class TokenPreparation:
         if not text.strip():
             raise UsageError("expected a text with a word in it, found an empty one", fix="write some words")
         first, last = self.tokenizer.first, self.tokenizer.last
-        ids = self.tokenizer.ids(text[:_MOST_CHARACTERS])[: self.length - len(first) - len(last)]
-        if self.tokenizer.ends_once and ids[-1:] == list(last):
-            return ids
-        return [*first, *ids, *last]
+        return [*first, *self.tokenizer.ids(text[:_MOST_CHARACTERS])[: self.most], *last]
 
-    def is_cut(self, text: str) -> bool:
-        """Return whether a text has more tokens than are read."""
-        first, last = self.tokenizer.first, self.tokenizer.last
-        kept = self.length - len(first) - len(last)
-        return len(text) > _MOST_CHARACTERS or len(self.tokenizer.ids(text)) > kept
+    @property
+    def most(self) -> int:
+        """How many tokens of a text are read, without those that it is put between."""
+        return self.length - len(self.tokenizer.first) - len(self.tokenizer.last)
+
+    def overlong(self, text: str) -> str:
+        """Return what of a text is not read, in words; "" where all of it is."""
+        n = len(self.tokenizer.ids(text[:_MOST_CHARACTERS]))
+        least = "more than " if len(text) > _MOST_CHARACTERS else ""
+        return said_overlong(n, self.most, least) if n > self.most else ""
 
     def batch(self, values: Sequence[str]) -> tuple[NDArray[np.int32], Sequence[None]]:
         """Return texts prepared, int32 (N, length).
@@ -121,6 +123,11 @@ class TokenPreparation:
             return cls(tokenizer, content, **about)
         except (TypeError, UsageError) as error:
             raise BundleError(f"the text preparation is not valid: {error}", fix="export the model again") from None
+
+
+def said_overlong(n: int, most: int, least: str = "") -> str:
+    """Return how many tokens of a text are not read, in words."""
+    return f"the text has {least}{n:,} tokens, of which the first {most:,} are read: {least}{n - most:,} are cut off"
 
 
 TextInput = TextPreparation | TokenPreparation

@@ -20,7 +20,7 @@ def walk_files(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     nothing.
 
     Raises:
-        OSError: a folder cannot be listed; its files would be lost without a word.
+        OSError: a folder cannot be listed; its files would be lost without a message.
     """
     found: list[str] = []
     empty: list[str] = []

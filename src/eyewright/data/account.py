@@ -18,8 +18,13 @@ class Reason:
     path: str = ""
     line: int | None = None
 
+    @property
+    def place(self) -> str:
+        """The file of the first, with its line where there is one."""
+        return self.path + (f":{self.line}" if self.line is not None else "") if self.path else ""
+
     def __str__(self) -> str:
-        where = f"; {self.path}" + (f":{self.line}" if self.line is not None else "") if self.path else ""
+        where = f"; {self.place}" if self.path else ""
         return f"{self.text} ({self.n:,}{where})"
 
 
@@ -78,8 +83,12 @@ class Account:
             n = sum(r.n for r in self.left_out)
             said.append(f"{n:,} image{'s are' if n != 1 else ' is'} left out")
         reasons = [*self.dropped, *self.reduced, *self.left_out]
-        more = f" and {len(reasons) - 1} more reason{'s' * (len(reasons) > 2)}" if len(reasons) > 1 else ""
-        return f"{', '.join(said)}: {reasons[0]}{more}"
+        first = reasons[0]
+        if len(reasons) == 1:
+            # The one reason is that of all, whose number was said.
+            return f"{said[0]}: {first.text}" + (f", the first {first.place}" if first.place else "")
+        more = f" and {len(reasons) - 1} more reason{'s' * (len(reasons) > 2)}"
+        return f"{', '.join(said)}: {first}{more}"
 
     def with_dropped(self, reason: Reason) -> "Account":
         """Return the account with annotations that had been read, and cannot be used after all."""

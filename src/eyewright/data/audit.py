@@ -60,7 +60,7 @@ FINDING_CODES = MappingProxyType(
         "class_missing_in_split": "a class that a split lacks",
         "tiny_class": "a class with fewer than 10 images",
         "imbalance": "the largest class is more than 10 times the smallest",
-        "label_typo": "two class names that look alike",
+        "label_typo": "two class names that are almost the same",
         "wrong_extension": "a file whose content is of another format than its name says",
         "unusual_size": "an image far larger or smaller than the others",
         "unusual_mode": "an image stored in another pixel type than the others",
@@ -87,7 +87,7 @@ def audit_dataset(
     """Return every finding, the most serious first, then those about most images; `scan` is `scan_dataset(dataset)`.
 
     `grouping` says what belongs together; without it that of the dataset is used, or it is looked for. At most `most`
-    findings a code are listed; the last of them then says how many more there are.
+    findings per code are listed; the last of them then says how many more there are.
     """
     if grouping is None:
         grouping = dataset.grouping if dataset.grouping is not None else find_groups(dataset, scan)
@@ -126,7 +126,7 @@ def ordered(found: Sequence[Finding], *, most: int = MOST_A_CODE) -> tuple[Findi
 
 
 def label_error_rule(rule: str | None) -> str:
-    """Return the rule of `--label-errors` for labels that were not read as they are meant; "refuse" by default.
+    """Return the rule of `--label-errors` for labels that were not read as intended; "refuse" by default.
 
     Raises:
         UsageError: an unknown rule.
@@ -151,7 +151,7 @@ def refuse_misread(findings: Sequence[Finding], n: int) -> None:
             where = f"{one.path}: " if one.path else ""
             fix = f"{one.fix} (eyewright doctor shows all findings), or train on them as they are: --label-errors allow"
             raise DatasetError(
-                f"the labels were not read as they are meant: {where}{one.message}", fix=fix, code=one.code
+                f"the labels were probably not read as intended: {where}{one.message}", fix=fix, code=one.code
             )
 
 
@@ -168,8 +168,8 @@ def _files(dataset: Dataset, scan: Scan) -> list[Finding]:
             found.append(Finding("unreadable", record.error.message, fix, sample.id, severity="error"))
             continue
         info = record.info
-        if info is not None and info.short:
-            found.append(Finding("breaks_off", info.short, "copy it again, or remove it", sample.id))
+        if info is not None and info.video is not None and info.video.breaks_off:
+            found.append(Finding("breaks_off", info.video.breaks_off, "copy it again, or remove it", sample.id))
         if info is not None and info.seconds is not None and info.frames == 1:
             text = "the clip has only one frame"
             found.append(Finding("one_frame", text, "copy it again, or remove it", sample.id))
@@ -218,7 +218,7 @@ def _classes(dataset: Dataset) -> list[Finding]:
     if counts and max(counts.values()) > 10 * max(1, min(counts.values())):
         most, rarest = max(counts, key=lambda k: counts[k]), min(counts, key=lambda k: counts[k])
         text = f"{most!r} has {counts[most]} {words.counted}s, {rarest!r} has {counts[rarest]}"
-        fix = "collect more of the rare class; read the numbers per class"
+        fix = "collect more of the rare class; look at the metrics per class"
         found.append(Finding("imbalance", text, fix))
     return found
 
@@ -247,7 +247,7 @@ def _typos(dataset: Dataset) -> list[Finding]:
             text = f"class {rare!r} ({counts[rare]} images) looks like {common!r} ({counts[common]}) misspelt"
         else:
             continue
-        found.append(Finding("label_typo", text, f"merge it into {common!r} if they are one", rare))
+        found.append(Finding("label_typo", text, f"merge it into {common!r} if they are the same class", rare))
     return found
 
 

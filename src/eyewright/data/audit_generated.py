@@ -25,6 +25,6 @@ def audit_generated(dataset: Dataset, scan: Scan) -> list[Finding]:
     where = f", {tested} of them in val or test" if tested else ""
     n = len(marked)
     text = f"{n:,} image{'s say' if n != 1 else ' says'} that a trained model made {'them' if n != 1 else 'it'}{where}"
-    fix = "keep generated images out of val and test, or a score says nothing of real ones"
+    fix = "keep generated images out of val and test, otherwise the score says nothing about real images"
     ids = tuple(name for name, _ in marked)
     return [Finding("generated", text, fix, ids[0], severity="warning", paths=ids)]

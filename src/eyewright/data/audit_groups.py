@@ -45,7 +45,7 @@ _NOUNS: dict[GroupKind, str] = {
     "series": "images of one series",
     "object": "images of one object",
     "rule": "images of one group (--group-by)",
-    "given": "images of one group (stated in the data)",
+    "given": "images of one group",
 }
 # Parts in the order in which they give way: a copy is taken out of train, never out of test.
 _YIELDING = ("train", "val", "test")
@@ -100,7 +100,7 @@ def audit_groups(dataset: Dataset, scan: Scan, grouping: Grouping, *, leave: fro
     # Of images of a few pixels it cannot be said whether they are drawn.
     small = not len(scan.sizes_hw) or float(np.median(scan.sizes_hw.min(1))) < _SMALL
     if not told and not small and len(dataset) >= _MANY and mostly_drawn(scan.thumbnails):
-        text = "most images are drawings or nearly flat, in which related images cannot be told by look, only by name"
+        text = "most images are drawings or nearly flat: related images cannot be found by content, only by name"
         fix = (
             "if several images show one object or come from one source, name the groups: --group-by folder, a regular "
         )
@@ -197,7 +197,7 @@ def _leaks(dataset: Dataset, unit: _Unit) -> Iterator[Finding]:
         severity: Literal["error", "warning"] = "error"
     else:
         # They are no copies: training goes on, and the report says how new the test images are.
-        fix = f"move the group to one part, or let eyewright split: the number is not of new {_what(unit)}"
+        fix = f"move the group to one part, or let eyewright split; otherwise metrics are not for new {_what(unit)}"
         severity = "warning"
     order = [*out, *parts[held[-1]]]
     yield _finding(dataset, "leak", text, fix, order, severity)
@@ -221,7 +221,7 @@ def _side_conflict(dataset: Dataset, scan: Scan, unit: _Unit) -> Finding | None:
     order = [i for _, own in found for i in own]
     if not unit.identical and _only_turned(scan, list(by_side.values())):
         text = f"{_noun(unit)}, but mirrored or turned, under {len(by_side)} {many}: {shown}"
-        fix = f"nothing, if the {many} differ in direction; else decide which {one} is right"
+        fix = f"nothing, if the {many} differ in direction; otherwise decide which {one} is right"
         return _finding(dataset, "conflicting_labels", text, fix, order, "note")
     digests = [{scan.records[i].digest for i in own} for own in by_side.values()]
     exact = len(set.union(*digests)) < sum(map(len, digests))
@@ -290,7 +290,7 @@ def _proposed(dataset: Dataset, proposal: Proposal) -> Finding:
 
 
 def _noun(unit: _Unit) -> str:
-    plain = unit.identical or unit.kind in ("rule", "given", "same")
+    plain = unit.identical or unit.kind in ("rule", "same")
     return _NOUNS[unit.kind] if plain else f"{_NOUNS[unit.kind]} ({unit.evidence})"
 
 

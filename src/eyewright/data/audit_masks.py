@@ -120,7 +120,7 @@ def _nothing_marked(dataset: "Dataset", looks: Sequence[_Look]) -> list[Finding]
         text = f"nothing is marked in any of the {len(looks):,} masks: every pixel is {name!r} (value {shown})"
         fix = "export the masks again, with the number of a class where something is marked"
         if any(look.counts[IGNORE] for look in looks):
-            fix += ", not 255, which means that nothing is known"
+            fix += ", not 255, which means that the class is unknown"
         return [Finding("mask_empty", text, fix, looks[0].file.name, severity="error")]
     text = f"all {len(looks):,} masks are {name!r} from edge to edge (value {shown})"
     return [Finding("mask_full", text, "export the masks again, with background", looks[0].file.name, severity="error")]
@@ -133,7 +133,7 @@ def _one_class(dataset: "Dataset", looks: Sequence[_Look]) -> Iterator[Finding]:
     if not full or len(looks) < _FEW or len(full) > max(1, _RARE * len(looks)):
         return
     for look in full:
-        text = f"every pixel is {dataset.labels.names[look.held[0]]!r}, where masks hold several classes as a rule"
+        text = f"every pixel is {dataset.labels.names[look.held[0]]!r}, but most masks hold several classes"
         yield Finding("mask_full", text, "check that it was not filled by mistake", look.file.name)
 
 

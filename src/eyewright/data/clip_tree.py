@@ -181,7 +181,7 @@ class ClipTree:
         strip = np.asarray(self._tree.picture(clip.file))
         if strip.shape[0] % clip.strip:
             raise UnreadableImageError(
-                f"{quoted(clip.file)} is no picture of {clip.strip} frames: its height is {strip.shape[0]}",
+                f"{quoted(clip.file)} is not a strip of {clip.strip} frames: its height is {strip.shape[0]}",
                 fix="leave it out",
             )
         frames = cut_strip(strip, clip.strip)

@@ -74,8 +74,8 @@ class Leaks:
         found = []
         if self.rule == "allow" and self.copies:
             found.append(
-                f"Trained with {len(self.copies):,} images on both sides of the split (--leaks allow), so results are "
-                f"too good: {self.counts()}."
+                f"Trained with {len(self.copies):,} images on both sides of the split (--leaks allow), so the results "
+                f"are too good: {self.counts()}."
             )
         if self.siblings:
             groups = f"{self.sibling_groups:,} group{'s' * (self.sibling_groups != 1)}"

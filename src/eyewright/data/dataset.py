@@ -86,6 +86,7 @@ class Dataset:
     that was looked for; `Sample.group` is then the group of every sample that is in one.
     `ignore` is what was asked to be ignored (`--ignore`), `ignored` the classes that were. `leaks` says what was done
     about copies between the parts, once it was (`settle_leaks`). `edits` are those that were applied (`apply_edits`).
+    `grouped_by` says in words where the reader has the groups from.
     """
 
     tree: Tree
@@ -103,6 +104,7 @@ class Dataset:
     account: Account = field(default_factory=Account)
     leaks: Leaks | None = None
     edits: Applied | None = None
+    grouped_by: str = "stated in the data"
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -189,7 +191,7 @@ class Dataset:
         return tuple(s for s in ("train", "val", "test") if s in present)
 
     def counts(self) -> dict[str, int]:
-        """Samples a class, by class name; of detection and instances the objects, of masks the images."""
+        """Samples per class, by class name; of detection and instances the objects, of masks the images."""
         counted = task_of(self.task).counted
         ids = [i for s in self.samples for i in counted(s.target.marks())]
         counts = np.bincount(np.array(ids, np.int64), minlength=len(self.labels))
@@ -216,7 +218,7 @@ class Dataset:
         return cast("Objects", self.samples[index].target).in_pixels(size_hw)
 
     def mask(self, index: int, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-        """Return the class id of every pixel of one image of this size, uint8 (H, W); 255 counts for nothing.
+        """Return the class id of every pixel of one image of this size, uint8 (H, W); 255 is ignored.
 
         Raises:
             DatasetError: the mask has another size; it names the image.

@@ -115,7 +115,10 @@ def read_edits(path: str | Path) -> tuple[Edit, ...]:
 def _edit_of(row: Mapping[str, Any], where: str) -> Edit:
     values = {c: from_cell(row[c]) for c in EDIT_COLUMNS}
     if not values["id"] or any(v is None for v in values.values()) or None in row:
-        raise DatasetError(f"{where}: expected {len(row)} cells and an id, found others", fix="correct the line")
+        raise DatasetError(
+            f"{where}: expected a cell for each column and an id, found another number of cells or no id",
+            fix="correct the line",
+        )
     if values["action"] not in _ACTIONS:
         raise DatasetError(
             f"{where}: expected the action {' or '.join(_ACTIONS)}, found {_shown(values['action'])!r}",
@@ -190,8 +193,8 @@ def _check_same(dataset: "Dataset", sample: "Sample", edit: Edit, file: str) -> 
     now = sample.target.cell(dataset.labels.names)
     if now not in (edit.was, edit.label):
         raise DatasetError(
-            f"the edit of {_shown(edit.id)!r} in {quoted(file)} is of the label {_shown(edit.was)!r}, "
-            f"found {_shown(now)!r}",
+            f"the edit of {_shown(edit.id)!r} in {quoted(file)} replaces the label {_shown(edit.was)!r}, "
+            f"but the image has {_shown(now)!r}",
             fix="browse the data again, or remove this line",
         )
 
@@ -203,7 +206,7 @@ def _target_of(dataset: "Dataset", edit: Edit, file: str) -> "Target":
         return target
     if not can_relabel(dataset):
         raise DatasetError(
-            f"{quoted(file)} relabels {_shown(edit.id)!r}, whose {dataset.kind} do not fit into one label",
+            f"{quoted(file)} relabels {_shown(edit.id)!r}, whose {dataset.kind} cannot be replaced by one label",
             fix="correct them in the annotations, or leave the image out (leave_out)",
         )
     raise DatasetError(

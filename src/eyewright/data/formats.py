@@ -36,7 +36,7 @@ from eyewright.data.readers.captions import (
     read_captions,
     read_coco_captions,
 )
-from eyewright.data.readers.clips import CLIP_FORMATS, holds_clips, read_clips
+from eyewright.data.readers.clips import CLIP_FORMATS, holds_clips, lists_clips, read_clips
 from eyewright.data.readers.folders import read_folders
 from eyewright.data.readers.idx import idx_pairs, is_idx, read_idx
 from eyewright.data.readers.listing import EXTENSIONS, Found, Images, Notes, used_labels
@@ -149,7 +149,7 @@ def open_dataset(
         hint = "" if target or own else _other_table(Path(path), task)
         if not hint:
             raise
-        raise DatasetError(error.message, fix=f"{hint}; else {error.fix}" if error.fix else hint) from None
+        raise DatasetError(error.message, fix=f"{hint}; otherwise {error.fix}" if error.fix else hint) from None
     if dataset.format not in _OF_TABLES and (hint := _other_table(Path(path), task)):
         dataset = replace(dataset, notes=(*dataset.notes, f"a table is not used: {hint}"))
     if edits:
@@ -194,6 +194,11 @@ def _open_any(path: Path, label_depth: int | None, task: str | None, target: Seq
     table = None
     if _is_table_of_clips(path, task):
         table, path = path.name, path.parent
+    elif _is_list_of_clips(path, task):
+        # UCF101 has its lists in a folder next to that of the videos.
+        above = path.absolute().parent.parent
+        inside = lists_clips(FolderTree(path.parent), path.name)
+        table, path = (path.name, path.parent) if inside else (f"{path.absolute().parent.name}/{path.name}", above)
     if path.is_file() and path.suffix.lower() in (".json", ".yaml", ".yml", ".xml"):
         return _from_annotations(path, task)
     if path.is_file() and path.suffix.lower() == ".zip":
@@ -256,7 +261,7 @@ def _open_tree(
     theirs = read_installed(tree, names)
     if theirs is not None:
         return _of_found(tree, names, theirs, task)
-    if task is None and holds_clips(names):
+    if task is None and (table is not None or holds_clips(names)):
         return read_clips(tree, names, _usual(LABEL, reads="clip"), table=table)
     if not names:
         raise DatasetError(
@@ -292,8 +297,8 @@ def _open_tree(
     folders = {part for n in names for part in n.lower().split("/")[:-1]}
     if "img1" in folders and folders & {"gt", "det"}:
         raise DatasetError(
-            "this looks like MOT tracking data: boxes to be found, and no classes of images",
-            fix=f"use --task {_usual(OBJECTS)}; gt/gt.txt holds the truth",
+            "this looks like MOT tracking data, which holds boxes, not classes of images",
+            fix=f"use --task {_usual(OBJECTS)}; gt/gt.txt holds the ground truth",
         )
     return _in_kind(read_folders(tree, names, label_depth, task or _usual(LABEL), sure=task is not None))
 
@@ -330,7 +335,23 @@ def _is_table_of_clips(path: Path, task: str | None) -> bool:
         row = next(table_rows(FolderTree(path.parent), path.name), None)
     except DatasetError:
         return False
-    return row is not None and any(v.lower().endswith(tuple(CLIP_EXTENSIONS)) for v in row[1].values())
+    if row is None:
+        return False
+    # Kinetics' table names its videos by their ids.
+    named = any(v.lower().endswith(tuple(CLIP_EXTENSIONS)) for v in row[1].values())
+    return named or lists_clips(FolderTree(path.parent), path.name)
+
+
+def _is_list_of_clips(path: Path, task: str | None) -> bool:
+    """Return whether a path is a list of clips that lie next to it, below it or in a folder next to its own."""
+    if not path.is_file() or path.suffix.lower() != ".txt" or (task is not None and task_of(task).reads != "clip"):
+        return False
+    folder = path.absolute().parent
+    if lists_clips(FolderTree(folder), path.name):
+        return True
+    # Above a folder that holds more than lists may be a whole disk.
+    alone = all(p.is_file() and p.suffix.lower() == ".txt" for p in folder.iterdir() if not p.name.startswith("."))
+    return alone and lists_clips(FolderTree(folder.parent), f"{folder.name}/{path.name}")
 
 
 def _usual(kind: TargetKind, *, reads: str = "image") -> str:
@@ -405,7 +426,7 @@ def _from_annotations(path: Path, task: str | None) -> Dataset:
         only = f"{root.resolve().name}/{path.name}"
         found = read_annotated(tree, tree.names(), outlines=_needs_outlines(task), whole=whole, only=only)
     if found is None:
-        raise DatasetError(f"{quoted(path)} is no annotation file that is known", fix="see eyewright formats")
+        raise DatasetError(f"{quoted(path)} is not a known annotation file", fix="see eyewright formats")
     return _of_found(tree, tree.names(), found, task)
 
 
@@ -429,7 +450,7 @@ def _refuse_suspects(tree: Tree, names: Sequence[str], task: str | None) -> None
     if found is not None:
         folders = {posixpath.dirname(n) for n in images.names} - {""}
         several = task is None and len(folders) > 1
-        other = f"; or pass --task {_usual(LABEL)} to take the folders for classes" if several else ""
+        other = f"; or pass --task {_usual(LABEL)} to use the folders as classes" if several else ""
         raise DatasetError(found.message, fix=found.fix + other)
 
 
@@ -485,7 +506,7 @@ def _of_found(tree: Tree, names: Sequence[str], found: Found, task: str | None) 
     splits = {s.split for s in samples}
     if None in splits and len(splits) > 1:
         samples = tuple(replace(s, split=None) for s in samples)
-        notes.append("only some images name their part, so it is chosen anew")
+        notes.append("only some images name their part, so the split is chosen again")
     taken = {s.id for s in samples} | found.files
     skipped = tuple(n for n in names if n not in taken and posixpath.splitext(n)[1].lower() not in EXTENSIONS)
     return Dataset(
@@ -545,5 +566,5 @@ def _other_uses(found: Found, chosen: str) -> list[str]:
         return [f"outlines are there too: {' or '.join(painted)} uses them"] if painted else []
     bare = [f"--task {t}" for t in others if not _needs_outlines(t)]
     said = [f"{' or '.join(bare)} leaves them out"] if bare else []
-    said += [f"{' or '.join(painted)} paints them on one mask an image"] if painted else []
+    said += [f"{' or '.join(painted)} paints them into one mask per image"] if painted else []
     return [f"outlines are used: {', '.join(said)}"] if said else []

@@ -27,7 +27,6 @@ from eyewright.data.series import NameRule, name_rules
 _ORDER: tuple[GroupKind, ...] = ("same", "copy", "object", "given", "rule", "series")
 _EVIDENCE = {
     "same": "identical files",
-    "given": "stated in the data",
     "rule": "one key of --group-by",
 }
 _BURST = "one camera within seconds, similar"
@@ -35,7 +34,7 @@ _COUNTED = "neighbours by number, similar"
 _TILES = "tiles of one picture, borders that fit"
 _LOOKS = "near each other and far from all others"
 LOOK_OPTION = "--group-by DIR/groups.csv (which eyewright doctor --out DIR writes)"
-"""What is said of a proposal by look until its groups are written."""
+"""What a proposal by appearance says until its groups are written."""
 
 LOOK_WORDS: Mapping[str, str] = MappingProxyType(
     {
@@ -67,16 +66,16 @@ def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = N
         UsageError: `group_by` is not a regular expression or such a table, or matches no name, or puts all images into
             one group.
     """
-    sets = _Sets(len(dataset))
+    sets, counted = _Sets(len(dataset)), dataset.reads
     if scan is not None:
         sets.join_keys([r.digest if r.error is None else None for r in scan.records], "same")
     if group_by == "none":
         warning = "related images may be on both sides of the split (--group-by none)"
         fix = "leave out --group-by none, unless every image was taken on its own"
-        return Grouping("none", sets.groups({}), warnings=(warning,), remedies=(fix,))
+        return Grouping("none", sets.groups({}), warnings=(warning,), remedies=(fix,), counted=counted)
     sets.join_keys([s.group for s in dataset.samples], "given")
     proposals: list[Proposal] = []
-    words: dict[str, str] = {}
+    words: dict[str, str] = {"given": dataset.grouped_by}
     remarks: tuple[str, ...] = ()
     if group_by is not None:
         keys, remarks = _keys_of(dataset, group_by)
@@ -96,7 +95,7 @@ def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = N
             rules = name_rules(names, dataset.strata, dataset.labels.names, scan.features, looks=looks)
             applied = next((rule for rule in rules if _applies(rule, dataset)), None)
             if applied is not None:
-                words["series"] = f"named alike by {applied.pattern}"
+                words["series"] = f"similar names by {applied.pattern}"
                 sets.join_keys(list(applied.keys), "series")
             others = [rule for rule in rules if rule is not applied and not sets.hold(rule.keys)]
             proposals += [_proposal(rule) for rule in others[: 3 - len(proposals)]]
@@ -106,7 +105,7 @@ def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = N
     groups = sets.groups(words)
     warnings = [*((r, "correct the rule of --group-by, or its table") for r in remarks), *_warnings(dataset, groups)]
     texts, fixes = (tuple(w[k] for w in warnings) for k in range(2))
-    return Grouping(group_by or "auto", groups, tuple(proposals), texts, fixes)
+    return Grouping(group_by or "auto", groups, tuple(proposals), texts, fixes, counted)
 
 
 def with_groups(dataset: Dataset, grouping: Grouping) -> Dataset:
@@ -248,8 +247,8 @@ def _join_looks(sets: _Sets, dataset: Dataset, scan: Scan, looks: Mapping[str, N
 def look_proposal(found: Sessions) -> Proposal:
     """Return the question that clumps of look-alikes put to the user."""
     text = (
-        f"{found.images} images lie in {len(found.members)} groups by {LOOK_WORDS.get(found.space, found.space)}, "
-        f"which no name shows; the nearest others are {found.nearer:.2g} times nearer than among unrelated images "
+        f"{found.images} images form {len(found.members)} groups by {LOOK_WORDS.get(found.space, found.space)}, "
+        f"which no name shows; nearest neighbours are {found.nearer:.2g} times closer than among unrelated images "
         f"(p = {found.p_value:.2g})"
     )
     shown = tuple(m[:8] for m in found.members[:6])
@@ -308,7 +307,7 @@ def _keys_of(dataset: Dataset, group_by: str) -> tuple[list[str | None], tuple[s
 
 
 def _applies(rule: NameRule, dataset: Dataset) -> bool:
-    """Return whether a rule is clear enough to be applied unasked, and leaves groups enough to split."""
+    """Return whether a rule is clear enough to be applied by default, and leaves enough groups to split."""
     largest = max(Counter(k for k in rule.keys if k is not None).values())
     clear = rule.effect >= _CLEAR or (rule.pure and not dataset.splits)
     return clear and rule.groups >= _FEWEST and largest <= _LARGEST * len(dataset)
@@ -323,7 +322,7 @@ def _proposal(rule: NameRule) -> Proposal:
     look = f" in {LOOK_WORDS.get(rule.look, rule.look)}" if rule.look else ""
     text = (
         f"{rule.images} images in {rule.groups} groups by name; images of a group are {rule.effect:.1f} standard "
-        f"deviations more similar than strangers of their class{look} (permutation test, p = {rule.p_value:.3f})"
+        f"deviations more similar than unrelated images of their class{look} (permutation test, p = {rule.p_value:.3f})"
     )
     if rule.pure:
         text = (

@@ -18,7 +18,7 @@ _KIND_NOUNS: Mapping[str, str] = {
     "series": "frames of one series",
     "object": "one object under several conditions",
     "rule": "one key of --group-by",
-    "given": "one group stated in the data",
+    "given": "one group",
 }
 
 
@@ -41,9 +41,9 @@ class Proposal:
     """A grouping that is likely but not certain: it is applied only when the user asks for it by `option`.
 
     `evidence` is a sentence with the numbers behind it; `p_value` is of the permutation test against random groups of
-    the same sizes; `examples` are some of its groups, as indices into the dataset's samples. A proposal by look has no
-    rule on names: `look` is what its images share, and `members` are all of its groups, which `doctor` writes as a
-    table for `--group-by`.
+    the same sizes; `examples` are some of its groups, as indices into the dataset's samples. A proposal by
+    appearance has no rule on names: `look` is what its images share, and `members` are all of its groups, which
+    `doctor` writes as a table for `--group-by`.
     """
 
     option: str
@@ -69,7 +69,7 @@ class Grouping:
     """What belongs together in a dataset, and by which rule it was decided.
 
     `rule` is "auto", "none", "folder" or a regular expression on names. `groups` are disjoint, the largest first.
-    `remedies` says of each warning what to do, with the option.
+    `remedies` says of each warning what to do, with the option. `counted` is what one sample is called.
     """
 
     rule: str = "auto"
@@ -77,6 +77,7 @@ class Grouping:
     proposals: tuple[Proposal, ...] = ()
     warnings: tuple[str, ...] = ()
     remedies: tuple[str, ...] = ()
+    counted: str = "image"
 
     def ids(self, n: int) -> NDArray[np.int64]:
         """Return the group number of each of `n` samples, int64 (n,); a sample in no group has a number of its own.
@@ -108,19 +109,19 @@ class Grouping:
     def describe(self) -> str:
         """Say in one line what is kept together, for the terminal, the report and the model card."""
         if self.rule == "none":
-            return "images that belong together were not kept together (--group-by none)"
+            return f"{self.counted}s that belong together were not kept together (--group-by none)"
         if not self.groups:
-            return "no images that belong together were found"
+            return f"no {self.counted}s that belong together were found"
         images = sum(len(g.members) for g in self.groups)
-        kinds = Counter(g.kind for g in self.groups)
-        parts = ", ".join(f"{n} of {_KIND_NOUNS[k]}" for k, n in kinds.most_common())
+        kinds = Counter(_KIND_NOUNS[g.kind] + f" ({g.evidence})" * (g.kind == "given") for g in self.groups)
+        parts = ", ".join(f"{n} of {noun}" for noun, n in kinds.most_common())
         noun = "group" if len(self.groups) == 1 else "groups"
-        return f"{images} images in {len(self.groups)} {noun} are kept together: {parts}"
+        return f"{images} {self.counted}s in {len(self.groups)} {noun} are kept together: {parts}"
 
     def to_json(self, splits: Sequence[str | None] | None = None) -> dict[str, Any]:
         """Return the summary that goes into run.json, the report's provenance and bundle.json.
 
-        With the `splits` of the samples it says of proposals by look how many test images they divide from training.
+        With the `splits` of the samples, a proposal by appearance says how many test images it divides from training.
         """
         return {
             "rule": self.rule,

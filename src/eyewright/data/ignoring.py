@@ -64,7 +64,7 @@ def ignore_classes(dataset: Dataset, ignore: Sequence[str] = ()) -> Dataset:
         found = [i for i in (*_void_ids(names), *_borders(dataset)) if i not in chosen]
         kept = dataset.kind.backgrounds(dataset, found, [i for i in found if not _is_strong(names[i])])
         for i in sorted(kept):
-            text = f"class {names[i]!r} is taken for the background (--ignore {names[i]!r} ignores it)"
+            text = f"class {names[i]!r} is treated as the background (--ignore {names[i]!r} ignores it)"
             dataset = dataset.with_samples(dataset.samples, text)
         by_habit = set(found) - kept
         if len(by_habit) + len(chosen) < len(names):

@@ -185,7 +185,7 @@ def _compared(
         i, j = sorted((int(ends[0][k]), int(ends[1][k])))
         how = _describe(int(turns[0][k]), int(turns[1][k]), alike.warp[k])
         if stand[k] or covered[k]:
-            how = "the same view" if stand[k] else "the same view but for its top or bottom"
+            how = "the same view" if stand[k] else "the same view except for its top or bottom"
         likeness = float(alike.whole[k])
         exact = likeness >= max(_COPY, 1 - 1.5 * (1 - float(bar[k])))
         links.append(Link(i, j, likeness, exact, how))
@@ -230,7 +230,7 @@ def _warps(crops: _Float, turns: NDArray[np.int8]) -> _Float:
 
 
 def _describe(first: int, second: int, warp: _Float) -> str:
-    """Name what was done to one picture to get the other, as far as light is not concerned."""
+    """Return the geometric change that turns one picture into the other, in words."""
     corners = np.arange(9).reshape(1, 3, 3)
     a = turned(corners, np.array([first], np.int8))[0]
     names = {

@@ -72,7 +72,7 @@ def _of_files(links: list[Link], whose: _Int, n: int) -> list[Link]:
             continue
         how = link.how
         if link.j >= n:
-            how = "the same view but for a border" if how == "the same view" else f"{how}, but for a border"
+            how = "the same view except for a border" if how == "the same view" else f"{how}, except for a border"
         held = best.get((i, j))
         if held is None or (link.exact, link.likeness) > (held.exact, held.likeness):
             best[i, j] = replace(link, i=i, j=j, how=how)

@@ -1,4 +1,4 @@
-"""Groups by look, for what neither names nor hashes tell: a light, a stain, a device, one object from several sides.
+"""Groups by appearance, which neither names nor hashes show: a light, a stain, a device, one object from several sides.
 
 Unrelated pictures fill their space of looks evenly at small scale: how far the second nearest is, against the tenth,
 follows from the number of dimensions, which the tenth and the fortieth tell. Pictures that come in sessions lie in

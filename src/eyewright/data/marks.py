@@ -36,7 +36,7 @@ MARK_CODES = MappingProxyType(
         "class_twice": "two classes of one name; they are joined",
         "class_list_differs": "the parts of a dataset list different classes",
         "class_never_seen": "a class that is listed but never used",
-        "missing_image": "annotations for an image that is not there",
+        "missing_image": "annotations for an image that is missing",
         "orphan_annotation": "annotations of no listed image, or a label file or mask without an image",
         "unlabelled": "an image without annotations",
         "empty_part": "a part of the dataset in which nothing is marked",
@@ -48,7 +48,7 @@ MARK_CODES = MappingProxyType(
         "box_huge": "a box as large as the image, many times the usual size of its class",
         "box_tiny": "a box of a pixel or two, a small part of the usual size of its class",
         "crowded": "more than 1,000 objects in one image",
-        "ignore_region": "regions in which nothing is learnt or counted",
+        "ignore_region": "regions that training and metrics leave out",
         "mask_size": "a mask of another size than its image",
         "mask_value": "a mask with a value that no class has",
         "mask_rgb": "a mask saved in colour",
@@ -57,7 +57,7 @@ MARK_CODES = MappingProxyType(
         "background": "images in which nothing is marked",
         "repaired": "annotations that are read although they are written in another way than the format has it",
         "reduced": "annotations that are read without a part, such as key points or one polygon of several",
-        "image_name": "an annotation file that names another image than the one of its own name",
+        "image_name": "an annotation file that names an image with another file name",
         "same_part": "images that two parts of the dataset list",
         "missing_part": "a part that data.yaml names and that holds no image",
         "unlisted": "an image that no part of the dataset names",
@@ -129,8 +129,8 @@ def unusable_marks(objects: "Objects", size_hw: tuple[int, int]) -> tuple[int, i
     return len(objects) - len(usable_objects(objects, size_hw)), outlines
 
 
-UNUSABLE_BOXES = "boxes without area or outside their image, or there twice"
-UNUSABLE_OUTLINES = "run lengths of another size than the image's"
+UNUSABLE_BOXES = "boxes without area or outside their image, or listed twice"
+UNUSABLE_OUTLINES = "run-length encoding of another size than the image's"
 
 
 def _fitting(outline: "Outline", size_hw: tuple[int, int]) -> "Outline":
@@ -153,7 +153,7 @@ def audit_marked(
         yield Finding("size_mismatch", text, fix, path or sample.id, severity="error")
     if len(target) > _CROWDED:
         text = f"{len(target)} objects in one image"
-        fix = "cut it into tiles; of more than 1,000 a random 1,000 are learnt"
+        fix = "cut it into tiles; training uses a random 1,000 of them"
         yield Finding("crowded", text, fix, sample.id)
     objects = target.in_pixels(size_hw)
     if boxes:
@@ -227,7 +227,8 @@ def _audit_outlines(objects: "Objects", sample: "Sample", size_hw: tuple[int, in
                 box, own = outline.box(), objects.boxes_xyxy[k]
                 if outline.rle is not None and tuple(outline.rle["size"]) != size_hw:
                     height, width = outline.rle["size"]
-                    text = f"run lengths of {width}x{height} pixels for an image of {size_hw[1]}x{size_hw[0]}{where}"
+                    image = f"{size_hw[1]}x{size_hw[0]}"
+                    text = f"run-length encoding of {width}x{height} pixels for an image of {image}{where}"
                 else:
                     reach = max(2.0, 0.1 * float((own[2:] - own[:2]).max()))
                     far = float(np.abs(box - own).max())
@@ -301,5 +302,5 @@ def _ignored(dataset: "Dataset") -> list[Finding]:
         return []
     first = next(s.id for s in dataset.samples if s.target.ignored)
     regions = f"{total} ignore region{'s' * (total != 1)}"
-    text = f"{regions} (crowd, difficult), such as in {first!r}: nothing is learnt or counted in them"
+    text = f"{regions} (crowd, difficult), such as in {first!r}: training and metrics leave them out"
     return [Finding("ignore_region", text, "nothing, if they are intended", first, severity="note")]

@@ -38,7 +38,7 @@ from eyewright.imaging.decode import read_picture
 from eyewright.imaging.headers import FORMATS, Limits, read_header
 
 CLASSES = "classes.txt"
-"""The file next to tar files that names the classes, one a line, in the order of their ids."""
+"""The file next to tar files that names the classes, one per line, in the order of their ids."""
 
 ABOUT = b"eyewright"
 """The key of a Parquet table's metadata that names the classes of masks and tags, as JSON."""
@@ -118,7 +118,7 @@ class _Cell:
         data = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(data, bytes) or not data:
             raise UnreadableImageError(
-                f"row {self.row:,} of {self.table.name!r} holds no image", fix="write the bytes of the image"
+                f"row {self.row:,} of {self.table.name!r} has no image", fix="write the bytes of the image"
             )
         return data
 
@@ -277,7 +277,7 @@ def _json_of(member: _Member | None, name: str, shard: str) -> dict[str, Any]:
     try:
         found = msgspec.json.decode(_text_of(member, name, shard).encode())
     except (ValueError, RecursionError):
-        raise DatasetError(f"{shard!r}: {name!r} is no JSON", fix="write it again") from None
+        raise DatasetError(f"{shard!r}: {name!r} is not JSON", fix="write it again") from None
     return found if isinstance(found, dict) else {}
 
 

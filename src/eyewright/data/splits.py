@@ -39,9 +39,9 @@ def split_dataset(dataset: Dataset, *, scan: Scan | None = None, seed: int = 0, 
 
     A split that comes with the data is kept. What is missing is taken from train: a dataset without a split is cut
     70/10/20, one without val gives a tenth of train to it, and one with train and val only uses its val as test (it
-    was held out) and takes a new val from train. Classes keep their shares; groups (`group_samples`) stay whole. Where
+    was held out) and takes a new val from train. Class proportions are kept; groups (`group_samples`) stay whole. Where
     images form fewer than 50 groups, up to 30 % of them are test, so that its numbers rest on more groups. A class
-    that lives in one group is learnt and not tested, which a note says.
+    that occurs in one group is learnt and not tested, which a note says.
 
     Raises:
         DatasetError: too few images to have some in every part.
@@ -103,7 +103,7 @@ def fold_datasets(
 ) -> list[Dataset]:
     """Return `k` datasets for cross-validation: in each, another k-th of the images is test, an eighth of the rest val.
 
-    Classes keep their shares in every fold; groups (`group_samples`) stay whole. A test part that came with the data
+    Class proportions are kept in every fold; groups (`group_samples`) stay whole. A test part that came with the data
     is left out of all folds: it stays for the end.
 
     Raises:
@@ -129,7 +129,7 @@ def fold_datasets(
     scarce = min(of_class, key=lambda t: len(of_class[t]))
     if len(of_class[scarce]) < k:
         raise DatasetError(
-            f"expected {k} images or more of every {dataset.kind.shares} that are not alike, one for each fold, "
+            f"expected {k} distinct images or more of every {dataset.kind.shares}, one for each fold, "
             f"found {len(of_class[scarce])} of {dataset.stratum(scarce)}",
             fix=f"use --folds {len(of_class[scarce])}, or add images"
             if len(of_class[scarce]) > 1
@@ -140,7 +140,7 @@ def fold_datasets(
     vanished = next(((t, f) for t in of_class for f in range(k) if (t, f) not in seen), None)
     if vanished is not None:
         raise DatasetError(
-            f"{dataset.stratum(vanished[0])} vanishes from a fold: its images are near copies of others'",
+            f"{dataset.stratum(vanished[0])} is missing from a fold: its images are near copies of those of others",
             fix="use fewer --folds, or another --group-by",
         )
     result = []
@@ -199,8 +199,8 @@ def _too_small(
     held_classes = f", {classes} classes" if classes else ""
     nothing = f"nothing left for {' and '.join(lacking)}"
     if n < 3 * classes or count == n:
-        text = f"too few images to split: {nothing} ({n} images, {count} that are not alike{held_classes})"
-        return DatasetError(text, fix=f"collect at least 3 different images a {dataset.kind.shares}")
+        text = f"too few images to split: {nothing} ({n} images, {count} distinct{held_classes})"
+        return DatasetError(text, fix=f"collect at least 3 different images per {dataset.kind.shares}")
     held = f"{count} group{'s' * (count != 1)}"
     asked = group_by not in (None, "none")
     by = f" by --group-by '{group_by}' and because they are copies" if asked else ""

@@ -119,11 +119,11 @@ class TableRows:
         self._reduced: dict[str, Reason] = {}
 
     def read(self, table: str, line: int, row: Mapping[str, str], path: str, *learnt: str) -> TableRow | None:
-        """Return the image that the column `path` of a row names; None where it is not there. Columns that are neither
+        """Return the image that the column `path` of a row names; None if it does not exist. Columns that are neither
         `learnt` nor known are `meta`.
 
         Raises:
-            DatasetError: a split that is none.
+            DatasetError: an unknown split.
         """
         folder = posixpath.dirname(table)
         top = folder.split("/")[-1].lower() if folder else posixpath.splitext(posixpath.basename(table))[0].lower()
@@ -160,14 +160,14 @@ class TableRows:
         if self._missing and not found:
             first = "{} ({} line {})".format(*self._missing[0])
             raise DatasetError(
-                f"none of the {len(self._missing)} listed files is there, such as {first}", fix="check paths"
+                f"none of the {len(self._missing)} listed files exists, such as {first}", fix="check paths"
             )
         if not found:
             why = f"; {next(iter(self._dropped.values()))}" if self._dropped else ""
             raise DatasetError(f"expected rows in {tables[0]!r}, found none{why}", fix=f"add lines of {columns}")
         twice = _first_repeat(found)
         if twice is not None:
-            raise DatasetError(f"{twice!r} is listed more than once", fix="keep one line an image")
+            raise DatasetError(f"{twice!r} is listed more than once", fix="keep one line per image")
 
     def dataset(
         self,
@@ -186,7 +186,7 @@ class TableRows:
         # An image whose row is left out is counted by that row.
         listed = {s.id for s in samples} | self._found | set(tables)
         skipped = tuple(n for n in self._names if n not in listed)
-        gone = [Reason("their image is not there", len(missing), *missing[0][1:])] if missing else []
+        gone = [Reason("their image is missing", len(missing), *missing[0][1:])] if missing else []
         account = Account(
             len(samples),
             dropped=(*gone, *self._dropped.values()),
@@ -241,7 +241,9 @@ def json_rows(
             try:
                 row = {str(k): v for k, v in json.loads(each).items()}
             except (ValueError, AttributeError, RecursionError):
-                raise DatasetError(f"expected a JSON object in {table!r} line {line}", fix="correct the line") from None
+                raise DatasetError(
+                    f"expected a JSON object in {table!r} line {line}, found {each[:40]!r}", fix="correct the line"
+                ) from None
             _check_characters(each, row, table, line)
             yield line, row
         return
@@ -269,7 +271,9 @@ def json_rows(
             yield line, {k.strip(): v.strip() for k, v in row.items()}
             if twice is not None:
                 # After the first line: by that line a table is recognised, and then refused instead of passed over.
-                raise DatasetError(f"{table!r} has two columns called {twice!r}", fix="name them apart, or remove one")
+                raise DatasetError(
+                    f"{table!r} has two columns called {twice!r}", fix="give them different names, or remove one"
+                )
     except csv.Error as error:
         line = reader.line_num + skipped
         raise DatasetError(f"cannot read {table!r} line {line}: {error}", fix="correct the line") from None

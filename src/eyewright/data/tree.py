@@ -131,7 +131,7 @@ def _size_of(tree: Tree, name: str) -> int:
 class FolderTree:
     """A folder on disk. Hidden files are left out; links are followed, each folder once, not into `/proc` or `/sys`.
 
-    A folder below that cannot be listed is an error (OSError), since its images would be lost without a word.
+    A folder below that cannot be listed is an error (OSError), since its images would be lost without a message.
     """
 
     def __init__(self, root: Path) -> None:

@@ -54,7 +54,7 @@ print(peak_bytes() or 0, flush=True)
 @dataclass(frozen=True)
 class Timed:
     """One way to run a model: `batch` images at once, `threads` of `provider`; times of a run in milliseconds with the
-    interval of the median, images a second, joules an image where the machine tells."""
+    interval of the median, images per second, joules per image where the machine tells."""
 
     provider: str
     threads: int
@@ -122,7 +122,7 @@ def bench_bundle(
     """
     counts = tuple(threads) if threads else _thread_counts()
     if min(*counts, *batches, 1) < 1:
-        raise UsageError("expected batches and threads of 1 or more, found others", fix="change them")
+        raise UsageError("expected batches and threads of 1 or more, found a smaller number", fix="change them")
     # What does not end, or is not what was exported, is refused before anything is timed.
     for place in (folder, *(() if against is None else (against,))):
         load_bundle(place)
@@ -203,11 +203,11 @@ def _timed(provider: str, threads: int, batch: int, times: NDArray[np.float64], 
 
 
 def whole_process(folder: Path) -> tuple[float, int | None]:
-    """Return the median seconds from the start of a process to its first answer, and the most memory in bytes it held,
-    None where the system does not tell.
+    """Return the median seconds from the start of a process to its first prediction, and its peak memory
+    in bytes, None where the system does not tell.
 
     Raises:
-        BundleError: a process of its own cannot run the bundle.
+        BundleError: the bundle cannot be run in a separate process.
     """
     starts, memory = [], 0
     load_bundle(folder)
@@ -218,7 +218,7 @@ def whole_process(folder: Path) -> tuple[float, int | None]:
         with children.start_child(command, environment=environment, stdin=None, stderr=None, lead=False) as child:
             assert child.stdout is not None
             if child.stdout.readline().strip() != b"answered":
-                raise BundleError("a process of its own cannot run the bundle", fix="see eyewright verify")
+                raise BundleError("the bundle cannot be run in a separate process", fix="see eyewright verify")
             starts.append(time.perf_counter() - began)
             memory = max(memory, int(child.stdout.readline()))
     return float(np.median(starts)), memory or None
@@ -299,7 +299,7 @@ def write_bench(bench: Bench, folder: Path, *, title: str) -> dict[str, Path]:
     ]
     top = 1.1 * max(y for s in series for _, y in s.points)
     chart = line_chart(
-        series, title="latency by threads", x_label="threads", y_label="ms an image (median)", y_range=(0.0, top)
+        series, title="latency by threads", x_label="threads", y_label="ms per image (median)", y_range=(0.0, top)
     )
     keys = " ".join(f'<span class="key {s.style}">{escape(s.name)}</span>' for s in series)
     rows = "".join(
@@ -311,7 +311,7 @@ def write_bench(bench: Bench, folder: Path, *, title: str) -> dict[str, Path]:
     )
     hardware = ", ".join(f"{k} {v}" for k, v in bench.hardware.items())
     lead = (
-        f"{bench.model_bytes:,} bytes of model; {bench.start_s:.2f} s from the start of a process to its first answer, "
+        f"{bench.model_bytes:,} bytes of model; {bench.start_s:.2f} s from process start to the first prediction, "
         f"{say_memory(bench.memory_bytes)} at most."
     )
     if bench.speedup:

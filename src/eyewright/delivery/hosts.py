@@ -34,7 +34,7 @@ def write_docker(bundle: Bundle, source: Path, out: Path) -> None:
     (out / "wheels").mkdir()
     write_text(
         out / "wheels" / "README",
-        "Wheels that lie here are found too, such as eyewright's own before it is released.\n",
+        "Wheels in this folder are found too, such as eyewright's own before it is released.\n",
     )
     write_text(out / "Dockerfile", _DOCKERFILE)
     write_text(out / "README.md", _DOCKER_README.format(name=bundle.manifest.name))
@@ -94,9 +94,9 @@ _DOCKER_README = f"""# {{name}} in a container
     docker run --read-only --tmpfs /tmp -v eyewright:/var/lib/eyewright \\
       -e EYEWRIGHT_TOKEN="$(openssl rand -hex 24)" -p 127.0.0.1:{_PORT}:{_PORT} eyewright-server
 
-The image holds no torch, runs as user 10001 and tells docker whether it is well. A server that listens beyond its own
+The image holds no torch, runs as user 10001 and reports its health to Docker. A server that listens beyond its own
 machine asks every request for the token; without one it does not start. Versions are pinned in `requirements.txt`; a
-wheel that no registry has, such as Eyewright's own before it is released, belongs into `wheels/`.
+wheel that no registry has, such as Eyewright's own before it is released, goes into `wheels/`.
 """
 
 _UNIT = f"""[Unit]

@@ -111,7 +111,7 @@ def _column(given: Any) -> list[Any]:
         if list(given.columns) != [_IMAGE]:
             raise InputError(
                 f"expected one column {_IMAGE!r}, found {', '.join(map(str, given.columns)) or 'none'}",
-                fix="name it so",
+                fix=f"name the column {_IMAGE!r}",
             )
         return list(given[_IMAGE])
     if isinstance(given, Mapping):
@@ -124,7 +124,8 @@ def _column(given: Any) -> list[Any]:
 def _column_of_mapping(given: Mapping[str, Any]) -> list[Any]:
     if list(given) != [_IMAGE]:
         raise InputError(
-            f"expected {_IMAGE!r} alone, found {', '.join(map(str, given)) or 'nothing'}", fix="name it so"
+            f"expected {_IMAGE!r} alone, found {', '.join(map(str, given)) or 'nothing'}",
+            fix=f"name the column {_IMAGE!r}",
         )
     return _column(given[_IMAGE])
 

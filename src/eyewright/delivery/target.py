@@ -129,7 +129,7 @@ def target_in(folder: Path) -> str | None:
 
 
 def read_target(folder: Path) -> tuple[Stored, Mapping[str, bytes]]:
-    """Check every file of a target against its digest; give what it says, and the files' bytes by name.
+    """Check every file of a target against its digest; return what it says, and the files' bytes by name.
 
     Raises:
         BundleError: a file is missing, changed, added, or not a regular file; or what it says is not valid.
@@ -220,7 +220,7 @@ def open_target(
     ("module:function") with the same `others`. With `key` the target must be signed by it.
 
     Raises:
-        BundleError: it is not what was exported, or answers otherwise.
+        BundleError: it is not what was exported, or gives other outputs.
         MissingExtraError: its runtime is not installed.
         UsageError: a target that only lies here, such as a Dockerfile, and has nothing to predict with.
     """

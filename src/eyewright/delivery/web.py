@@ -43,7 +43,7 @@ _PACK_TIMEOUT_S = 600
 
 
 def write_web(bundle: Bundle, model: bytes, out: Path, *, runtime: Path | None = None, webgpu: bool = True) -> int:
-    """Write the page, the model and the runtime into the folder `out`; give the bytes that a visitor downloads.
+    """Write the page, the model and the runtime into the folder `out`; return the bytes that a visitor downloads.
 
     `runtime` is a folder that holds onnxruntime-web's files, such as `node_modules/onnxruntime-web/dist`; without one
     npm is asked for them. Any web server that serves files serves the folder; nothing is built and nothing is called.
@@ -157,7 +157,7 @@ def find_runtime(given: Path | None = None) -> Path:
             raise MissingExtraError(f"npm cannot fetch {_PACKAGE}", fix=how) from error
         content = archive.read_bytes()
     if hashlib.sha512(content).digest() != base64.b64decode(_INTEGRITY):
-        raise RefusedError(f"what npm gave is not {_PACKAGE}", fix="check the registry that npm uses")
+        raise RefusedError(f"the package from npm is not {_PACKAGE}", fix="check the registry that npm uses")
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as opened:
         for name in (*_FILES, *_GPU_FILES):
             # By its one name: nothing is unpacked to where the archive says.

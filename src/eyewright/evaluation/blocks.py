@@ -67,7 +67,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Shot:
-    """One or two small pictures, (data address, what it shows), with lines below them; `of` names the classes in it."""
+    """One, two or four small pictures, (data address, what it shows), with lines below; `of` names its classes."""
 
     images: Sequence[tuple[str, str]]
     lines: Sequence[Line]

@@ -230,7 +230,7 @@ def _point_rows(thresholds: Mapping[str, Any]) -> list[str]:
 
 
 def write_report(report: Report, folder: Path, *, title: str, pictures: Pictures | None = None) -> dict[str, Path]:
-    """Write `report.html`, `report.json` and `report.md` to a folder; give their paths."""
+    """Write `report.html`, `report.json` and `report.md` to a folder; return their paths."""
     paths = {"report": folder / "report.html", "report_json": folder / "report.json", "report_md": folder / "report.md"}
     write_page(paths["report"], render_html(report, title=title, pictures=pictures))
     write_json(paths["report_json"], report)

@@ -24,8 +24,8 @@ _PLURALS = {"a probability": "probabilities", "a score": "scores"}
 
 @dataclass(frozen=True)
 class Parity:
-    """The result of the parity check: largest |difference| of a probability or score, answers that differ, the number
-    of images.
+    """The result of the parity check: largest |difference| of a probability or score, predictions that differ, the
+    number of images.
 
     `objects` counts the boxes that were compared, `amounts` are the largest differences of answers that have a unit.
     `images` and `compared` say in words which images were tried, and of what `worst` is a difference.
@@ -120,7 +120,7 @@ def check_parity(
     if not found.worst <= limits.tolerance or found.changed:
         raise ParityError(
             f"{names[0]} differs from {names[1]}: by up to {found.worst:.3g} in {task.words.score} "
-            f"(allowed {limits.tolerance:g}), in {found.changed} answers on {len(dataset)} images",
+            f"(allowed {limits.tolerance:g}), in {found.changed} predictions on {len(dataset)} images",
             fix="nothing was exported; check the preparation and the net's operations",
         )
     beside = "the trained net" if names[1] == "the trained one" else names[1]

@@ -84,7 +84,7 @@ def say_groups(counted: Mapping[str, Any] | None) -> str:
     if counted["few"]:
         # What images are worth is estimated from the groups: of few it is too rough to be said.
         text += f"; intervals are t intervals over only {groups} groups, so they are wide and approximate "
-        text += "(train --folds groups tests every group once, where each class lives in two or more)."
+        text += "(train --folds groups tests every group once, if each class occurs in two or more)."
     else:
         text += "; intervals are computed over groups."
         if counted["effective_n"] <= _WORTH * n:

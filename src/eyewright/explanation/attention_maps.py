@@ -107,23 +107,26 @@ class Attention:
     def _places(self, what: str, wanted: Sequence[int] | None, there: tuple[int, ...]) -> list[int]:
         if wanted is None:
             return list(range(len(there)))
-        for number in wanted:
-            if number not in there:
-                raise UsageError(
-                    f"expected {what}s from {there[0]} to {there[-1]} of the {self.kind}, found {number}",
-                    fix=f"change --{what}",
-                )
+        outside = [number for number in wanted if number not in there]
+        if outside:
+            found = f"{outside[0]}" if len(outside) == 1 else f"{outside[0]} to {outside[-1]}"
+            raise UsageError(
+                f"expected {what}s from {there[0]} to {there[-1]} of the {self.kind}, found {found}",
+                fix=f"change --{what}",
+            )
         return [there.index(number) for number in wanted]
 
     def top(self, n: int = 20, *, special: bool = False) -> list[Link]:
         """Return the largest weights, sorted by weight; those onto special tokens only where `special` is true.
 
-        Special tokens take most of the weight in many heads, which says little (Clark et al. 2019).
+        A token that can attend to one token alone, such as the first where none sees a later one, says nothing and is
+        left out. Special tokens take most of the weight in many heads, which says little (Clark et al. 2019).
         """
         kept = np.flatnonzero(~np.asarray(self.special, bool)) if not special else np.arange(len(self.keys))
         values = self.weights[..., kept]
-        flat = values.ravel()
-        n = min(n, flat.size)
+        free = (self.weights > 0).any((0, 1)).sum(1) > 1
+        flat = np.where(free[:, None] | ~free.any(), values, -1.0).ravel()
+        n = min(n, int((flat >= 0).sum()))
         if n <= 0:
             return []
         chosen = np.argpartition(-flat, n - 1)[:n]
@@ -189,10 +192,11 @@ def rolled(weights: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return result
 
 
-def save_attention(attention: Attention, folder: Path, *, rollout: bool = False) -> list[Path]:
+def save_attention(attention: Attention, folder: Path, *, rollout: bool = False, top: int = 20) -> list[Path]:
     """Write the weights as one `.npz` a layer and what they are as `attention.json`; return the files.
 
-    `KIND-layer-00.npz` has `weights`, float32 (heads, queries, keys). With `rollout`, `KIND-rollout.npz` has it.
+    `KIND-layer-00.npz` has `weights`, float32 (heads, queries, keys). With `rollout`, `KIND-rollout.npz` has it. The
+    JSON lists the `top` largest weights.
 
     Raises:
         OutputError: they cannot be written.
@@ -206,7 +210,7 @@ def save_attention(attention: Attention, folder: Path, *, rollout: bool = False)
             files.append(folder / f"{one.kind}-rollout.npz")
             _write_array(files[-1], rollout=one.rollout())
     files.append(folder / "attention.json")
-    write_json(files[-1], [one.to_json() for one in attention.walk()])
+    write_json(files[-1], [one.to_json(top) for one in attention.walk()])
     return files
 
 

@@ -35,7 +35,7 @@ class Verdict:
 
     `unlearnt` is the rank correlation with the map of the same net with its weights shuffled (Adebayo et al. 2018,
     "Sanity checks for saliency maps"): a map that stays the same, above 0.8, shows the image and not what was learnt,
-    and is not faithful. It is None where the weights are out of reach, as in a bundle.
+    and is not faithful. It is None where the weights are not available, as in a bundle.
     """
 
     faithful: bool
@@ -60,7 +60,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Where an image speaks for a class or an object: `heat` in [0, 1], float32 (h, w), over the prepared image.
+    """Which parts of an image support a class or an object: `heat` in [0, 1], float32 (h, w), over the prepared image.
 
     `box` is the object's, in prepared pixels; None where a class is explained. `task` is the model's. `shown` is what
     was predicted where the score does not say it. `frames` is how many frames of a clip lie one below the other in the

@@ -22,7 +22,7 @@ METHODS = MappingProxyType(
     {
         "gradcam": "Grad-CAM at the last convolution; needs a run and torch",
         "integrated-gradients": "integrated gradients from the mean colour; needs a run and torch",
-        "rollout": "attention rollout of a vision transformer, for the answer as a whole; needs a run and torch",
+        "rollout": "attention rollout of a vision transformer, for the prediction as a whole; needs a run and torch",
         "occlusion": "how the score falls when a patch is covered; works on a bundle without torch",
         "rise": "which of 1,000 random masks keep the score high; works on a bundle without torch; D-RISE for boxes",
     }

@@ -22,7 +22,7 @@ _MOST_POINTS = 20
 _NAMES = {"ap50": "AP50", "miou": "mean IoU"}
 
 
-_LIMITS = "It was measured on images like those it was trained on; on others expect less."
+_LIMITS = "It was evaluated on images like those it was trained on; expect lower scores on others."
 
 
 def model_card(manifest: Manifest, per_label: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -75,9 +75,9 @@ def model_card(manifest: Manifest, per_label: Sequence[Mapping[str, Any]] = ()) 
 
 {words.does}{shown}.{_problem(pipeline, problem, words.noun)}
 
-## How good it is
+## Evaluation
 
-On {images.get("test", 0)} test images{"" if about.get("warnings") else " that training never saw"}:
+{_unlearnt(about)}On {images.get("test", 0)} test images{"" if _seen(about) else " that were not used in training"}:
 
 {measured}
 {each}{_cautions(manifest)}{_compressed(manifest)}{_calibrated(manifest)}{points_table(manifest.thresholds)}{_evidence(manifest)}
@@ -91,9 +91,9 @@ bundle.predict("image.jpg").{words.usage}
 
 or `eyewright predict . --source image.jpg`. Without Eyewright: `{manifest.model}` takes
 {_takes(manifest.inputs)}
-and gives {words.gives}.
+and returns {words.gives}.
 
-## Where it comes from
+## Training data and provenance
 
 {_origin(about)}
 {_left_out(data)}{_generated(about)}
@@ -101,6 +101,18 @@ and gives {words.gives}.
 
 {words.limits} {_LIMITS}
 """
+
+
+def _seen(about: Mapping[str, Any]) -> bool:
+    """Return whether a warning is about test images that training saw, or some that are related."""
+    said = (about.get("training") or {}).get("unlearnt") or ""
+    return any(str(w).rstrip(".").lower() != said.lower() for w in about.get("warnings") or ())
+
+
+def _unlearnt(about: Mapping[str, Any]) -> str:
+    """Say that training has not worked, where its validation images show it."""
+    said = (about.get("training") or {}).get("unlearnt")
+    return f"**Warning: {said}. Do not use it.**\n\n" if said else ""
 
 
 def _origin(about: Mapping[str, Any]) -> str:
@@ -254,7 +266,7 @@ def _evidence(manifest: Manifest) -> str:
         return table
     if about.get("method") == "none":
         return f"{table}\nUnfamiliar images are not recognised: {about['reason']}.\n"
-    compared = "their appearance and what the net knows of them" if about.get("features") else "their appearance"
+    compared = "their appearance and the net's features" if about.get("features") else "their appearance"
     flagged = f"Images unlike the reference are flagged as unfamiliar, by {compared}"
     return f"{table}\n{flagged}: of those like it, 1 in 100 is.\n"
 

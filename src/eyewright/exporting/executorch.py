@@ -41,7 +41,7 @@ def write_executorch(
     if any(o.sums and len(o.shape) > 1 for o in task_of(task).outputs):
         # With 1.5.1: aten::amax refuses maps as XNNPACK lays them, and a softmax over moved axes gives other numbers.
         raise UsageError(
-            "the executorch target is not supported for masks: ExecuTorch computes other probabilities than torch",
+            "the executorch target is not supported for masks: ExecuTorch computes different probabilities from torch",
             fix="export to onnx, openvino or torch",
             code="target_task",
         )

@@ -34,7 +34,7 @@ class FeatureReader:
     """Reads what goes into the last layer with weights of an ONNX model, from prepared pixels, batch by batch.
 
     `take` is called with each batch, `found` returns what was read: None for a model whose last such layer
-    takes a map of places, several inputs or more than 4,096 numbers, and so has no one vector an image.
+    takes a map of places, several inputs or more than 4,096 numbers, and so has no one vector per image.
     """
 
     def __init__(self, model: bytes) -> None:

@@ -61,6 +61,6 @@ def say_private(about: Mapping[str, Any]) -> list[str]:
         f"{found['accountant']}.",
         f"Counted in epsilon: {'; '.join(found['counted'])}.",
         f"Declared public: {'; '.join(found['public'])}.",
-        f"Left out, because it would tell of training images: {'; '.join(found['left_out'])}.",
+        f"Left out, because it would reveal training images: {'; '.join(found['left_out'])}.",
     ]
     return lines + [f"**Warning: {w}.**" for w in found.get("warnings", ())]

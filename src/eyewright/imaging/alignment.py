@@ -21,7 +21,7 @@ class Likeness(NamedTuple):
     """How similar pairs of pictures are once they are aligned.
 
     `whole` is the correlation of their structure, `blocks` that of the weaker quarter of it, both float32 (M,) in
-    [-1, 1]. `warp` holds scale and shift down, scale and shift across, float32 (M, 4), in shares of the sides.
+    [-1, 1]. `warp` holds scale and shift down, scale and shift across, float32 (M, 4), as fractions of the sides.
     """
 
     whole: _Float

@@ -20,6 +20,7 @@ from eyewright.imaging.headers import Limits
 from eyewright.imaging.sampling import ClipSampling
 from eyewright.imaging.sources.frames import reduced_size, resized
 from eyewright.imaging.sources.video import VideoFile
+from eyewright.imaging.video_facts import VideoFacts
 
 _SAME_S = 1e-4
 # Containers state times in milliseconds or finer.
@@ -40,17 +41,17 @@ def read_chosen(
     """
     reading = _Reading(path, sampling, start_s, end_s, limits)
     try:
-        short = reading.look()
+        facts = reading.look()
     except InputError as error:
         # What was decoded until here is the clip.
         if not reading.times:
             raise _unreadable(error) from error
-        short = f"the video breaks off after {len(reading.times):,} frames"
+        facts = VideoFacts(breaks_off=f"the video breaks off after {len(reading.times):,} frames")
     if not reading.times:
         raise UnreadableImageError("the clip holds no frame", fix="copy it again or remove it")
     strip = reading.strip()
     seconds = reading.times[-1] - reading.times[0]
-    return strip, ImageInfo("clip", reading.size_hw, "RGB", 1, len(reading.times), seconds=seconds, short=short)
+    return strip, ImageInfo("clip", reading.size_hw, "RGB", 1, len(reading.times), seconds=seconds, video=facts)
 
 
 def _unreadable(error: InputError) -> UnreadableImageError:
@@ -74,9 +75,9 @@ class _Reading:
         self.times = array("d")
         self.begin = 0
 
-    def look(self) -> str:
-        """Decode the clip, note the times of all frames, and keep those that are guessed to be chosen; return how it
-        breaks off, "" where it does not.
+    def look(self) -> VideoFacts:
+        """Decode the clip, note the times of all frames, and keep those that are guessed to be chosen; return what
+        is special about the file.
 
         Raises:
             InputError: it breaks off in a way that the decoder does not survive, or is no video.
@@ -96,7 +97,7 @@ class _Reading:
                 if index in self._slots or not self.times:
                     self._keep(video, index)
                 self.times.append(now_s)
-            return "" if video.short is None else video.short.message
+            return video.facts
         finally:
             video.close()
 

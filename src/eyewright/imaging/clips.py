@@ -15,14 +15,12 @@ __all__ = [
     "iter_clips",
     "iter_examples",
     "join_strip",
-    "list_clips",
     "paced_frames",
     "read_clip",
     "read_clip_bytes",
     "sliding_windows",
 ]
 
-import glob
 import math
 import os
 import tempfile
@@ -38,17 +36,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import InputError, UnreadableImageError, UsageError
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
+from eyewright.imaging.clip_files import list_clips, numbered_frames
 from eyewright.imaging.decode import ImageInfo, elsewhere, name_unreadable, read_frames, read_picture
-from eyewright.imaging.headers import Limits, read_header
+from eyewright.imaging.headers import Limits
+from eyewright.imaging.media import media_of, said_to_hold
 from eyewright.imaging.sampling import ClipSampling
-from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, file_stamp, files_below, iter_images, reread_file
+from eyewright.imaging.sources.files import file_stamp, iter_images, reread_file
 from eyewright.imaging.sources.frames import Frame, reduced_size, resized
+from eyewright.imaging.video_facts import VideoFacts
 
 _MOST_KEPT = 8
 _SAME_S = 1e-4
 _LONGEST_S = 600.0
-_ANIMATED = frozenset({".gif", ".webp", ".apng", ".avif"})
+_HEAD = 4096
+# Frames of videos are at most so many times as long as they are wide, or as wide as they are long.
+_LONGEST_SHAPE = 4
 
 
 def join_strip(frames: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
@@ -140,7 +144,8 @@ def read_clip(
     end_s: float | None = None,
     limits: Limits | None = None,
 ) -> tuple[NDArray[np.uint8], ImageInfo]:
-    """Return the strip of a video file, an animation or a part of one, uint8 (T * H, W, 3), and what it holds.
+    """Return the strip of a video file, an animation or a part of one, or of a folder of numbered images, uint8
+    (T * H, W, 3), and what it holds.
 
     `start_s` and `end_s` are seconds from the first frame; both ends belong to the clip. A file that breaks off is
     read as far as it goes, and `short` of what it holds says so. A file that is wrong about how many frames it holds or
@@ -148,6 +153,7 @@ def read_clip(
 
     Raises:
         UnreadableImageError: there is no frame, or the file is no video.
+        UsageError: numbered images, which have no times, where seconds are asked for.
     """
     limits = limits or Limits()
     where = elsewhere()
@@ -155,23 +161,28 @@ def read_clip(
         given = {"path": os.fspath(path), "sampling": sampling.to_json(), "start_s": start_s, "end_s": end_s}
         found: tuple[NDArray[np.uint8], ImageInfo] = where("read_clip", b"", {**given, "limits": limits})
         return found
-    if Path(path).suffix.lower() not in _ANIMATED:
+    if Path(path).is_dir():
+        return _read_numbered(Path(path), sampling, limits)
+    if media_of(path) != "animation":
         # Not at the top: whoever works on arrays or images needs no OpenCV.
         from eyewright.imaging.choosing import read_chosen
 
         return read_chosen(Path(path), sampling, start_s=start_s, end_s=end_s, limits=limits)
-    maker = _collected(path, sampling, start_s, end_s, limits)
+    maker, broken = _collected(path, sampling, start_s, end_s, limits)
     strip, info = maker.done()
+    if broken:
+        info = replace(info, video=VideoFacts(breaks_off=f"the animation breaks off after {info.frames:,} pictures"))
     span_s = sampling.span_s
     if span_s is not None and maker.thinned and info.seconds is not None and info.seconds > 2 * span_s:
         middle_s, half_s = (start_s or 0.0) + info.seconds / 2, span_s * (0.5 + 1 / sampling.frames)
-        strip, _ = _collected(path, sampling, middle_s - half_s, middle_s + half_s, limits).done()
+        strip, _ = _collected(path, sampling, middle_s - half_s, middle_s + half_s, limits)[0].done()
     return strip, info
 
 
 def _collected(
     path: str | Path, sampling: ClipSampling, start_s: float | None, end_s: float | None, limits: Limits
-) -> StripMaker:
+) -> tuple[StripMaker, bool]:
+    """Return the frames of a clip that is read in order, and whether it breaks off."""
     maker = StripMaker(sampling)
     try:
         for frame in iter_clip_frames(path, start_s=start_s, end_s=end_s, limits=limits):
@@ -180,7 +191,29 @@ def _collected(
         # What was decoded until here is the clip; without a frame, `done` says so.
         if not maker.begun:
             raise UnreadableImageError(error.message, fix=error.fix or "copy it again", code=error.code) from error
-    return maker
+        return maker, True
+    return maker, False
+
+
+def _read_numbered(folder: Path, sampling: ClipSampling, limits: Limits) -> tuple[NDArray[np.uint8], ImageInfo]:
+    files = numbered_frames(folder)
+    if not files:
+        raise UnreadableImageError(
+            f"expected four or more numbered images in {quoted(folder)}, found fewer", fix="pass a folder of frames"
+        )
+    if sampling.span_s is not None:
+        raise UsageError(
+            f"expected a video, found numbered images, which have no times, in {quoted(folder)}: the model sees "
+            f"{sampling.span_s:g} s of a clip",
+            fix="pass a video",
+        )
+    maker = StripMaker(sampling)
+    # Without a rate, the number of a frame is all that is known of its time.
+    for i in sorted(set(sampling.chosen(list(range(len(files)))))):
+        with name_unreadable(str(files[i])):
+            maker.add(Frame(np.asarray(read_picture(files[i], limits=limits)), str(files[i]), i, float(i)))
+    strip, info = maker.done()
+    return strip, replace(info, frames=len(files), seconds=None)
 
 
 def iter_clip_frames(
@@ -201,18 +234,34 @@ def iter_clip_frames(
             yield Frame(frame.image, frame.origin, frame.index, since)
 
 
-def read_clip_bytes(data: bytes, sampling: ClipSampling, *, limits: Limits | None = None) -> NDArray[np.uint8]:
-    """Return the strip of a video that came as bytes, or of a picture that is a strip already, uint8 (T * H, W, 3).
+def read_clip_bytes(
+    data: bytes, sampling: ClipSampling, *, limits: Limits | None = None
+) -> tuple[NDArray[np.uint8], VideoFacts | None]:
+    """Return the strip of a video that came as bytes, or of a picture that is a strip already, uint8 (T * H, W, 3), and
+    what is special about the video.
 
     Raises:
         UnreadableImageError: it is neither.
     """
-    if _is_picture(data):
-        strip = np.asarray(read_picture(data, limits=limits))
-        cut_strip(strip, sampling.frames)
-        return strip
+    if media_of(data) == "picture":
+        return _sent_strip(data, sampling, limits), None
     with _file_of(data) as path:
-        return read_clip(path, sampling, limits=limits)[0]
+        strip, info = read_clip(path, sampling, limits=limits)
+        return strip, info.video
+
+
+def _sent_strip(data: bytes, sampling: ClipSampling, limits: Limits | None) -> NDArray[np.uint8]:
+    """Return a picture that is a strip; any other still is no clip, and would get an answer that means nothing."""
+    strip = np.asarray(read_picture(data, limits=limits))
+    (rows, left), width = divmod(strip.shape[0], sampling.frames), strip.shape[1]
+    if left or not rows or max(rows, width) > _LONGEST_SHAPE * min(rows, width) or max(rows, width) > sampling.side:
+        raise UnreadableImageError(
+            f"expected a video, or a strip of {sampling.frames} frames of up to {sampling.side} pixels a side, one "
+            f"below the other; found {said_to_hold(data[:_HEAD])} of {width}x{strip.shape[0]} pixels",
+            fix="send a video or an animation",
+            code="not_a_video",
+        )
+    return strip
 
 
 @contextmanager
@@ -225,7 +274,7 @@ def _file_of(data: bytes) -> Iterator[Path]:
         try:
             yield Path(file.name)
         except UnreadableImageError as error:
-            said = error.message.replace(repr(file.name), "the file")
+            said = error.message.replace(f" at {file.name!r}", "").replace(repr(file.name), "the file")
             raise UnreadableImageError(said, fix=error.fix or "send a video", code=error.code) from None
 
 
@@ -240,7 +289,7 @@ def even_windows(
     Raises:
         UnreadableImageError: it is no video, or longer than 10 minutes.
     """
-    if _is_picture(data):
+    if media_of(data) == "picture":
         raise UnreadableImageError("expected a video, found a picture, which has no times", fix="send a video")
     with _file_of(data) as path:
         seconds = read_clip(path, sampling, limits=limits)[1].seconds or 0.0
@@ -259,21 +308,13 @@ def _until_broken(path: Path, limits: Limits | None) -> Iterator[Frame]:
         yield from iter_clip_frames(path, limits=limits)
 
 
-def _is_picture(data: bytes) -> bool:
-    try:
-        read_header(data)
-    except UnreadableImageError:
-        return False
-    return True
-
-
 def iter_examples(source: Any, sampling: ClipSampling | None) -> Iterator[Frame]:
     """Yield what a model takes from a source: images, or with `sampling` the strips of clips."""
     yield from iter_images(source) if sampling is None else iter_clips(source, sampling)
 
 
 def _frames(path: Path, limits: Limits) -> Iterator[Frame]:
-    if path.suffix.lower() in _ANIMATED:
+    if media_of(path) == "animation":
         for index, (image, time_s) in enumerate(read_frames(path, limits=limits)):
             yield Frame(image, os.fspath(path), index, time_s)
         return
@@ -301,33 +342,14 @@ def contact_sheet(strip: NDArray[np.uint8], frames: int, *, most: int = 9, colum
     return np.ascontiguousarray(grid.reshape(rows * height, columns * width, 3))
 
 
-def list_clips(source: str | Path) -> list[Path]:
-    """Return the video files that a source names, sorted: a file, a folder's videos, or a glob's matches.
-
-    Raises:
-        InputError: nothing is there.
-    """
-    text = os.fspath(source)
-    path = Path(text)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        found = sorted(files_below(path, VIDEO_EXTENSIONS))
-    else:
-        places = (Path(p) for p in glob.glob(text, recursive=True))
-        found = sorted(p for p in places if p.suffix.lower() in VIDEO_EXTENSIONS and p.is_file())
-    if not found:
-        raise InputError(f"expected videos at {text!r}, found none", fix="check the path", code="not_found")
-    return found
-
-
 def iter_clips(
     source: Any, sampling: ClipSampling, *, note: Callable[[Finding], None] | None = None
 ) -> Iterator[Frame]:
     """Yield the strip of every clip of a source in order, one in memory at a time.
 
-    `source` is a path, folder or glob of videos, the bytes of one, an array of frames uint8 (T, H, W, 3), a strip uint8
-    (H, W, 3), or a list of these. `note` takes a finding for every file that breaks off, and is read as far as it goes.
+    `source` is a path, folder or glob of clips (`list_clips`), the bytes of one, an array of frames uint8 (T, H, W, 3),
+    a strip uint8 (H, W, 3), or a list of these. `note` takes a finding for every file that breaks off, and is read as
+    far as it goes, and for images that are left out.
 
     >>> [f.image.shape for f in iter_clips(np.zeros((5, 4, 6, 3), np.uint8), ClipSampling(3, 16))]
     [(12, 6, 3)]
@@ -348,14 +370,14 @@ def iter_clips(
         return
     if not isinstance(source, str | Path):
         raise UsageError(f"expected a video's path or bytes, frames, or a list of them, found {type(source).__name__}")
-    for index, path in enumerate(list_clips(source)):
+    for index, path in enumerate(list_clips(source, note=note)):
         read, place = partial(_strip_of_file, sampling=sampling), path.resolve()
         strip = _strip_of_file(path, sampling, note)
         yield Frame(strip, str(place), index, reread=partial(reread_file, place, file_stamp(place), read))
 
 
 def _strip_of_bytes(data: bytes, sampling: ClipSampling) -> NDArray[np.uint8]:
-    return read_clip_bytes(data, sampling)
+    return read_clip_bytes(data, sampling)[0]
 
 
 def _strip_of_file(
@@ -363,8 +385,9 @@ def _strip_of_file(
 ) -> NDArray[np.uint8]:
     with name_unreadable(str(path)):
         strip, info = read_clip(path, sampling)
-    if info.short and note is not None:
-        note(Finding("video_breaks_off", info.short, "copy it again", str(path)))
+    if info.video is not None and note is not None:
+        for found in info.video.findings(str(path)):
+            note(found)
     return strip
 
 
@@ -411,8 +434,9 @@ def sliding_windows(
 ) -> Iterator[Window]:
     """Yield windows of `window_s` seconds, each `hop_s` after the last, in memory that does not grow with the stream.
 
-    The first window ends as soon as the stream is as long as one; a stream that is shorter gives one window. Frames
-    that a gap leaves out are not made up: a window without a new frame is not given.
+    The first window ends as soon as the stream is as long as one; a stream that is shorter gives one window. The last
+    one ends with the stream, less than `hop_s` after the one before. Frames that a gap leaves out are not made up: a
+    window without a new frame is not given.
 
     >>> still = (Frame(np.zeros((4, 4, 3), np.uint8), "a", i, i / 10) for i in range(31))
     >>> windows = sliding_windows(still, ClipSampling(4, 16), window_s=2.0, hop_s=0.5)
@@ -425,7 +449,7 @@ def sliding_windows(
     check_windows(window_s, hop_s)
     held: deque[tuple[float, NDArray[np.uint8]]] = deque()
     size: tuple[int, int] | None = None
-    first_s, due_s, given = 0.0, window_s, False
+    first_s, due_s, given_s = 0.0, window_s, -math.inf
     for frame in frames:
         now = frame.time_s if frame.time_s is not None else float(frame.index)
         if size is None:
@@ -438,10 +462,12 @@ def sliding_windows(
         while held[0][0] < now - window_s - 1e-9 and len(held) > 1:
             held.popleft()
         yield Window(_from_held(held, sampling), held[0][0] - first_s, now - first_s)
-        given = True
+        given_s = now
         due_s += hop_s * max(1, math.ceil((now + 1e-9 - due_s) / hop_s))
-    if held and not given:
-        yield Window(_from_held(held, sampling), 0.0, held[-1][0] - first_s)
+    if held and held[-1][0] > given_s:
+        while held[0][0] < held[-1][0] - window_s - 1e-9:
+            held.popleft()
+        yield Window(_from_held(held, sampling), held[0][0] - first_s, held[-1][0] - first_s)
 
 
 def paced_frames(frames: Iterable[Frame], sampling: ClipSampling, *, step_s: float) -> Iterator[tuple[Frame, int]]:

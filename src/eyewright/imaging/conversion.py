@@ -107,7 +107,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         kind = "32-bit float" if image.mode == "F" else "32-bit integer"
         raise UnreadableImageError(
             f"the image is {kind}, whose range is not stated in the file",
-            fix='read it with depth="native" and map it to 8 bits yourself',
+            fix='save it in 8 or 16 bits, or in Python read it with depth="native" and map it to 8 bits yourself',
             code="unknown_range",
         )
     if image.mode in ("LAB", "HSV"):
@@ -151,7 +151,7 @@ def deep_array(image: Image.Image, format: str) -> NDArray[np.uint16] | NDArray[
 
 
 def over_white(pixels: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """Lay 16-bit RGBA or grey with alpha, (H, W, 2 or 4), over white; give (H, W, 3).
+    """Lay 16-bit RGBA or grey with alpha, (H, W, 2 or 4), over white; return (H, W, 3).
 
     >>> over_white(np.array([[[0, 0, 0, 32768]]], np.uint16))[0, 0].tolist()
     [32767, 32767, 32767]

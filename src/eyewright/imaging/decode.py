@@ -55,6 +55,7 @@ from eyewright.imaging.conversion import (
     turn_upright,
 )
 from eyewright.imaging.headers import Header, Limits, check_limits, read_header
+from eyewright.imaging.video_facts import VideoFacts
 
 Depth = Literal["8", "native"]
 Pixels = NDArray[np.uint8]
@@ -77,9 +78,8 @@ class ImageInfo:
     """What a file holds, read without decoding it.
 
     `size_hw` is (height, width) in pixels as a viewer shows it, after EXIF `orientation` (1-8, 1 is upright); `mode`
-    is Pillow's name for the pixel type; `frames` counts the images of an animated or multi-page file; `capture` is
-    when and by which camera it was taken, where that is known. `seconds` is the time from the first frame of a clip to
-    its last; `short` says that a clip breaks off, and is empty where it does not; `clear`: it can be transparent.
+    is Pillow's name for the pixel type; `frames` counts those of an animated or multi-page file; `capture`: when and
+    by which camera; `seconds`: from the first frame of a clip to its last; `clear`: it can be transparent.
     """
 
     format: str
@@ -89,7 +89,7 @@ class ImageInfo:
     frames: int
     capture: Capture | None = field(default=None, repr=False)
     seconds: float | None = field(default=None, repr=False)
-    short: str = field(default="", repr=False)
+    video: VideoFacts | None = field(default=None, repr=False)
     clear: bool = field(default=False, repr=False)
 
 
@@ -310,15 +310,14 @@ def read_frames(
 ) -> Iterator[tuple[NDArray[np.uint8], float | None]]:
     """Yield every frame of an animation and every page of a document: uint8 (H, W, 3), one in memory at a time.
 
-    With each frame comes the time in seconds at which it is shown, None for pages. Frames are complete pictures:
-    what an animation leaves out of a frame is taken from those before it.
+    With each frame comes the time in seconds at which it is shown, None for pages. Frames are complete pictures: what
+    an animation leaves out of a frame is taken from those before it.
 
     >>> [frame.shape for frame, _ in read_frames(_example_png())]
     [(2, 3, 3)]
 
     Raises:
         UnreadableImageError, LimitError, MissingExtraError: as `read_image`, and when a later frame is damaged.
-        LimitError: more frames than `limits.frames`; those before have been given.
     """
     limits = limits or Limits()
     if _elsewhere:
@@ -333,6 +332,7 @@ def read_frames(
         return
     with named_errors():
         image = open_picture(data, header, limits)
+        moves = header.format != "TIFF" and bool(getattr(image, "is_animated", False))
     shown_at = 0.0
     for index in itertools.count():
         if index >= limits.frames:
@@ -348,14 +348,14 @@ def read_frames(
             # Known only once the frame is decoded.
             duration = image.info.get("duration")
             pixels = _eight_bits(turn_upright(image), header.format)
-        animated = isinstance(duration, int | float) and header.format != "TIFF"
-        yield pixels, shown_at if animated else None
-        shown_at += float(duration or 0) / 1000 if animated else 0.0
+        yield pixels, shown_at if moves or (duration and header.format != "TIFF") else None
+        # As browsers do: up to 10 ms mean 100 ms.
+        shown_at += (duration if isinstance(duration, int | float) and duration > 10 else 100) / 1000
 
 
 @_guarded
 def probe_image(source: str | Path | bytes, *, limits: Limits | None = None) -> ImageInfo:
-    """Tell what an image file holds without decoding its pixels.
+    """Return what an image file holds without decoding its pixels.
 
     >>> probe_image(_example_png())
     ImageInfo(format='PNG', size_hw=(2, 3), mode='L', orientation=1, frames=1)
@@ -562,7 +562,7 @@ def _stored_orientation(data: bytes, header: Header) -> int:
 def _high_byte(deep: NDArray[Any]) -> NDArray[np.uint8]:
     if deep.dtype != np.uint16:
         found = "the image is 32-bit float, whose range is not stated in the file"
-        fix = 'read it with depth="native" and map it to 8 bits yourself'
+        fix = 'save it in 8 or 16 bits, or in Python read it with depth="native" and map it to 8 bits yourself'
         raise UnreadableImageError(found, fix=fix, code="unknown_range")
     return (deep >> 8).astype(np.uint8)
 

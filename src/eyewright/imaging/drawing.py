@@ -122,7 +122,7 @@ def draw_classes(
 ) -> NDArray[np.uint8]:
     """Return the image, uint8 (H, W, 3), with classes (H, W) coloured, outlined, and named on a strip below it.
 
-    The background and what counts for nothing (255) stay as they are.
+    The background and what is ignored (255) stay as they are.
     """
     canvas = image.copy()
     shown = [int(i) for i in np.unique(mask) if i < len(names) and names[int(i)].lower() not in _BACKGROUND]

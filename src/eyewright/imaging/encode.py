@@ -76,7 +76,7 @@ def encode_image(
     if 0 in image.shape:
         raise UsageError(f"expected an image with pixels, found {image.shape}")
     if format not in WRITTEN:
-        raise UsageError(f"format {format!r} is not written", fix=spelling_hint(format, WRITTEN))
+        raise UsageError(f"the format {format!r} cannot be written", fix=spelling_hint(format, WRITTEN))
     if not 1 <= quality <= 100:
         raise UsageError(f"expected a quality of 1 to 100, found {quality:g}")
     if image.dtype == np.uint16:

@@ -40,7 +40,7 @@ def fill_by_net(
     cut = preparation.tile
     if cut is None or not cut.degradation.holes:
         raise UsageError(
-            "expected a model that fills holes, found another",
+            "expected a model that fills holes, found one that does not",
             fix="train one with --task restore --degrade holes:10-30",
         )
     side = preparation.size_hw[0]

@@ -1,6 +1,6 @@
 """Holes in images: drawn at random, taken from masks of the user's own, and as an input of a model."""
 
-__all__ = ["HoleInput", "HoleSource", "draw_hole", "hole_of"]
+__all__ = ["HoleInput", "HoleSource", "draw_hole", "grey_share", "hole_of"]
 
 import string
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ from eyewright.imaging.regions import cut_region
 
 _MOST_SIDE = 8192
 _TRIES = 400
+_FEW_LEVELS = 8
 _LETTERS = string.ascii_letters + string.digits
 
 
@@ -80,6 +81,27 @@ def hole_of(values: NDArray[Any]) -> NDArray[np.bool_]:
         return np.asarray(brightest > 0.5 * max(1.0, float(top)))
     middle = 32767 if values.dtype == np.uint16 else 127
     return np.asarray(brightest > (0 if top <= 1 else middle))
+
+
+def grey_share(values: NDArray[Any]) -> float:
+    """Return the fraction of the pixels of a mask, (H, W, C), that are neither nearly black nor nearly white; 0 of a
+    mask of a few levels, which mean classes or opacities.
+
+    >>> grey_share(np.array([[[0], [90], [255], [255]]], np.uint8)), grey_share(np.arange(256).reshape(16, 16, 1))
+    (0.0, 0.75)
+    """
+    brightest = values.max(2).astype(np.float32)
+    top = (
+        65535.0
+        if values.dtype == np.uint16
+        else max(1.0, float(brightest.max()))
+        if values.dtype.kind == "f"
+        else 255.0
+    )
+    counts = np.bincount((brightest * np.float32(255 / top)).clip(0, 255).astype(np.uint8).ravel(), minlength=256)
+    if np.count_nonzero(counts) <= _FEW_LEVELS:
+        return 0.0
+    return float(counts[32:224].sum() / counts.sum())
 
 
 @dataclass(frozen=True)
@@ -150,7 +172,7 @@ class HoleInput:
 
     def unlike(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
         fits = len(shape) == 2 and dtype == np.uint8 and min(shape) >= 1 and max(shape) <= _MOST_SIDE
-        return "" if fits else "is no mask"
+        return "" if fits else "is not a mask"
 
     def unpack(self, array: NDArray[Any]) -> NDArray[np.bool_]:
         return np.asarray(array != 0)

@@ -24,6 +24,7 @@ FillByNet = Callable[[NDArray[Any], NDArray[np.bool_]], NDArray[Any]]
 _THIN = 12.0
 _THIN_SHARE = np.float32(0.6)
 _THICK_SHARE = 0.1
+_ROUNDING = 1e-6
 _SMOOTH = 4.0
 # Biharmonic equations of more pixels than these take minutes and gigabytes.
 _MOST_BIHARMONIC = 12_000
@@ -89,7 +90,8 @@ def inpaint_pixels(
       scratches, 8 bits only.
     - ns: the Navier-Stokes equations, by OpenCV (Bertalmio, Bertozzi and Sapiro 2001); the same, faster and less exact.
     - biharmonic: the smoothest surface, by scikit-image (Damelin and Hoang 2018); smooth surroundings, small holes.
-    - exemplar: patches of the image itself (`imaging.patchmatch`); textures and objects.
+    - exemplar: patches of the image itself (`imaging.patchmatch`); textures and objects. Strokes of 8-bit images are
+      filled by fsr, and that is the method of the result where all of it is strokes.
     - net: what a net makes of the Navier-Stokes filling (`bundle.restoring.Filler`).
     - auto: `choose_method`; with a net, that in place of every method but fsr, which fills strokes and small boxes of
       8-bit photographs 0.8 dB better (benchmarks/README.md).
@@ -103,7 +105,12 @@ def inpaint_pixels(
         MissingExtraError: fsr with an OpenCV that lacks the contributed modules.
     """
     if method not in METHODS:
-        raise UsageError(f"unknown method {method!r}", fix=spelling_hint(method, METHODS))
+        hint = (
+            "use ns: Telea's method misses flat colours"
+            if method.lower() == "telea"
+            else spelling_hint(method, METHODS)
+        )
+        raise UsageError(f"unknown method {method!r}", fix=hint)
     if image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3) or 0 in image.shape:
         raise UsageError(f"expected an image as uint8 or uint16 (H, W[, 3]), found {image.dtype} {image.shape}")
     if mask.shape != image.shape[:2]:
@@ -141,8 +148,10 @@ def inpaint_pixels(
         )
     if net is not None:
         filled = net(fill_smoothly(planes, part_hole), part_hole)
+    elif chosen == "exemplar":
+        filled, chosen = _patches(planes, part_hole, seed)
     else:
-        filled = _fill(planes, part_hole, chosen, seed)
+        filled = _fill(planes, part_hole, chosen)
     # Of a large image, only what is in the hole is held as numbers of 32 bits.
     values = filled[part_hole].astype(np.float32)
     if feather:
@@ -181,18 +190,21 @@ def _levels(image: NDArray[Any]) -> NDArray[np.float32]:
     return planes.astype(np.float32) * np.float32(255 / np.iinfo(image.dtype).max)
 
 
-def _fill(planes: NDArray[Any], hole: NDArray[np.bool_], method: str, seed: int) -> NDArray[Any]:
+def _fill(planes: NDArray[Any], hole: NDArray[np.bool_], method: str) -> NDArray[Any]:
     """Return values in the range of the image's depth, float32 or of that depth, (H, W, C)."""
     if method == "ns":
         return fill_smoothly(planes, hole)
     if method == "fsr":
         return _frequencies(planes, hole)
-    if method == "biharmonic":
-        restoration = extra("skimage.restoration")
-        found: NDArray[np.float32] = restoration.inpaint_biharmonic(
-            planes.astype(np.float64), hole, split_into_regions=True, channel_axis=2
-        ).astype(np.float32)
-        return found
+    restoration = extra("skimage.restoration")
+    found: NDArray[np.float32] = restoration.inpaint_biharmonic(
+        planes.astype(np.float64), hole, split_into_regions=True, channel_axis=2
+    ).astype(np.float32)
+    return found
+
+
+def _patches(planes: NDArray[Any], hole: NDArray[np.bool_], seed: int) -> tuple[NDArray[np.float32], str]:
+    """Return values as `_fill` does, and by which method: fsr where nothing of the hole is left to patches."""
     scale = np.float32(np.iinfo(planes.dtype).max / 255)
     share = _thin_share(hole)[..., None]
     thin = hole & (share[..., 0] > 0)
@@ -202,9 +214,11 @@ def _fill(planes: NDArray[Any], hole: NDArray[np.bool_], method: str, seed: int)
         first[thin] = _frequencies(planes, hole)[thin]
         # Alone they are better in strokes than together with patches, which Navier-Stokes is not.
         share = share / _THIN_SHARE
+        if (share[hole] >= 1 - _ROUNDING).all():
+            return first * scale, "fsr"
     found = fill_by_patches(_levels(planes), hole, first, rng=generator(seed, "patches"))
     mixed: NDArray[np.float32] = (share * first + (1 - share) * found) * scale
-    return mixed
+    return mixed, "exemplar"
 
 
 def _thin_share(hole: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -31,6 +31,7 @@ from eyewright.imaging.headers import Limits
 from eyewright.imaging.preparation import Preparation
 from eyewright.imaging.reduction import Prepared
 from eyewright.imaging.sampling import ClipSampling
+from eyewright.imaging.video_facts import VideoFacts
 from eyewright.imaging.workers import Bounds, Worker, error_from, told
 
 # The user's own files: bounds for a decoder that never ends, not for a large picture.
@@ -318,7 +319,8 @@ def _look_of(row: Mapping[str, Any], picture: NDArray[np.uint8]) -> Look:
 def _info_of(told: Mapping[str, Any]) -> ImageInfo:
     height, width = told["size_hw"]
     capture = None if told["capture"] is None else Capture(**told["capture"])
-    return ImageInfo(**{**told, "size_hw": (height, width), "capture": capture})
+    video = None if told["video"] is None else VideoFacts(**told["video"])
+    return ImageInfo(**{**told, "size_hw": (height, width), "capture": capture, "video": video})
 
 
 def reduce_files(request: Mapping[str, Any], data: bytes) -> Answer:

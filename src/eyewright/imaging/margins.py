@@ -25,7 +25,7 @@ _Int = NDArray[np.int64]
 
 class Unframed(NamedTuple):
     """The pictures that have a frame, `rows` (B,), and what lies inside: grey (B, 64, 64), colours (B, 16, 16, 3), and
-    its `sides` (B, 2), in shares of the height and the width."""
+    its `sides` (B, 2), as fractions of the height and the width."""
 
     rows: _Int
     thumbnails: NDArray[np.uint8]
@@ -98,7 +98,8 @@ def _softening(kept: int) -> _Float:
 
 
 def _boxes(pictures: NDArray[np.uint8]) -> _Float:
-    """Return top, bottom, left and right of what the frames of pictures, (M, 64, 64), hold, in shares of the sides."""
+    """Return top, bottom, left and right of what the frames of pictures, (M, 64, 64), hold, as fractions of the
+    sides."""
     upright = pictures.astype(np.int16)
     lying = upright.swapaxes(1, 2)
     # Along the edge of a margin, only what lies between the margins of the other two sides says whether it is one.
@@ -126,7 +127,7 @@ def _between(depths: _Int) -> NDArray[np.bool_]:
 
 
 def _ends(pictures: NDArray[np.int16], counted: NDArray[np.bool_]) -> _Float:
-    """Return where the margins at the first and the last rows end, (M, 2) in shares of the side: 0 and 1 for none.
+    """Return where the margins at the first and the last rows end, (M, 2) as fractions of the side: 0 and 1 for none.
 
     Only the columns that are `counted`, (M, s), say whether the edge of a margin is one.
     """

@@ -67,7 +67,7 @@ def fill_by_patches(pixels: Floats, hole: Mask, first: Floats, *, rng: np.random
         level = _level_of(level_pixels, level_hole)
         if level is None:
             if not k:
-                raise UsageError("expected some place that the mask leaves whole, found none", fix="use the method ns")
+                raise UsageError("expected a patch of pixels outside the mask, found none", fix="use the method ns")
             continue
         nearest = _guessed(level, known_before, nearest, rng)
         rounds = _ROUNDS_FINEST if k == 0 else _ROUNDS_COARSEST if known_before is None else _ROUNDS

@@ -199,7 +199,7 @@ class Preparation:
         return value
 
     def unlike(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
-        """Return why an array is no image, "" if it is one."""
+        """Return why an array is not an image, "" if it is one."""
         if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or not min(shape) >= 1:
             return "is no image"
         return "is too large" if max(shape) > _MOST_SIDE else ""
@@ -306,7 +306,7 @@ class Preparation:
         return dataclasses.replace(self, size_hw=(self.size_hw[0] // frames, self.size_hw[1]), clip=None, version=1)
 
     def place(self, source_hw: tuple[int, int]) -> Placement:
-        """Return where an image of this size comes to lie, without an image.
+        """Return where an image of this size is placed, without an image.
 
         >>> Preparation((4, 4), fit="letterbox").place((2, 4)).offset_yx
         (1.0, 0.0)

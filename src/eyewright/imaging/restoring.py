@@ -83,9 +83,11 @@ def restore_pixels(
     """
     cut = preparation.tile
     if cut is None:
-        raise UsageError("expected a model that restores images, found another", fix="train one with --task restore")
+        raise UsageError(
+            "expected a model that restores images, found one that does not", fix="train one with --task restore"
+        )
     if cut.degradation.holes:
-        raise UsageError("the model fills holes, and needs to be told where", fix="use eyewright inpaint --with")
+        raise UsageError("the model fills holes, and needs a mask of them", fix="use eyewright inpaint --with")
     if not 0 <= strength <= 1:
         raise UsageError(f"expected a strength in [0, 1], found {strength}", fix="change --strength")
     if image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3) or 0 in image.shape:

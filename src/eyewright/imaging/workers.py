@@ -157,7 +157,7 @@ class Worker:
         why, name = limits.reason_of(code)
         if why == "time":
             return LimitError(
-                f"the image took more than {self.bounds.cpu_s} s of processor time",
+                f"the image took more than {self.bounds.cpu_s} s of CPU time",
                 fix="save it again",
                 code="decode_timeout",
             )
@@ -248,7 +248,7 @@ class DecodePool:
         finally:
             self._idle.put(worker)
         if pixels is None:
-            raise RuntimeError("the worker gave no pixels")
+            raise RuntimeError("the worker returned no pixels")
         return pixels
 
     def close(self) -> None:

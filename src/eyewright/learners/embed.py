@@ -36,6 +36,8 @@ from eyewright.training.soft_answers import Parts, SoftAnswers
 _SIDE, _LARGE_SIDE, _STEP = 48, 96, 8
 _SHOWN = 60_000
 _MOST_MEASURED = 2000
+# Recall below so many times that of a random order is no better than it.
+_UNLEARNT = 2.0
 _AT_ONCE = 32
 _CUT = 0.12
 _TUNED_SHOWN, _TUNED_BATCH, _TUNED_RATE = 12_000, 64, 3e-5
@@ -163,13 +165,26 @@ def learn(net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, prepar
         if net.training and not net.has_learnt:
             kept = run_through(net.eval(), data.val_pixels, val, learning.condense, torch.device("cpu"))
             recall = learning.about["published_recall"] = learning.measure(kept, val)["recall"]
-            learning.notes = (f"as it was published it has a validation recall of {recall:.1%}",)
+            learning.notes = (f"before training, the published model has a validation recall of {recall:.1%}",)
+            net.train()
         if cut := train.cut + val.cut:
             several = "1 caption is" if cut == 1 else f"{cut:,} captions are"
             said = f"{several} longer than the {body.texts.length} tokens that are read: the beginning counts"
             learning.notes = (*learning.notes, said)
-            net.train()
     return learning
+
+
+def _by_chance(right: Sequence[int], n: int) -> float:
+    """Return the mean recall of a random order of `n` images, over queries with so many right ones each.
+
+    By the hypergeometric distribution, the mean over the ranks that recall is measured at.
+
+    >>> round(_by_chance([1], 100), 4)
+    0.0533
+    """
+    counts = np.asarray(right, np.float64)
+    missed = [np.prod([np.maximum(n - counts - i, 0) / max(n - i, 1) for i in range(min(k, n))], axis=0) for k in AT]
+    return float(1 - np.mean(missed)) if len(counts) else 0.0
 
 
 class PairLearning:
@@ -202,6 +217,7 @@ class PairLearning:
         self.most = train.most
         self.seen: NDArray[np.uint8] | None = None
         self.notes: tuple[str, ...] = ()
+        self.unlearnt = ""
         self._net = net
         self._looked: PairBody | HubPairBody | None = None
         self._floor = self._best = 0.0
@@ -265,6 +281,13 @@ class PairLearning:
                     ]
                     self._looked.settle(seen)
         self._floor, self._best = found[0], found[best]
+        chance = _by_chance([len(one) for one in right], len(kept))
+        self.unlearnt = ""
+        if len(items) and found[best] < _UNLEARNT * chance < _UNLEARNT / 2:
+            self.unlearnt = (
+                f"the model has not learnt to match: its validation recall is {found[best]:.1%} on {len(kept):,} "
+                f"images, and that of a random order {chance:.1%}"
+            )
         floor = {"floor": found[0]} if len(self.body.shares) > 1 or not self.body.learns else {}
         return {"recall": found[best], **floor, "loss": 1 - found[best]}
 
@@ -328,14 +351,16 @@ def _apart(found: Parts, wanted: Parts, softness: float) -> Tensor:
 def text_side(net: PixelNet) -> TextSide:
     """Return how texts are embedded by this net, and what its scores are multiplied by to be logits."""
     body: Any = net.body
-    return TextSide(body.texts, TextAnswers(net).eval(), float(body.scale.detach()), float(body.bias.detach()))
+    # Buckets that no caption of training has are rows of zeros.
+    texts = body.texts.with_seen(body.table.any(1).numpy()) if isinstance(body, PairBody) else body.texts
+    return TextSide(texts, TextAnswers(net).eval(), float(body.scale.detach()), float(body.bias.detach()))
 
 
 def baseline(recipe: Recipe) -> Baseline | None:
     """Return the floor that a net must be above: the ridge alone."""
     if recipe.model == "pair_ridge":
         return None
-    return Baseline("pair_ridge", _same_floor, "learn more than fixed features tell", epochs=1, time=0.1)
+    return Baseline("pair_ridge", _same_floor, "learn more than fixed features", epochs=1, time=0.1)
 
 
 def _same_floor(trained: PixelNet, new: PixelNet) -> None:

@@ -35,7 +35,7 @@ class PairTargets:
         self.numbers = [list(texts.batch(own)[0]) for own in self.texts]
         self.cut = 0
         if isinstance(texts, TokenPreparation):
-            self.cut = sum(texts.is_cut(t) for own in self.texts for t in own)
+            self.cut = sum(bool(texts.overlong(t)) for own in self.texts for t in own)
 
     def __len__(self) -> int:
         return len(self.numbers)

@@ -33,6 +33,8 @@ _HEIGHT = 32
 _WIDEST = 2048
 _VIEWS = 60_000
 _NAMED = 3
+# A text of one character, or none, is about as wrong as this.
+_UNLEARNT = 0.8
 
 
 class ReaderAnswers(nn.Module):
@@ -150,6 +152,7 @@ class ReadLearning:
     def __init__(self, recipe: Recipe, names: tuple[str, ...]) -> None:
         self.names = names
         self.augmentation = plan_lines(recipe.augment)
+        self.unlearnt = ""
 
     def objective(self, outputs: Tensor, targets: Tensor) -> Tensor:
         logs = functional.log_softmax(outputs.float(), 2).transpose(0, 1)
@@ -187,6 +190,12 @@ class ReadLearning:
         self, kept: Any, targets: Any, *, groups: NDArray[np.int64], rng: np.random.Generator
     ) -> dict[str, dict[str, Any]]:
         """Nothing is calibrated: a line is shown with its probability, whatever that is."""
+        cer = self.measure(kept, targets)["cer"] if len(kept) else 0.0
+        if cer >= _UNLEARNT:
+            self.unlearnt = (
+                f"the model has not learnt to read: its character error rate is {cer:.0%} on {len(kept):,} validation "
+                "lines, and a model that reads nothing has 100%"
+            )
         about = {"method": "none", "reason": "probabilities of texts are shown as they are", "n": len(kept)}
         return {"calibration": {**about, "groups": len(np.unique(groups))}, "thresholds": {}}
 

@@ -367,7 +367,7 @@ def _of_net(outputs: Any) -> Parts:
 def _of_raw(raw: Mapping[str, NDArray[np.float32]], order: Tensor, size_hw: tuple[int, int]) -> Tensor:
     found = torch.from_numpy(raw["residual"]).permute(0, 3, 1, 2)
     if found.shape[-1] % size_hw[1]:
-        raise RefusedError("the teacher answers images of another size", fix="use a teacher of the same tiles")
+        raise RefusedError("the teacher returns images of another size", fix="use a teacher of the same tiles")
     return found
 
 

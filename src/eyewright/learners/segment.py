@@ -85,7 +85,7 @@ def resolve(recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
 
 
 def targets(part: Dataset, sizes: Sequence[tuple[int, int]], preparation: Preparation, key: str) -> Any:
-    """Return masks, uint8 (N, H, W): class ids, and 255 for what counts for nothing."""
+    """Return masks, uint8 (N, H, W): class ids, and 255 for what is ignored."""
 
     def fill(out: NDArray[np.uint8], i: int) -> None:
         out[i] = preparation.apply_labels(part.mask(i, sizes[i]), outside=IGNORE)

@@ -1,4 +1,4 @@
-"""Learning to tag: each tag is a question of its own, and what nobody has judged teaches nothing."""
+"""Learning to tag: each tag is a question of its own, and what is not annotated is not trained on."""
 
 __all__ = ["LEARNER"]
 

@@ -133,9 +133,9 @@ def train_with_generated(
 def drawn_for(
     dataset: "Dataset", asked: AddGenerated, place: Path, *, seed: int = 0, quiet: bool = True, say: Say
 ) -> "tuple[Dataset, dict[str, Any]]":
-    """Draw images for the rare classes of a split dataset into `place`; return it with them, and what was done.
+    """Generate images for the rare classes of a split dataset into `place`; return it with them, and what was done.
 
-    An image is left out if the generator's judge takes it for another class or finds it nearer to a training image
+    An image is left out if the generator's judge classifies it as another class or finds it nearer to a training image
     than 99 % of held-out images are, or if the check of `doctor` finds it to be a copy of a real image of any part or
     of another generated one. Their ids begin with `GENERATED`, they are in train alone, and their files say that a
     model made them.
@@ -160,7 +160,7 @@ def drawn_for(
     inputs = inputs_of(predictor)
     if set(inputs) != {NOISE, CLASS}:
         raise UsageError(
-            f"expected a model that draws images, found one of the task {predictor.task_name!r}",
+            f"expected a model that generates images, found one for {predictor.task_name!r}",
             fix="train one with --task generate on the same data",
         )
     _check_classes(predictor.labels.names, dataset.labels.names)
@@ -186,7 +186,7 @@ def drawn_for(
         )
     for label, n in wanted.items():
         if kept.get(label, 0) < n:
-            say(f"{kept.get(label, 0):,} of {n:,} images that were wanted of {label!r} could be drawn")
+            say(f"{kept.get(label, 0):,} of {n:,} requested images of {label!r} could be generated")
     about = {
         "model": digest,
         "fraction": asked.fraction,
@@ -197,7 +197,7 @@ def drawn_for(
     write_json(place / RECORD, {**about, "labels": list(asked.labels)})
     for line in _smaller(merged, len(dataset.samples)):
         say(line)
-    return merged.with_samples(merged.samples, f"{sum(kept.values())} images drawn by a generator"), about
+    return merged.with_samples(merged.samples, f"{sum(kept.values())} generated images"), about
 
 
 def with_added(dataset: "Dataset", place: Path, samples: Sequence[Sample]) -> "Dataset":
@@ -265,8 +265,8 @@ def _check_classes(theirs: Sequence[str], ours: Sequence[str]) -> None:
     """
     lacking, foreign = [n for n in ours if n not in theirs], [n for n in theirs if n not in ours]
     if lacking or foreign:
-        differ = [f"it lacks {', '.join(map(repr, lacking[:5]))}"] if lacking else []
-        differ += [f"it also has {', '.join(map(repr, foreign[:5]))}"] if foreign else []
+        differ = [f"it does not know {', '.join(map(repr, lacking[:5]))}"] if lacking else []
+        differ += [f"it also knows {', '.join(map(repr, foreign[:5]))}"] if foreign else []
         raise RefusedError(
             f"expected a generator of the {len(ours)} classes of the data, found one of {len(theirs)}: "
             f"{'; '.join(differ)}",
@@ -301,7 +301,7 @@ def _check_seen(predictor: Any, owner: Any, dataset: "Dataset") -> None:
     if seen:
         counts = " and ".join(f"{n:,} {part}" for part, n in sorted(seen.items()))
         raise LeakError(
-            f"the generator has learnt from {counts} images of this data, so its images would give them away",
+            f"the generator has learnt from {counts} images of this data, so its images would leak them",
             fix="train the generator on the same data with the same --seed and --group-by, which split it in one way",
         )
 
@@ -398,8 +398,8 @@ def _smaller(merged: "Dataset", real: int) -> list[str]:
 
 def _said_left_out(left_out: Mapping[str, int]) -> str:
     words = {
-        "other_class": "taken for another class",
-        "near_training": "too near to training images",
+        "other_class": "classified as another class",
+        "near_training": "too close to training images",
         "copies_of_files": "copies of real or other generated images",
     }
     said = [f"{n:,} {words[k]}" for k, n in left_out.items() if n]

@@ -226,7 +226,7 @@ def anonymize(
     if recall is not None and recall.left_out:
         shown = ", ".join(f"{k} ({n:,})" for k, n in list(recall.left_out.items())[:8])
         more = f" and {len(recall.left_out) - 8} more classes" if len(recall.left_out) > 8 else ""
-        text = f"boxes in --check of what was not searched for do not count: {shown}{more}"
+        text = f"boxes in --check of classes that were not searched for do not count: {shown}{more}"
         findings.append(
             Finding("not_searched_for", text, "add the kind to --find if they had to be hidden", str(check))
         )
@@ -256,7 +256,7 @@ def _check_options(how: str, to: str | None, conf: float, margin: float, hold: i
     if how not in HOW:
         raise UsageError(f"unknown way to hide {how!r}", fix=spelling_hint(how, HOW))
     if to is not None and to.lower() not in _TO:
-        raise UsageError(f"format {to!r} is not written by anonymize", fix=spelling_hint(to, _TO))
+        raise UsageError(f"anonymize cannot write the format {to!r}", fix=spelling_hint(to, _TO))
     if not (0 <= conf <= 1 and 0 <= margin <= 10 and 0 <= hold <= 10_000 and 0 <= gap_s <= 3600):
         raise UsageError(
             f"expected conf in [0, 1], margin in [0, 10], hold in [0, 10000] and gap_s in [0, 3600], found {conf}, "
@@ -269,7 +269,7 @@ def _check_place(source: Path, out: Path, overwrite: bool) -> None:
         inside, own = out.resolve(), source.resolve()
         if inside == own or own in inside.parents or inside in own.parents:
             raise UsageError(
-                f"the output {quoted(out)} and the input {quoted(source)} lie in one another",
+                f"the output {quoted(out)} and the input {quoted(source)} overlap: one is inside the other",
                 fix="choose another --out",
                 code="overlap",
             )

@@ -79,7 +79,7 @@ def attack(
     from the images that are done; a run without `out` keeps them in its own folder, where `export` finds them.
 
     Raises:
-        UsageError: a task without attacks, an unknown attack, an eps that cannot be meant.
+        UsageError: a task without attacks, an unknown attack, an invalid eps.
         LeakError: some of the images were trained on.
         BudgetError: the budget ended before an image was attacked.
     """
@@ -148,9 +148,12 @@ def _attack_task(
     """
     noun = task_of(predictor.task_name).words.noun
     if owner is None:
-        raise UsageError(f"expected a run to attack for {noun}, found a model without its loss", fix="pass the run")
+        raise UsageError(f"expected a run, whose loss attacks on {noun} need, found another model", fix="pass the run")
     if resume or (attacks is not None and tuple(attacks) != ("pgd",)):
-        raise UsageError(f"expected pgd alone and no --resume for {noun}", fix="leave --attacks and --resume out")
+        raise UsageError(
+            f"expected --attacks pgd and no --resume for {noun}, found other options",
+            fix="leave --attacks and --resume out",
+        )
     from eyewright.robustness.objectives import attack_task
 
     records = scan_of(dataset, quiet=shared["quiet"]).records

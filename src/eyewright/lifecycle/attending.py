@@ -187,7 +187,7 @@ def _own(model: Any, sources: list[Source], pair: str | None) -> "list[Attention
         owner = run_in(predictor)
     if owner is None:
         raise CheckpointError(
-            f"{name!r} has no weights that torch can read, so its attention is out of reach",
+            f"{name!r} has no weights that torch can read, so its attention cannot be read",
             fix="pass the run that it was exported from, or export it --with-attention",
         )
     body: Any = owner.net.body
@@ -226,7 +226,7 @@ def _of_bundle(bundle: "Bundle", name: str, sources: list[Source]) -> "list[Atte
         verdict = ""
         heats = partial(_repeated, heat.astype(np.float32))
         for one in explain_prepared(bundle, pixels, placement, method="rollout", heats=heats, most=1):
-            what = f"why it is called {one.label!r}" if _predicts(bundle.task_name) else "what its vector rests on"
+            what = f"why it is called {one.label!r}" if _predicts(bundle.task_name) else "what its embedding depends on"
             verdict = f"For this image the rollout is {one.verdict} as a map of {what}."
         result.append(
             Attention(

@@ -47,8 +47,8 @@ _DEFAULT_S = 600.0
 
 @dataclass(frozen=True)
 class CompressResult:
-    """The smaller bundle, its report on test images, the way that won, and everything that was tried; `process` tells
-    seconds to the first answer and bytes of memory of a whole process, before and after."""
+    """The smaller bundle, its report on test images, the chosen configuration, and everything that was tried;
+    `process` holds seconds to the first prediction and peak bytes of memory of a whole process, before and after."""
 
     bundle: "Bundle"
     report: Report
@@ -143,8 +143,8 @@ def compress(
     if found.winner is None:
         page = _write_pages(folder, parent, bounds, found, None, None)
         raise BudgetError(
-            f"nothing fits the budget: {_nearest(found)}",
-            fix=f"allow more, or see {page}",
+            f"no configuration fits the budget: {_nearest(found)}",
+            fix=f"allow a larger budget, or see {page}",
             details={
                 "out": {"report": str(page.resolve())},
                 "pareto": [_point(r) for r in found.front],
@@ -237,8 +237,8 @@ def _parent_of(
         bundle = load_bundle(Path(model))
         if bundle.manifest.parent:
             raise RefusedError(
-                f"expected a model that is not compressed yet, found a {bundle.manifest.compression.get('way')} of one",
-                fix="compress the model it came from",
+                f"expected an uncompressed model, found one compressed by {bundle.manifest.compression.get('way')}",
+                fix="compress the model that it was made from",
                 code="already_compressed",
             )
         dataset = _data_for(bundle, data, ignore, seed=seed, quiet=quiet, say=say)
@@ -370,7 +370,7 @@ def _nearest(found: "SearchResult") -> str:
     measured = [r for r in found.rows if r.state == "measured"]
     if not measured:
         reasons = [r.reason for r in found.rows if r.reason]
-        return reasons[-1] if reasons else "nothing could be tried"
+        return reasons[-1] if reasons else "no configuration could be tried"
     best = min(measured, key=lambda r: (len(r.breaks), -r.speedup["value"]))
     return f"the nearest is {best.name} ({'; '.join(best.breaks)})"
 

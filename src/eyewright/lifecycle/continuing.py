@@ -31,8 +31,8 @@ def in_labels_of(place: Path, dataset: "Dataset") -> "Dataset":
             unknown = sorted({dataset.labels.names[i] for i in before.target.held} - set(names))
             shown = ", ".join(map(repr, unknown))
             raise DatasetError(
-                f"{before.id!r} holds {task_of(dataset.task).words.label[1]} that the weights do not know: {shown}",
-                fix="train without --weights, or begin with a model that knows them",
+                f"{before.id!r} holds {task_of(dataset.task).words.label[1]} that are new to the weights: {shown}",
+                fix="train without --weights, or start from a model that was trained on them",
             )
     return moved
 

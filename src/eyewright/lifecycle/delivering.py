@@ -52,11 +52,11 @@ def deliver(
     "openvino" is Intel's intermediate representation, "web" a folder of static files that runs in a browser,
     "transformers.js" what its `pipeline("image-classification")` opens, "torch" a `torch.export` program, "executorch"
     that program lowered for PyTorch's small runtime, "docker" and "systemd" serve the bundle. A target with a model
-    passes the parity check: it answers as the bundle does on every validation image of `data` (a run knows its own), or
-    on the bundle's golden images where there are no others.
+    passes the parity check: its predictions equal the bundle's on every validation image of `data` (a run knows its
+    own), or on the bundle's golden images where there are no others.
 
     Raises:
-        ParityError: the target answers otherwise; nothing is left at `out`.
+        ParityError: the target gives other outputs; nothing is left at `out`.
         RefusedError: the target lacks an operation of the model.
         MissingExtraError: the target's tools are not installed.
     """
@@ -72,7 +72,7 @@ def deliver(
     require_path(source, "a bundle")
     if not (source / "bundle.json").exists():
         raise UsageError(
-            f"expected a bundle to take to {to}, found none at {quoted(model)}", fix="export the run first"
+            f"expected a bundle to export to {to}, found none at {quoted(model)}", fix="export the run first"
         )
     out = Path(out)
     if out.exists() and not (out / TARGET_FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
@@ -150,7 +150,7 @@ def _write_weights(to: str, bundle: "Bundle", stage: Path) -> dict[str, Any]:
     if owner is None:
         raise RefusedError(
             f"the bundle holds no weights of a catalogue net in float32, which the {to} target is made of",
-            fix="take it to onnx, openvino or web",
+            fix="export it to onnx, openvino or web",
             code="no_weights",
         )
     if to == "torch":
@@ -186,10 +186,10 @@ def bench(
     store: bool = False,
     out: PathLike | None = None,
 ) -> "Bench":
-    """Tell what this machine does with a bundle: latency by batch and threads, throughput, memory, start, energy.
+    """Measure a bundle on this machine: latency by batch and threads, throughput, memory, start, energy.
 
     `against` is another bundle whose speed is measured in turns with this one. With `store` the best way is written
-    into the bundle, where machines like this one go by it; with `out` a page and a JSON file are written there.
+    into the bundle, where machines like this one use it; with `out` a page and a JSON file are written there.
 
     Raises:
         BundleError: damaged or changed.

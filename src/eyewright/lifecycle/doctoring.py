@@ -46,11 +46,11 @@ def doctor(
     """Audit a dataset on disk: every finding with file, reason and fix, the most serious first.
 
     With `out`, `doctor.html` and `findings.json` are written there: the page shows the groups, classes, sizes and the
-    worst files as pictures, the JSON holds up to 10,000 findings a code where the result holds 200. Where images look
+    worst files as pictures, the JSON holds up to 10,000 findings per code where the result holds 200. Where images look
     as if they came in sessions, `groups.csv` has these for `--group-by`. `group_by` and `edits` are as for
     `load_dataset`. `features`, a bundle or `hf:FOLDER`, says which images are similar. `observe` is called with the
-    dataset. With `labels` nets are trained on parts of it, and labels that they doubt without having seen them are
-    found too.
+    dataset. With `labels` nets are cross-validated, and labels that contradict their out-of-fold predictions are found
+    too.
 
     Raises:
         DatasetError: nothing there, or of no known format; with `labels`, classes that cannot be cut into parts.

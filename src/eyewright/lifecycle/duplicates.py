@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _SIDE, _SMALL = 64, 32
 # A chain of more copies than this is left as the pixels link it.
 _CHAIN = 500
+# Levels between the mean colours of two images from which on one is no copy of the other, but drawn in another colour.
+_OTHER_COLOUR = 16.0
 
 
 def find_duplicates(
@@ -38,8 +40,9 @@ def find_duplicates(
     """Return groups of near copies with the copy to keep, and findings for files that could not be compared.
 
     By "pixels" the files are read again and compared as `doctor` does: fingerprints propose, aligned pixels decide,
-    so a copy is found cropped, mirrored, turned, brightened, compressed or captioned, and a mere look-alike is not;
-    two copies of one image that differ too much for that, such as a crop and a caption, count if their vectors do.
+    so a copy is found cropped, mirrored, turned, brightened, compressed or captioned, and a mere look-alike, or the
+    same drawing in another colour, is not; two copies of one image that differ too much for that, such as a crop and a
+    caption, count if their vectors do.
     By "embedding" those are similar whose vectors have a cosine of at least `least`: what the model takes for the same.
     Either way each two of a group are similar. `root` is where the indexed folder lies now.
 
@@ -91,9 +94,26 @@ def _linked(
             f"none of the indexed files can be read below {quoted(place)}", fix="index again with --update"
         )
     grey, colours = thumbnails_of(small)
-    links = [link for link in find_links(grey, colours, usable, small=few) if link.exact]
+    chroma = _chroma(small)
+    links = [
+        link
+        for link in find_links(grey, colours, usable, small=few)
+        # Pixels are compared by their correlation, which a drawing in another colour does not change.
+        if link.exact and np.linalg.norm(chroma[link.i] - chroma[link.j]) <= _OTHER_COLOUR
+    ]
     pairs = np.array([(link.i, link.j) for link in links], np.int64).reshape(-1, 2)
     return pairs, np.array([link.likeness for link in links], np.float64), tuple(findings)
+
+
+def _chroma(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the mean Cb and Cr (ITU-R BT.601) of images, uint8 (N, H, W, 3): float64 (N, 2).
+
+    >>> _chroma(np.array([[[[255, 0, 0]]], [[[9, 9, 9]]]], np.uint8)).round().tolist()
+    [[-43.0, 128.0], [0.0, 0.0]]
+    """
+    mean = images.reshape(len(images), -1, 3).mean(1) if len(images) else np.zeros((0, 3))
+    luma = mean @ (0.299, 0.587, 0.114)
+    return np.stack([0.564 * (mean[:, 2] - luma), 0.713 * (mean[:, 0] - luma)], 1)
 
 
 def _completed(

@@ -63,7 +63,7 @@ def convert(
         and Path(out).resolve().is_relative_to(Path(data).resolve())
     ):
         raise OutputError(
-            f"{quoted(out)} lies inside the dataset {quoted(data)}, which would hold its images twice",
+            f"{quoted(out)} lies inside the dataset {quoted(data)}, whose images would then be read twice",
             fix="choose another --out",
         )
     if isinstance(data, str | Path):
@@ -198,28 +198,30 @@ def import_onnx(
     seed: int = 0,
     **options: Any,
 ) -> "Bundle":
-    """Wrap an imported ONNX model as a bundle, which predicts, evaluates and explains as our own do.
+    """Wrap an imported ONNX model as a bundle, which predicts, evaluates and explains as exported models do.
 
     `labels` are class names, or a file of them. `contract` says what the model's tensors mean: the name of a family in
     `eyewright.bundle.CONTRACTS` or a TOML file; `options` are fields of `eyewright.bundle.Contract` over it. `imgsz` is
-    needed where the model leaves its input's size open. `golden` names images whose answers are kept for the
+    needed where the model has no fixed input size. `golden` names images whose outputs are kept for the
     self-test.
 
     With `data`, labelled images, operating points are fitted on its validation part, else on all of it but its test
     part, and for classes the temperature of the probabilities. `group_by` says which images belong together, `seed`
-    draws the resamples of groups. The bundle and its card hold how many images and groups they rest on.
+    seeds the resampling of groups. The bundle and its card hold how many images and groups they rest on.
 
     Raises:
         InputError: the model cannot be read.
         DatasetError: the data holds a class that the model does not know.
-        UsageError: a contract that cannot be meant, or a wrong number of labels.
+        UsageError: an invalid contract, or a wrong number of labels.
         BundleError: the model does not do what the contract says.
     """
     from eyewright.bundle.importing import import_model, read_contract, read_label_file
 
     names = read_label_file(_text_of(labels)) if isinstance(labels, str) else tuple(labels)
     if not names:
-        raise UsageError("expected class names, found none", fix="name a file with one a line, or a,b,c")
+        raise UsageError(
+            "expected class names, found none", fix="pass a file with one name per line, or a list such as a,b,c"
+        )
     images = []
     if golden is not None:
         images = [f.image for f in islice(iter_images(golden), 4)]

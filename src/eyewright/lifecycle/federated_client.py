@@ -106,11 +106,11 @@ def join_federation(
         token, ca: as for `privacy.coordinator.Coordinator`.
         max_epsilon: take no part unless each image (or group) is protected by differential privacy of at most this.
         secure: take no part unless the coordinator sees only the sum of all updates.
-        patience_s: how long the coordinator may be out of reach.
+        patience_s: how long the coordinator may be unreachable.
 
     Raises:
         UsageError: an address or a name that cannot be used, a missing token.
-        RefusedError: what the coordinator asks for is refused, or it has stopped, or is out of reach.
+        RefusedError: what the coordinator asks for is refused, or it has stopped, or is unreachable.
         BudgetError: the images have spent their epsilon.
         DatasetError: the data cannot be learnt from, or has a class that the federation does not know.
     """
@@ -262,9 +262,7 @@ class _Member:
         marks = (_asked(task), digest_of(str(sorted(task.clients)).encode()))
         before = self.state.revealed.get(task.round)
         if before is not None and before[0] == marks[0] and before[1] != marks[1]:
-            why = (
-                "a sum of other clients' updates of this very round is known; the difference would tell single updates"
-            )
+            why = "a sum of other clients' updates of this round is known; the difference would reveal single updates"
             self.say(f"round {task.round + 1}: nothing is revealed: {why}")
             return Revealed(task.session, why=why)
         found = masked.reveal(task.clients)
@@ -354,12 +352,15 @@ def _checked(
         raise refused(f"what it describes is not valid: {why[:400]}") from None
     sizes = {name: len(values) for name, values in told.scaling.items()}
     for wrong, why in (
-        (":" in recipe.model, f"its net {recipe.model[:80]!r} is not of the catalogue"),
-        (bool(recipe.edits or recipe.private), "its recipe names a file, or is of training in one place"),
-        (not recipe.federated or not recipe.epochs or not recipe.batch, "its recipe is of no federation"),
+        (":" in recipe.model, f"its net {recipe.model[:80]!r} is not in the catalogue"),
+        (bool(recipe.edits or recipe.private), "its recipe names a file, or is not for federated training"),
+        (not recipe.federated or not recipe.epochs or not recipe.batch, "its recipe is not for federated training"),
         (recipe.step != "plain", f"its training step is {recipe.step!r}"),
         (not 1 <= told.parameters <= _MOST_WEIGHTS, f"its net has {told.parameters:,} weights"),
-        (sizes != {"mean": preparation.channels, "std": preparation.channels}, "its scaling is of other pixels"),
+        (
+            sizes != {"mean": preparation.channels, "std": preparation.channels},
+            "its scaling does not fit the channels of its images",
+        ),
         (max(preparation.size_hw) > 4096, f"its images have {preparation.size_hw[1]}x{preparation.size_hw[0]} pixels"),
         (secure and not options.secure, "expected secure aggregation, found none"),
         (

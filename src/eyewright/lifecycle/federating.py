@@ -181,7 +181,8 @@ def private_words(text: str) -> dict[str, Any]:
     asked = parse_private(text)
     if asked.noise is not None or asked.physical_batch is not None:
         raise UsageError(
-            "expected epsilon, delta, clip and unit in --private of federate, found others", fix="leave them out"
+            "expected only epsilon, delta, clip, noise-from and unit in --private of federate, found others",
+            fix="leave them out",
         )
     names = ("epsilon", "delta", "clip", "noise_from", "unit")
     return {name: getattr(asked, name) for name in names}
@@ -238,7 +239,7 @@ def _findings(about: Mapping[str, Any]) -> list[Finding]:
         for why, rounds in reasons.items():
             many = f"{len(rounds)} round{'s' * (len(rounds) != 1)}, the first {rounds[0]}"
             found.append(
-                Finding("update_refused", f"{client['name']}: {why} ({many})", "look into this client", client["name"])
+                Finding("update_refused", f"{client['name']}: {why} ({many})", "check this client", client["name"])
             )
     if about["aborted"]:
         text = f"{len(about['aborted'])} of {about['rounds']} rounds had too few updates and changed nothing"

@@ -120,7 +120,7 @@ def serve_federation(
     )  # fmt: skip
     if settings.noise_from == "seed":
         raise UsageError(
-            "expected noise of the operating system with clients elsewhere, found noise-from=seed: the coordinator "
+            "expected noise from the operating system with remote clients, found noise-from=seed: the coordinator "
             "could subtract it",
             fix="leave noise-from out",
         )
@@ -195,10 +195,10 @@ def _check_sendable(recipe: "Recipe") -> None:
     """Refuse what clients would have to run or read: a net of the user's own, published weights, files."""
     if ":" in recipe.model:
         raise UsageError(
-            f"expected a net of the catalogue for clients elsewhere, found {recipe.model!r}", fix="see eyewright models"
+            f"expected a net of the catalogue for remote clients, found {recipe.model!r}", fix="see eyewright models"
         )
     if recipe.edits:
-        raise UsageError("expected no edits for clients elsewhere, found a file of them", fix="leave --edits out")
+        raise UsageError("expected no edits with remote clients, found a file of them", fix="leave --edits out")
 
 
 def _resolved(recipe: "Recipe", dataset: "Dataset", *, quiet: bool) -> "tuple[Recipe, Preparation]":

@@ -64,7 +64,7 @@ def serve(
     indexes: "Sequence[PathLike]" = (),
     ready: "Callable[[Server], None] | None" = None,
 ) -> None:
-    """Put bundles behind HTTP, with a page for people, until SIGTERM; blocks.
+    """Serve bundles over HTTP, with a web page, until SIGTERM; blocks.
 
     Each of `bundles` is FOLDER or NAME=FOLDER; none means the champion of `home`, with its challenger if
     there is one. Predictions are logged in `home` and in the database `log` (SQLite there, or postgresql://…); with
@@ -290,13 +290,13 @@ def feedback_add(
     new_classes: Sequence[str] = (),
     bundle: "PathLike | None" = None,
 ) -> None:
-    """Store what somebody says of one logged prediction: `{"label": "cat"}`, `{"correct": True}`, `{"objects": […]}`.
+    """Store feedback on one logged prediction: `{"label": "cat"}`, `{"correct": True}`, `{"objects": […]}`.
 
     `content` is what `POST /v1/feedback` takes; labels are checked as in `feedback_import`.
 
     Raises:
         InputError: no such prediction is in the log.
-        UsageError: a label that the model does not know, or what else cannot be right.
+        UsageError: a label that the model does not know, or other invalid content.
     """
     from eyewright.tasks.feedback import check_feedback
 
@@ -350,7 +350,7 @@ class _Classes:
 def feedback_export(
     path: "PathLike", *, home: "PathLike" = DEFAULT_HOME, log: str | None = None, model: str | None = None
 ) -> int:
-    """Write all feedback as CSV or JSON lines; give how many."""
+    """Write all feedback as CSV or JSON lines; return how many."""
     from eyewright.monitoring import export_feedback
 
     store = _store(home, log)
@@ -407,7 +407,7 @@ def select(
         store.close()
     open_rows = [r for r in rows if r.image and r.id not in said and image_path(place, r.image).exists()]
     if not open_rows:
-        raise InputError("no kept image waits for a label", fix="serve with --keep images=5% for a while")
+        raise InputError("no kept image needs a label", fix="serve with --keep images=5% for a while")
     chosen = [
         Selected(r.id, r.label, None if r.digest in numeric else r.score, r.image)
         for r in choose_next(open_rows, n, numeric=lambda row: row.digest in numeric)

@@ -81,7 +81,7 @@ def cross_validate(
 
     Folds are stratified (boxes and masks by the rarest class that an image holds), and near duplicates and images of
     one group stay in one fold. Within a fold an eighth of the training images chooses the epoch and the temperature,
-    so the part that is measured is touched by nothing. A test part that comes with the data is kept out of all folds.
+    so the measured part influences nothing. A test part that comes with the data is kept out of all folds.
     `repeats` repeats it that many times with new folds. `budget` is for all folds together. With `resume` finished
     folds are kept. With `folds="groups"` every group is left out once (more than 20 are put into 10 folds of whole
     groups), and `repeats` is not supported then. `label_errors` is as for `train`.
@@ -300,8 +300,8 @@ def _sections(
         "usual": runs[0].recipe.defaults(),
         "folds": {"each": each, "between": between, "spread": spread, "repeats": len(runs) // folds, "note": note},
         "facts": {
-            "net": f"{about['model']}, {about['parameters']:,} weights, {len(runs)} of them",
-            "cross-validation": f"{folds} folds, cut {len(runs) // folds} times; every image is evaluated by "
+            "net": f"{about['model']}, {about['parameters']:,} weights, {len(runs)} models",
+            "cross-validation": f"{folds} folds, repeated {len(runs) // folds} times; every image is evaluated by "
             "models that were not trained on it",
             "training": f"{sum(r.about['training']['seconds'] for r in runs):.0f} s in all",
         },

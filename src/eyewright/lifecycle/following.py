@@ -4,20 +4,21 @@ __all__ = ["Follower", "TrackedFrame", "TrackedSequence", "draw_tracks", "gives_
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import BundleError, UsageError
+from eyewright.core.errors import BundleError, InputError, UsageError
 from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.core.task import task_of
 from eyewright.core.tracks import Tracks
-from eyewright.data.tracks import find_sequences, read_tracks
+from eyewright.data.tracks import Sequence as TrackSequence
+from eyewright.data.tracks import find_sequences
 from eyewright.imaging.sources import open_source
 from eyewright.imaging.sources.sampling import frame_times, sample_by_time
 from eyewright.lifecycle.datasets import PathLike
@@ -38,6 +39,7 @@ from eyewright.tracking.camera import CameraMotion
 if TYPE_CHECKING:
     from eyewright.imaging.sources import Frame
     from eyewright.imaging.trails import Trails
+    from eyewright.lifecycle.sequence_frames import SequenceFrames
     from eyewright.tracking.camera import CameraMotion
 
 _log = logging.getLogger("eyewright.tracking")
@@ -118,8 +120,9 @@ class TrackedFrame:
 
 
 def track_detections(
-    detections: PathLike,
+    detections: "PathLike | Sequence[TrackSequence]",
     *,
+    frames: "Mapping[str, SequenceFrames] | None" = None,
     fps: float | None = None,
     method: str = "three-stage",
     settings: TrackerSettings | None = None,
@@ -130,7 +133,8 @@ def track_detections(
 ) -> list[TrackedSequence]:
     """Follow the detections of a file or of a folder of sequences; every sequence has a tracker of its own.
 
-    Frame k of a file is at (k - 1) / `fps`: without it the rate that `seqinfo.ini` states, else 30, with a finding.
+    `frames` are the pictures of sequences by name. Frame k of a file is at (k - 1) / `fps`: without it at its own time
+    in the file or video, at the rate that `seqinfo.ini` states, else at 30 frames a second, with a finding.
     With `offline` tracks have their early boxes, gaps are filled and short tracks dropped.
 
     Raises:
@@ -138,15 +142,20 @@ def track_detections(
         UsageError: an unknown method, or a rate that is no number.
     """
     if fps is not None and not 0 < fps < 1e5:
-        raise UsageError(f"expected frames a second above 0, found {fps!r}", fix="change --fps")
+        raise UsageError(f"expected a frame rate above 0 frames/s, found {fps!r}", fix="change --fps")
+    given = isinstance(detections, str | Path)
+    sequences = find_sequences(Path(cast("PathLike", detections)), "detections") if given else detections
     found = []
-    for sequence in find_sequences(Path(detections), "detections"):
-        found.append(_track_file(sequence, fps, method, settings or TrackerSettings(), offline, fill, watch, classes))
+    for sequence in cast("Sequence[TrackSequence]", sequences):
+        own = (frames or {}).get(sequence.name)
+        chosen = settings or TrackerSettings()
+        found.append(_track_file(sequence, own, fps, method, chosen, offline, fill, watch, classes))
     return found
 
 
 def _track_file(
-    sequence: Any,
+    sequence: TrackSequence,
+    frames: "SequenceFrames | None",
     fps: float | None,
     method: str,
     settings: TrackerSettings,
@@ -155,15 +164,30 @@ def _track_file(
     watch: Watch | None,
     classes: Sequence[str] | None,
 ) -> TrackedSequence:
-    file = read_tracks(sequence.path, "detections")
+    file = sequence.read("detections")
+    if frames is not None:
+        file = file.sized(frames.size_hw)
+    if file.relative:
+        raise InputError(
+            f"boxes of {sequence.name!r} are fractions of frames whose size is not known",
+            fix="pass --frames VIDEO|FOLDER, or put a seqinfo.ini with imWidth and imHeight next to the labels",
+            code="no_size",
+        )
     findings = [*sequence.findings, *file.findings]
     rate = fps or file.fps or sequence.fps
+    if frames is not None and fps is None and file.tracks.times_s is None:
+        shown_s = frames.times_s()
+        if len(shown_s) > 1 and shown_s[-1] > 0:
+            rate = (len(shown_s) - 1) / shown_s[-1]
+            file = replace(
+                file, tracks=_timed(file.tracks, shown_s, rate), n_frames=max(file.n_frames or 0, len(shown_s))
+            )
     if rate is None:
         rate = _ASSUMED_FPS
         text = f"the frame rate of {sequence.name!r} is not known; {rate:g} frames a second are assumed"
         findings.append(Finding("fps", text, "pass --fps", str(sequence.path), severity="note"))
     rows = file.tracks if classes is None else file.tracks.keep(_of_classes(file.tracks, classes))
-    n_frames = max(rows.n_frames, sequence.n_frames or file.n_frames or 0)
+    n_frames = max(rows.n_frames, sequence.n_frames or 0, file.n_frames or 0)
     recorder = Recorder(rows.labels, watch)
     tracker = method_of(method, settings)
     # Only frames with boxes: what happens between is known from the times.
@@ -181,10 +205,10 @@ def _track_file(
     # Without a score a box counts as certain.
     best = float(np.nan_to_num(rows.scores, nan=1.0).max(initial=0.0))
     if len(rows) and ":" not in method and settings.high is not None and best < settings.high:
-        text = f"no box begins a track: the highest score is {best:.2f}, and {settings.high:g} is needed"
+        text = f"no box starts a track: the highest score is {best:.2f}, and {settings.high:g} is needed"
         findings.append(Finding("low_scores", text, "pass a lower --conf", str(sequence.path), severity="note"))
     elif len(rows) and best <= 0 and not recorder.n_tracks:
-        text = f"no box begins a track: the highest score is {best:g}"
+        text = f"no box starts a track: the highest score is {best:g}"
         findings.append(Finding("low_scores", text, "pass --conf 0", str(sequence.path), severity="note"))
     elif not file.rows:
         text = f"{quoted(sequence.path)} holds no boxes"
@@ -195,9 +219,17 @@ def _track_file(
     if offline or watch is not None:
         # Counted again frame by frame: a zone is left in frames without boxes too.
         recorder = Recorder.of(tracks, watch, end_s=float(_times(rows, rate, np.array([n_frames]))[0]))
+    recorder.settle()
     return TrackedSequence(
         sequence.name, tracks, recorder, rate, n_frames, tuple(findings), file.rows, file.left_out, spent
     )
+
+
+def _timed(tracks: Tracks, times_s: Sequence[float], rate: float) -> Tracks:
+    """Return rows with the time of their frame; after the last frame of a video times go on at its mean rate."""
+    known = np.asarray(times_s, np.float64)
+    after = np.maximum(tracks.frames - len(known), 0) / rate
+    return replace(tracks, times_s=known[np.clip(tracks.frames, 1, len(known)) - 1] + after)
 
 
 def _of_classes(tracks: Tracks, classes: Sequence[str]) -> NDArray[np.bool_]:
@@ -255,7 +287,7 @@ def track(
         camera_motion=camera_motion, keep_rows=keep_rows,
     )  # fmt: skip
     most = None if rate else max_frames
-    with open_source(source, stride=stride, max_frames=most, latest=latest, note=note) as opened:
+    with open_source(source, stride=stride, max_frames=most, latest=latest, pages=True, note=note) as opened:
         frames: Iterator[Frame] = frame_times(opened, fps=fps)
         if rate is not None:
             frames = sample_by_time(frames, rate)
@@ -318,7 +350,7 @@ class Follower:
     ) -> None:
         if not gives_boxes(model.task_name):
             raise BundleError(
-                f"expected a bundle that gives boxes, found one for {model.task_name}",
+                f"expected a bundle that predicts boxes, found one for {model.task_name}",
                 fix="train with --task detect, or import a detector",
                 code="no_boxes",
             )

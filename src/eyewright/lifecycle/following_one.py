@@ -54,7 +54,7 @@ def track_one(
         refuse_outside_data(Path(method[5:]).read_bytes())
     tracker = SingleTracker(method)
     most = None if rate else max_frames
-    with open_source(source, stride=stride, max_frames=most, latest=latest, note=note) as opened:
+    with open_source(source, stride=stride, max_frames=most, latest=latest, pages=True, note=note) as opened:
         frames = frame_times(opened, fps=fps)
         if rate is not None:
             frames = sample_by_time(frames, rate)

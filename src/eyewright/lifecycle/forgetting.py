@@ -39,7 +39,7 @@ _MOST = 1000
 @dataclass(frozen=True, eq=False)
 class Forgotten:
     """What `forget` did: the new run, the forgotten images by name with their digests, which shards were trained again,
-    the digests of all files that training has read, and how well an attack tells forgotten images before and after
+    the digests of all files that training has read, and how well an attack recognises forgotten images before and after
     (AUC; None where they are too few)."""
 
     run: "Run"
@@ -112,12 +112,13 @@ def forget(
     `images` are names as in `split.csv`, paths of files, or `group:NAME` for all images of a group. Copies of them,
     files of the same bytes, are forgotten too. Of a run that was trained with `shards`, only the shards that learnt
     from them are trained again; an image that validates is seen by all shards. The recipe and its seed are those of
-    the run. LiRA tells before and after how well forgotten images can be told from images that were never learnt.
+    the run. LiRA measures before and after how well forgotten images can be distinguished from images that were never
+    trained on.
 
     Raises:
         UsageError: a name that the run does not know, or all images.
         RefusedError: the run is private or federated.
-        OutputError: `out` is there already.
+        OutputError: `out` exists.
     """
     need_torch()
     owner = load_run(run) if isinstance(run, str | Path) else run
@@ -185,7 +186,7 @@ def _named(owner: "Run", dataset: Dataset, images: Sequence[str], digests: Mappi
         else:
             own = []
         if not own:
-            raise UsageError(f"the run knows no image {name!r}", fix=spelling_hint(name, digests))
+            raise UsageError(f"the run was not trained or tested on {name!r}", fix=spelling_hint(name, digests))
         found.update(own)
     for i in list(found):
         found.update(by_digest[digests[i]])

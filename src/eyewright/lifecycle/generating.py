@@ -3,8 +3,10 @@
 __all__ = ["GeneratedFile", "Generation", "digest_of", "generate_images"]
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.drawing import CLASS, NOISE, noise_of
-from eyewright.core.errors import UsageError
+from eyewright.core.errors import UsageError, plain_reason
 from eyewright.core.files import checked_output, write_bytes
 from eyewright.core.inputs import prepare
 from eyewright.core.predictor import inputs_of
 from eyewright.core.progress import track_progress
 from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
+from eyewright.core.rng import generator
 
 if TYPE_CHECKING:
     from eyewright.bundle.judge import Judge
@@ -28,6 +31,10 @@ PathLike = str | Path
 
 _AT_ONCE, _MOST = 250, 100_000
 _COPIES, _COLLAPSED, _ENOUGH = 0.02, 0.5, 100
+# Of fewer images, coverage depends on which they happen to be: they are compared with so many draws of real ones.
+_LEAST, _DRAWS, _LOWEST = 5, 100, 0.025
+_TOLD = frozenset({"copies", "collapse"})
+_OURS = re.compile(r"(\d+-.*|grid)\.png")
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,8 @@ class GeneratedFile:
 
 @dataclass(frozen=True)
 class Generation:
-    """What `generate` made, and what was found: copies of training images, a collapse."""
+    """What `generate` made, and what was found: copies of training images, a collapse, by what was drawn or by the
+    model's own report. `removed` files of an earlier draw were in the folder."""
 
     folder: Path
     files: tuple[GeneratedFile, ...]
@@ -49,6 +57,7 @@ class Generation:
     findings: tuple[Finding, ...]
     digest: str
     copies: float | None
+    removed: int = 0
 
 
 def generate_images(
@@ -66,20 +75,21 @@ def generate_images(
     overwrite: bool = False,
     quiet: bool = True,
 ) -> Generation:
-    """Draw `n` images, of one class or of all in turn, and write them to a folder as PNG files that say so.
+    """Generate `n` images, of one class or of all in turn, and write them to a folder as PNG files that say so.
 
     Image k has the noise of the seed `seed + k`: the same on every machine. Each file holds IPTC's digital source type
     `trainedAlgorithmicMedia`, the model's digest and its seed.
 
     Args:
         steps: the steps of a flow; only a run can take others than it was exported with.
-        guidance: how strongly a flow follows the class, 1 as it learnt; only a run can.
+        guidance: how strongly a flow follows the class, 1: as in training; only a run can.
         truncation: the noise is multiplied by it, in (0, 1]: smaller values give more usual and less varied images.
         grid: also write `grid.png`, all images side by side.
         interpolate: two classes: the images lie between two noises of theirs; `label` is not accepted.
+        overwrite: replace an earlier draw in `out`: its files that are not written again are removed. Other files stay.
 
     Raises:
-        UsageError: a class that is not there, a model of another task, a value out of its range, outputs that exist.
+        UsageError: an unknown class, a model of another task, a value out of its range, outputs that exist.
     """
     from eyewright.lifecycle.opening import load_model
 
@@ -93,7 +103,7 @@ def generate_images(
     inputs = inputs_of(predictor)
     if set(inputs) != {NOISE, CLASS}:
         raise UsageError(
-            f"expected a model that draws images, found one of the task {predictor.task_name!r}",
+            f"expected a model that generates images, found one for {predictor.task_name!r}",
             fix="train one with --task generate",
         )
     draw = _drawing(predictor, owner, steps, guidance)
@@ -101,7 +111,10 @@ def generate_images(
     ids = [_class_id(predictor, name) for name in (interpolate or (() if label is None else (label,)))]
     noise, classes, seeds = _asked(inputs[NOISE].shape, len(predictor.labels), ids, n, seed, interpolate is not None)
     names = predictor.labels.names
-    paths = [folder / f"{k:0{len(str(n - 1))}d}-{_safe(names[c])}.png" for k, c in enumerate(classes.tolist())]
+    called = [_safe(names[c]) for c in classes.tolist()]
+    if interpolate is not None:
+        called = ["-to-".join(_safe(names[c]) for c in ids)] * n
+    paths = [folder / f"{k:0{len(str(n - 1))}d}-{name}.png" for k, name in enumerate(called)]
     sheet = folder / "grid.png" if grid else None
     wanted = [*paths, *([] if sheet is None else [sheet])]
     if not overwrite and (there := next((p for p in wanted if p.exists()), None)) is not None:
@@ -116,10 +129,14 @@ def generate_images(
     digest = digest_of(predictor, owner)
     with checked_output(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    files = _write(images, paths, [names[c] for c in classes], seeds, digest, sheet)
+    columns = n if interpolate is not None else max(1, round(n**0.5))
+    files = _write(images, paths, [names[c] for c in classes], seeds, digest, sheet, columns)
+    removed = _remove_others(folder, wanted) if overwrite else 0
     judge = getattr(predictor, "judge", None)
     findings, copies = ([], None) if judge is None else _found(judge, images, whole=not ids, truncated=truncation < 1)
-    return Generation(folder, tuple(files), sheet, tuple(findings), digest, copies)
+    seen = {f.code for f in findings}
+    findings += [f for f in _reported(owner.folder if owner is not None else predictor.folder) if f.code not in seen]
+    return Generation(folder, tuple(files), sheet, tuple(findings), digest, copies, removed)
 
 
 def _asked(
@@ -178,6 +195,7 @@ def _write(
     seeds: Sequence[int | None],
     digest: str,
     sheet: Path | None,
+    columns: int,
 ) -> list[GeneratedFile]:
     from eyewright.imaging.marking import marked_png
     from eyewright.tasks.generate_page import grid_of
@@ -188,8 +206,37 @@ def _write(
         write_bytes(path, marked_png(image, about))
         files.append(GeneratedFile(path, label, seed))
     if sheet is not None:
-        write_bytes(sheet, marked_png(grid_of(images, max(1, round(len(images) ** 0.5))), {"model": digest}))
+        write_bytes(sheet, marked_png(grid_of(images, columns), {"model": digest}))
     return files
+
+
+def _remove_others(folder: Path, kept: Iterable[Path]) -> int:
+    """Remove the images of an earlier draw that were not written again; return how many. A file is one of them if it is
+    named so and its mark says that a model made it."""
+    from eyewright.imaging.marking import is_marked
+
+    names = {path.name for path in kept}
+    old = [p for p in folder.iterdir() if p.name not in names and _OURS.fullmatch(p.name) and p.is_file()]
+    old = [p for p in old if not p.is_symlink() and is_marked(p.read_bytes())]
+    with checked_output(folder):
+        for path in old:
+            path.unlink()
+    return len(old)
+
+
+def _reported(folder: Path) -> list[Finding]:
+    """Return the copies and the collapse that the model's own report has found, as findings of what it draws."""
+    place = folder / "report.json"
+    if not place.is_file():
+        return []
+    try:
+        told = json.loads(place.read_bytes()).get("sections", {}).get("findings") or ()
+        found = [Finding(**f) for f in told]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        text = f"the model's report cannot be read: {quoted(place)}: {plain_reason(error)}"
+        return [Finding("report_damaged", text, "measure the model again with eyewright evaluate", severity="warning")]
+    errors = [f for f in found if f.code in _TOLD and f.severity == "error"]
+    return [replace(f, message=f"the model's own report says: {f.message}") for f in errors]
 
 
 def _found(
@@ -197,7 +244,7 @@ def _found(
 ) -> tuple[list[Finding], float | None]:
     """Return what is wrong with the images that were drawn, and the share that is near to training images."""
     from eyewright.metrics.bootstrap import wilson_interval
-    from eyewright.metrics.generation import copy_test, neighbourhoods
+    from eyewright.metrics.generation import copy_test
 
     features, _ = judge(images)
     found = []
@@ -207,14 +254,30 @@ def _found(
         text = f"{test.share:.1%} [{low:.1%}, {high:.1%}] of the images are nearer to a training image than 99% of "
         text += "held-out images: copies"
         found.append(Finding("copies", text, "train on more images, or shorter", severity="error"))
-    # Fewer images, or those of one class, cover little whatever they look like; so do truncated ones.
-    if whole and not truncated and min(len(images), len(judge.held_out), len(judge.train)) >= _ENOUGH:
-        others = judge.train[np.linspace(0, len(judge.train) - 1, len(images)).astype(int)]
-        ours, floor = (float(neighbourhoods(judge.held_out, x).covered.mean()) for x in (features, others))
+    # Images of one class cover little whatever they look like; so do truncated ones.
+    if whole and not truncated and min(len(images), len(judge.held_out) - 1, len(judge.train)) > _LEAST:
+        ours, floor = _covered(judge, features)
         if ours < _COLLAPSED * floor:
-            text = f"the images cover {ours:.1%} of held-out images, as many real ones {floor:.1%}: collapse"
+            text = f"the images cover {ours:.1%} of held-out images, as many real ones {floor:.1%}: mode collapse"
             found.append(Finding("collapse", text, "train longer, or with the other --model", severity="error"))
     return found, test.share
+
+
+def _covered(judge: "Judge", features: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the fractions of held-out images that features cover, and that as many real training images do.
+
+    Which images a small sample holds decides how much it covers. Its second fraction is what 97.5 % of such samples of
+    real images reach.
+    """
+    from eyewright.metrics.generation import coverage_of_sets
+
+    n, train = len(features), judge.train
+    real: list[NDArray[np.int64]] = [np.linspace(0, len(train) - 1, n).astype(int)]
+    if min(n, len(judge.held_out), len(train)) < _ENOUGH:
+        rng = generator(0, "coverage of few")
+        real = [rng.choice(len(train), min(n, len(train)), replace=False) for _ in range(_DRAWS)]
+    ours, *floors = coverage_of_sets(judge.held_out, [features, *(train[rows] for rows in real)])
+    return ours, floors[0] if len(floors) == 1 else float(np.quantile(floors, _LOWEST))
 
 
 def digest_of(predictor: Any, owner: Any) -> str:

@@ -53,7 +53,7 @@ def group_folds(
     groups. A test part that came with the data is left out.
 
     Raises:
-        DatasetError: fewer than 3 groups, or a class that lives in one group only.
+        DatasetError: fewer than 3 groups, or a class that occurs in one group only.
     """
     given = {s.split for s in dataset.samples}
     chosen = [i for i, s in enumerate(dataset.samples) if s.split != "test" or given == {"test"}]
@@ -108,7 +108,7 @@ def _refuse_lone_classes(dataset: "Dataset", members: dict[int, list[int]]) -> N
             if task.words.counted != "image":
                 held = f"{n:,} {task.words.counted}{'s' * (n != 1)} in {held}"
             raise DatasetError(
-                f"class {name!r} lives in one group only ({held}, such as {dataset.samples[own[0]].id!r}): with the "
+                f"class {name!r} occurs in one group only ({held}, such as {dataset.samples[own[0]].id!r}): with the "
                 f"group left out the class cannot be learnt",
                 fix="use --folds 5 with another --group-by, add images of other groups, or remove the class",
             )

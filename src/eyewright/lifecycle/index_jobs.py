@@ -16,7 +16,15 @@ from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.imaging.sources.files import read_named
 from eyewright.lifecycle.datasets import PathLike, Say, silent
-from eyewright.lifecycle.searching import Embedder, Indexed, content_digest, graph_if_large, indexed_name, open_embedder
+from eyewright.lifecycle.searching import (
+    Embedder,
+    Indexed,
+    content_digest,
+    graph_if_large,
+    indexed_name,
+    need_inside,
+    open_embedder,
+)
 from eyewright.scaling.listing import Item, has_changed
 from eyewright.scaling.plan import Plan, has_plan
 from eyewright.scaling.rows import Row as JobRow
@@ -142,6 +150,7 @@ class _Embed:
                 found[k] = changed_row(first + k, item.path)
                 continue
             try:
+                need_inside(path, self._root)
                 digest = content_digest(path)
                 image = read_named(path)
             except (UnreadableImageError, InputError, OSError) as error:
@@ -157,9 +166,7 @@ class _Embed:
             sound = np.asarray(np.isfinite(vectors).all(1) & (np.abs(vectors) > 0).any(1))
             for (k, one), vector, fine in zip(about, vectors, sound.tolist(), strict=True):
                 if not fine:
-                    found[k] = error_row(
-                        first + k, items[k].path, "no_embedding", "the model gives it no finite embedding"
-                    )
+                    found[k] = error_row(first + k, items[k].path, "no_embedding", "its embedding is not finite")
                     continue
                 data = base64.b64encode(vector.astype(_VECTOR).tobytes()).decode("ascii")
                 usual = {"ok": True, "error": None, "message": None, "label": None, "score": None}
@@ -177,7 +184,7 @@ def _added(place: Path, root: Path, ledger: "Ledger") -> "tuple[Index, list[Find
     plan, findings = ledger.plan, list[Finding]()
     index = open_index(place) if is_index(place) else None
     if index is not None and index.about.get("job") != plan.digest:
-        raise UsageError(f"the index at {quoted(place)} is not of the job in it", fix="choose another --out")
+        raise UsageError(f"the index at {quoted(place)} does not belong to the job in it", fix="choose another --out")
     there, seen = 0 if index is None else int(index.manifest["next_id"]), 0
     vectors: list[NDArray[np.float32]] = []
     rows: list[Row] = []

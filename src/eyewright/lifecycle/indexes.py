@@ -118,7 +118,7 @@ class ServedIndexes:
             }
             for h in found.hits
         ]  # fmt: skip
-        return {"searched": found.searched, "fits": found.fits, "hits": hits}
+        return {"searched": found.searched, "fits": found.fits, "hits": hits, "notes": list(found.notes)}
 
     def file(self, name: str, id: int) -> bytes:
         """Return the encoded image of an id: only what was indexed, whatever lies at its path now.
@@ -132,6 +132,9 @@ class ServedIndexes:
         changed = InputError(
             "the image was moved or changed since it was indexed", fix="run eyewright index --update", code="image_gone"
         )
+        if row.path.startswith("/") or ".." in Path(row.path).parts:
+            # Such as an index that was changed by hand.
+            raise changed
         try:
             data = read_regular(Path(str(index.about.get("root", "."))) / row.path, most=row.bytes, follow=True)
         except InputError:

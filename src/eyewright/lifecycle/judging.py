@@ -65,5 +65,5 @@ def train_judge(dataset: "Dataset", scan: "Scan", recipe: "Recipe", folder: "Pat
     a = judge.accuracy
     plan.say(
         f"judge of the images: {judge.digest[:12]}, accuracy {a['value']:.1%} [{a['low']:.1%}, {a['high']:.1%}] "
-        f"on {a['n']:.0f} images; it has no part in what follows"
+        f"on {a['n']:.0f} images; it measures the generator and takes no part in training it"
     )

@@ -113,7 +113,7 @@ def learnable_feedback(
         task, labels = classes.get(row.digest, (bundle.task_name, own))
         try:
             if task != bundle.task_name or set(labels) != set(own):
-                raise NotUsableError("it is of a model of another task or other classes")
+                raise NotUsableError("its model has another task or other classes")
             if not row.image:
                 raise NotUsableError("the image was not kept (serve with --keep images=P%)")
             path = image_path(home, row.image)
@@ -218,13 +218,13 @@ class _Reader:
     def _check_names(self, content: Mapping[str, Any]) -> None:
         known = {*self.bundle.labels.names, *(content.get("new_classes") or ())}
         if any(name not in known for name in labels_in(content)):
-            raise NotUsableError("its label is none of the model's classes")
+            raise NotUsableError("its label is not one of the model's classes")
 
     def _again(self, row: "Row", path: Path) -> "tuple[Any, NDArray[np.int64]]":
         """Predict a kept image again with the model whose prediction was judged; return the ids of its classes too."""
         model = self._model(row.digest)
         if model is None:
-            raise NotUsableError("it is of a model that is not there any more, and does not hold what was right")
+            raise NotUsableError("its model no longer exists, and the feedback does not say what is right")
         try:
             (found,) = model.predict_images([np.asarray(read_image(path))])
         except EyewrightError:
@@ -236,7 +236,7 @@ class _Reader:
         model = self._model(row.digest)
         clip = None if model is None else model.preparation.clip
         if clip is None or size_hw[0] % clip.frames:
-            raise NotUsableError("its clip was kept for a model that is not there any more")
+            raise NotUsableError("its clip was kept for a model that no longer exists")
         return clip.frames
 
     def _model(self, digest: str) -> "Bundle | None":

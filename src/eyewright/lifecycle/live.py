@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from eyewright.bundle import load_bundle
@@ -31,6 +32,7 @@ from eyewright.tracking import Line, TrackerSettings, Watch, Zone
 
 if TYPE_CHECKING:
     from eyewright.imaging.sources import Frame
+    from eyewright.imaging.video_facts import VideoFacts
 
 COMMAND = (sys.executable, "-c", "from eyewright.lifecycle.live import main; main()")
 """What starts it."""
@@ -43,6 +45,8 @@ _LARGEST_SIDE = 1280
 _QUALITY = 80
 _MOST_TRACKS = 200
 _FORGET_S = 60.0
+# How often what is special about a video file is looked at anew, in frames.
+_FACTS_EVERY = 30
 
 
 def main() -> None:
@@ -101,6 +105,7 @@ class _Live:
         self._spec, self._source, self._answers = spec, source, answers
         self._queue = _Arriving()
         self._state, self._message, self._note = "connecting", "", ""
+        self._video: VideoFacts | None = None
         self._frames = self._reconnects = 0
         self._watched = False
         self._size_hw: tuple[int, int] | None = None
@@ -170,9 +175,11 @@ class _Live:
         while True:
             reason = "it ended"
             try:
-                with open_source(self._spec["address"], reconnect=0) as opened:
+                with open_source(self._spec["address"], reconnect=0, pages=True, note=lambda _: None) as opened:
                     for frame in opened:
                         self._state, self._message, pause = "live", "", _FIRST_PAUSE_S
+                        if index % _FACTS_EVERY == 0:
+                            self._video = opened.facts
                         if not opened.live:
                             # A file is shown at its own pace.
                             time.sleep(max(0.0, begun + (frame.time_s or 0.0) - time.monotonic()))
@@ -182,7 +189,9 @@ class _Live:
                             next_s = (int(now * self._spec["rate"]) + 1) / self._spec["rate"]
                             self._queue.put(_dated(frame, index - 1, now))
                     if not opened.live:
-                        self._state, self._message = "ended", "the file has ended"
+                        self._video = opened.facts
+                        short = "" if self._video is None else self._video.breaks_off
+                        self._state, self._message = "ended", short or "the file has ended"
                         return
             except InputError as error:
                 # Clients see this, and the address is not theirs to know.
@@ -195,8 +204,6 @@ class _Live:
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
     def _look(self, model: Any, frame: "Frame") -> tuple[bytes, list[dict[str, Any]]]:
-        from dataclasses import replace
-
         self._size_hw = frame.image.shape[0], frame.image.shape[1]
         events: list[dict[str, Any]] = []
         drawn = None
@@ -228,7 +235,8 @@ class _Live:
     def _say(self, picture: bytes = b"", events: list[dict[str, Any]] | None = None) -> None:
         height, width = self._size_hw or (None, None)
         status: dict[str, Any] = {
-            "state": self._state, "message": self._message, "note": self._note, "frames": self._frames,
+            "state": self._state, "message": self._message, "note": self._noted(), "frames": self._frames,
+            "video": None if self._video is None else self._video.to_json(),
             "dropped": self._queue.dropped, "reconnects": self._reconnects, "width": width, "height": height,
             "headline": self._headline, "tracks": self._tracks, "frames_per_s": self._rate(), "events": events or [],
         }  # fmt: skip
@@ -240,6 +248,11 @@ class _Live:
         text = json.dumps(status).encode()
         self._answers.write(FRAME.pack(len(text), len(picture)) + text + picture)
         self._answers.flush()
+
+    def _noted(self) -> str:
+        """Return what the product logged, and what is special about a video file."""
+        said = "" if self._video is None else replace(self._video, breaks_off="").said()
+        return "; ".join(part for part in (said, self._note) if part)
 
     def _rate(self) -> float:
         now = time.monotonic()
@@ -259,8 +272,6 @@ class _Notes(logging.Handler):
 
 
 def _dated(frame: "Frame", index: int, time_s: float) -> "Frame":
-    from dataclasses import replace
-
     return replace(frame, index=index, time_s=time_s)
 
 

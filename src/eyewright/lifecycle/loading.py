@@ -1,6 +1,15 @@
 """Open what a path names, a bundle or a target, with no more imports than that needs: a prediction starts here."""
 
-__all__ = ["OF_WEIGHTS", "PathLike", "bundle_folder", "need_torch", "open_any", "open_kind", "sessions_of_weights"]
+__all__ = [
+    "OF_WEIGHTS",
+    "PathLike",
+    "bundle_folder",
+    "need_torch",
+    "open_any",
+    "open_kind",
+    "sessions_of_weights",
+    "unlearnt_of",
+]
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -69,3 +78,10 @@ def need_torch() -> None:
         raise MissingExtraError(
             "training, and reading a run, need torch, which is not installed", fix="pip install 'eyewright[train]'"
         )
+
+
+def unlearnt_of(model: Any) -> tuple[str, ...]:
+    """Return what warns of a run or bundle whose training has not worked, in words; empty where it has."""
+    about = getattr(model, "about", None) or getattr(getattr(model, "manifest", None), "provenance", None) or {}
+    said = (about.get("training") or {}).get("unlearnt")
+    return (str(said),) if said else ()

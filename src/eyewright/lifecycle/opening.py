@@ -144,7 +144,7 @@ def once_if_private(recipe: "Recipe", option: str) -> None:
     """
     if recipe.private:
         raise UsageError(
-            f"expected no {option} with --private, whose epsilon is that of one net on these images",
+            f"expected no {option} with --private, whose epsilon covers training one net on these images",
             fix="choose settings on public images, and train once",
         )
 

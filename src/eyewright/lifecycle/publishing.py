@@ -61,7 +61,7 @@ def export_published(
 
     Raises:
         CheckpointError: it cannot be read, or no task reads it.
-        ParityError: the exported model answers otherwise; nothing is left at `out`.
+        ParityError: the exported model gives other outputs; nothing is left at `out`.
     """
     need_torch()
     from eyewright.exporting import export_bundle

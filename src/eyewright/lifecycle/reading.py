@@ -29,6 +29,7 @@ from eyewright.data.texts import decode_text
 from eyewright.imaging import read_image
 from eyewright.imaging.encode import encode_image
 from eyewright.imaging.text_lines import cut_quad, find_lines
+from eyewright.lifecycle.loading import unlearnt_of
 from eyewright.lifecycle.opening import load_model
 from eyewright.tasks.ctc import read_beam, read_greedy
 from eyewright.tasks.read import read_lines
@@ -68,11 +69,13 @@ class PageLine:
 
 @dataclass(frozen=True)
 class Page:
-    """The lines of a page in reading order, and its image, uint8 (H, W, 3)."""
+    """The lines of a page in reading order, and its image, uint8 (H, W, 3); `notes` warn of a model that has not learnt
+    to read."""
 
     lines: tuple[PageLine, ...]
     image: NDArray[np.uint8]
     source: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -99,6 +102,7 @@ class Page:
             "width": width,
             "height": height,
             "lines": [line.to_json() for line in self.lines],
+            "notes": list(self.notes),
         }
 
     def plot(self) -> NDArray[np.uint8]:
@@ -127,7 +131,7 @@ def read_text(
         UsageError: the model does not read lines, or a box that lies outside the image.
         InputError: the image or the file of boxes cannot be read.
     """
-    predictor = load_model(model)[0] if isinstance(model, str | Path) else model
+    predictor, owner = load_model(model) if isinstance(model, str | Path) else (model, None)
     task = task_of(predictor.task_name)
     if task.net != "classes a step":
         raise UsageError(f"expected a model that reads lines, found {task.words.noun}", fix="pass one of --task read")
@@ -158,7 +162,8 @@ def read_text(
         answers = read_lines(predictor.raw(given), placements, predictor.labels, search=search)
         read |= {i: task.settle(a, None, conf) for i, a in zip(some, answers, strict=True)}  # type: ignore[misc]
     found = [PageLine(quad, read[i]) for i, quad in enumerate(quads)]
-    return Page(tuple(found), pixels, str(image) if isinstance(image, str | Path) else "")
+    unlearnt = unlearnt_of(owner if owner is not None else predictor)
+    return Page(tuple(found), pixels, str(image) if isinstance(image, str | Path) else "", unlearnt)
 
 
 def read_boxes(path: Path) -> list[list[float]]:
@@ -297,7 +302,7 @@ def _drawable(source: Any, setter: Any, rng: np.random.Generator) -> tuple[str, 
         if setter.can_draw(shown):
             return str(shown), str(written)
     raise UsageError(
-        "hardly any text can be drawn in these fonts", fix="pass a folder of fonts for this script: --fonts"
+        "these fonts lack characters of nearly all texts", fix="pass a folder of fonts for this script: --fonts"
     )
 
 
@@ -306,11 +311,11 @@ def _content(path: Path) -> str:
 
 
 def _corpus(path: Path) -> list[str]:
-    """Return the texts of a file, one a line, or those of a dataset of lines that nobody measures on."""
+    """Return the texts of a file, one per line, or those of a dataset of lines that nobody measures on."""
     if path.is_dir() or path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".zip"):
         dataset = open_dataset(path, task=tasks_of(TEXT)[0])
         return [s.marked(Text).written for s in dataset.samples if s.split in (None, "train")]
     texts = [line for line in _content(path).splitlines() if line.strip()]
     if not texts:
-        raise InputError(f"expected a text a line in {quoted(path)}, found none", fix="check --texts")
+        raise InputError(f"expected one text per line in {quoted(path)}, found none", fix="check --texts")
     return texts

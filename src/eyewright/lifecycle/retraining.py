@@ -84,7 +84,8 @@ def retrain(
     say: Say = silent,
     **options: Unpack[RetrainOptions],
 ) -> Retrained:
-    """Train on from a bundle's weights on `data` and the kept images that have feedback; compare; promote if no worse.
+    """Continue training a bundle's weights on `data` and the kept images that have feedback; compare; promote if no
+    worse.
 
     Every image of `data` stays in the part that it had for the bundle: the bundle says which (`Bundle.split`). New
     images go into the training part, except those that are copies of test or validation images, or in one group with

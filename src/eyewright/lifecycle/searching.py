@@ -10,6 +10,7 @@ __all__ = [
     "index_of",
     "indexed_name",
     "label_images",
+    "need_inside",
     "nearest",
     "open_embedder",
     "search",
@@ -18,7 +19,7 @@ __all__ = [
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.bundle.doubts import Doubt, doubt_image, doubt_words
 from eyewright.core.checkpoints import published_fix
 from eyewright.core.errors import (
     BundleError,
@@ -43,7 +45,7 @@ from eyewright.data.texts import is_text
 from eyewright.imaging.headers import FORMATS, Limits
 from eyewright.imaging.sources.files import iter_images, list_sources, read_named
 from eyewright.lifecycle.datasets import Say, silent
-from eyewright.lifecycle.loading import PathLike, bundle_folder, need_torch
+from eyewright.lifecycle.loading import PathLike, bundle_folder, need_torch, unlearnt_of
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
@@ -52,12 +54,16 @@ if TYPE_CHECKING:
 _COMMIT = 256
 _AT_ONCE = 32
 _AWAY = 0.5
+UNFINISHED = "unfinished"
+"""What an index says of itself until its run is done: how many images were found."""
+# From so many lost images on an update that loses more than half is refused.
+_MANY_GONE = 10
 
 
 @dataclass(frozen=True)
 class Embedder:
     """What makes vectors: of images, and where the model reads both, of texts; `published` is the digest of the
-    checkpoint that a bundle was exported from as it is."""
+    checkpoint that a bundle was exported from as it is. `overlong` says what of a text is not read, "" if all is."""
 
     name: str
     digest: str
@@ -65,12 +71,17 @@ class Embedder:
     texts: Callable[[Sequence[str]], NDArray[np.float32]] | None = None
     matching: Callable[[], tuple[float, float | None]] | None = None
     published: str | None = None
+    overlong: Callable[[str], str] = lambda text: ""
+    doubt_words: Callable[[str], Doubt] = lambda text: Doubt()
+    doubt_image: Callable[[NDArray[np.uint8]], Doubt] = lambda image: Doubt()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Indexed:
     """What `index_folder` did: how many images were added, removed, moved (found elsewhere by their content) and left
-    as they were; `findings` are the files that could not be read. `words` tells whether it is searched by words too."""
+    as they were; `findings` are the files that could not be read. `words` tells whether it is searched by words too;
+    `notes` warn of a model whose training has not worked."""
 
     folder: Path
     n: int
@@ -81,6 +92,7 @@ class Indexed:
     findings: tuple[Finding, ...]
     graph: bool
     words: bool = False
+    notes: tuple[str, ...] = ()
 
 
 class Labelled(NamedTuple):
@@ -99,6 +111,7 @@ def index_folder(
     out: PathLike,
     update: bool = False,
     graph: bool | None = None,
+    force: bool = False,
     say: Say = silent,
 ) -> Indexed:
     """Index all images below `folder` by the embeddings of a model; with `update` bring an index up to date.
@@ -106,11 +119,13 @@ def index_folder(
     `model` is `hf:FOLDER` or `hf:OWNER/MODEL` (CLIP and SigLIP read words too), or a bundle. Images are found by path
     and content: one that moved keeps its vector, one that changed gets a new one, one that is gone is removed. A file
     that cannot be read is a finding. Every 256 images are committed: `update` continues where a killed run stopped.
-    `graph` makes a graph for quick search; None: from 200,000 images on, where usearch is installed.
+    An update from a folder that has none of the index's images, or less than half of them with 10 or more gone, is
+    refused without `force`. `graph` makes a graph for quick search; None: from 200,000 images on, where usearch is
+    installed.
 
     Raises:
         UsageError: there is an index and no `update`; the model reads texts only.
-        RefusedError: the index was made with another model, or `folder` has none of its images.
+        RefusedError: the index was made with another model, or `folder` lacks most of its images.
         CheckpointError, BundleError: the model cannot be used.
         InputError: no images.
     """
@@ -130,7 +145,8 @@ def index_folder(
     if index is not None:
         index.need_model(embedder.name, embedder.digest, embedder.published)
     work = _Work(root.resolve(), place, embedder, index, say)
-    work.check(files)
+    if index is not None and not force:
+        work.check(files)
     work.look(files)
     done = work.finish()
     graph_if_large(done, graph, say)
@@ -144,6 +160,7 @@ def index_folder(
         tuple(work.findings),
         done.has_graph,
         embedder.texts is not None,
+        embedder.notes,
     )
 
 
@@ -159,6 +176,19 @@ def graph_if_large(index: "Index", graph: bool | None, say: Say) -> None:
 def indexed_name(path: Path, root: Path) -> str:
     """Return what an image is called in an index of the folder `root`, which is resolved."""
     return os.path.relpath(path.resolve() if not path.is_symlink() else path.absolute(), root)
+
+
+def need_inside(path: Path, root: Path) -> None:
+    """Refuse an image that only a linked folder brings into the folder `root`, which is resolved; a link to one image
+    is that image.
+
+    Raises:
+        InputError: it lies outside.
+    """
+    if indexed_name(path, root).split(os.sep, 1)[0] == os.pardir:
+        raise InputError(
+            f"a linked folder leads out of the indexed one, to {quoted(path.resolve().parent)}", fix="index that folder"
+        )
 
 
 def _any_image(root: Path) -> bool:
@@ -195,23 +225,28 @@ class _Work:
         self._rows: list[Row] = []
 
     def check(self, files: Sequence[Path]) -> None:
-        """Refuse a folder that has no image of the index: a disk that is not mounted, or another folder.
+        """Refuse a folder that lacks most images of the index: a disk that is not mounted, or another folder.
 
         Raises:
-            RefusedError: there are images in the index, and none of them is here, by name or content.
+            RefusedError: none of the index's images is here, by name or content, or more than half of them are gone.
         """
-        if not self._known:
+        here = {indexed_name(path, self.root): path for path in files}
+        missing = {name: row for name, (_, row) in self._known.items() if name not in here}
+        if 2 * len(missing) <= len(self._known):
             return
-        sizes = {row.bytes for _, row in self._known.values()}
-        for path in files:
-            if indexed_name(path, self.root) in self._known:
-                return
+        sizes, digests = {row.bytes for row in missing.values()}, {row.digest for row in missing.values()}
+        moved = set()
+        for name in here.keys() - self._known.keys():
             with contextlib.suppress(EyewrightError, OSError):
-                if path.stat().st_size in sizes and content_digest(path) in self._by_digest:
-                    return
+                if here[name].stat().st_size in sizes:
+                    moved.add(content_digest(here[name]))
+        gone = sum(row.digest not in moved & digests for row in missing.values())
+        if gone < len(self._known) and (2 * gone <= len(self._known) or gone < _MANY_GONE):
+            return
+        found = f"{len(self._known) - gone:,}" if gone < len(self._known) else "none"
         raise RefusedError(
-            f"expected images of the index in {quoted(self.root)}, found none of its {len(self._known):,}",
-            fix="check the path, and that its disk is mounted; for other images make another index",
+            f"expected images of the index in {quoted(self.root)}, found {found} of its {len(self._known):,}",
+            fix="check the path, and that its disk is mounted; to remove those that are gone, add --force",
             code="no_indexed_image",
         )
 
@@ -225,6 +260,7 @@ class _Work:
             name = indexed_name(path, self.root)
             seen.add(name)
             try:
+                need_inside(path, self.root)
                 status = path.stat()
                 id, row = self._known.get(name, (-1, None))
                 if row is not None and (row.bytes, row.mtime_ns) == (status.st_size, status.st_mtime_ns):
@@ -253,7 +289,7 @@ class _Work:
             self._images.append(image)
             self._rows.append(Row(name, digest, status.st_size, status.st_mtime_ns, *image.shape[:2]))
             if len(self._images) == _COMMIT:
-                self._commit()
+                self._commit(len(files) if count < len(files) else 0)
                 self.say(f"{count:,} of {len(files):,}")
         self._commit()
         self._carry(carried)
@@ -265,16 +301,14 @@ class _Work:
 
     def _carry(self, carried: "Sequence[tuple[int, Row]]") -> None:
         """Return a file whose content is known the vector of that content."""
-        from dataclasses import replace
-
         if not carried or self.index is None:
             return
         known = dict(self._known.values())
         rows = [replace(row, height=known[id].height, width=known[id].width) for id, row in carried]
         self.index.add(self.index.vectors([id for id, _ in carried]), rows)
 
-    def _commit(self) -> None:
-        """Embed the images that were read and commit them."""
+    def _commit(self, unfinished: int = 0) -> None:
+        """Embed the images that were read and commit them; `unfinished` is of how many images these are a part."""
         from eyewright.retrieval import create_index
 
         if not self._images:
@@ -286,13 +320,15 @@ class _Work:
             if fine:
                 rows.append(row)
             else:
-                message = "the model gives it no finite embedding"
-                self.findings.append(Finding("no_embedding", message, "look at it", row.path))
+                message = "its embedding is not finite"
+                self.findings.append(Finding("no_embedding", message, "check the image", row.path))
         if self.index is None:
             self.index = create_index(
                 self.place, model=self.embedder.name, digest=self.embedder.digest, dim=vectors.shape[1],
-                about={"root": str(self.root)},
+                about={"root": str(self.root), UNFINISHED: unfinished},
             )  # fmt: skip
+        elif unfinished and self.index.about.get(UNFINISHED) != unfinished:
+            self.index.note(**{UNFINISHED: unfinished})
         self.index.add(vectors[sound], rows)
         self.added += len(rows)
         self._images, self._rows = [], []
@@ -303,8 +339,8 @@ class _Work:
             raise InputError("expected images that can be read, found none", fix="check the folder", code="no_images")
         if self._gone:
             self.index.delete(self._gone)
-        if self.index.about.get("root") != str(self.root):
-            self.index.note(root=str(self.root))
+        if self.index.about.get("root") != str(self.root) or self.index.about.get(UNFINISHED):
+            self.index.note(root=str(self.root), **{UNFINISHED: 0})
         return self.index
 
 
@@ -324,11 +360,12 @@ def search(
 
     `query`, and each of `like` and `unlike`, is the path or array of an image, or a text where the model reads both. Of
     several the mean is sought, away from those of `unlike`. `model` says where the index's model lies now. `folder`
-    keeps to images below it. With `max_p` only hits with at most this p-value are returned; none means that
-    nothing fits.
+    keeps to images below it, and p-values are then measured against these. With `max_p` only hits with at most this
+    p-value are returned; none means that nothing fits. Where the model reads only the beginning of a text, `notes` of
+    the result say so.
 
     Raises:
-        UsageError: nothing to look for, or words for a model that reads images only.
+        UsageError: nothing to look for, words for a model that reads images only, or a `max_p` below every p-value.
         RefusedError: the model is not the index's.
         InputError: no index, or it is damaged; an image that cannot be read.
     """
@@ -338,8 +375,13 @@ def search(
         raise UsageError("expected words or an image to look for, found neither", fix="pass one")
     embedder = open_embedder(model or opened.model["name"])
     opened.need_model(embedder.name, embedder.digest, embedder.published)
-    vectors = [_vector(embedder, q) for q in (*wanted, *unlike)]
-    return nearest(opened, vectors[: len(wanted)], vectors[len(wanted) :], n=n, folder=folder, max_p=max_p, exact=exact)
+    doubts: list[Doubt] = []
+    vectors = [_vector(embedder, q, doubts) for q in (*wanted, *unlike)]
+    found = nearest(
+        opened, vectors[: len(wanted)], vectors[len(wanted) :], n=n, folder=folder, max_p=max_p, exact=exact
+    )
+    notes = [*(d.note for d in doubts if d.note), *found.notes]
+    return replace(found, notes=tuple(dict.fromkeys(notes)), familiar=all(d.familiar for d in doubts))
 
 
 def nearest(
@@ -356,10 +398,9 @@ def nearest(
     """Return what is near the mean of vectors (D,) of length 1, and away from that of others; see `search`.
 
     Raises:
+        UsageError: `max_p` is smaller than any p-value here.
         InputError: the index has no images below `folder`.
     """
-    from eyewright.retrieval import Hits
-
     vector = np.mean(wanted, 0)
     if len(away):
         vector = vector - _AWAY * np.mean(away, 0)
@@ -370,10 +411,18 @@ def nearest(
         if not only:
             raise InputError(f"the index has no images below {folder[:200]!r}", fix="check the folder")
     found = index.search(vector, n, only=only, without=without, exact=exact, alpha=0.05 if max_p is None else max_p)
-    if max_p is not None:
-        found = Hits(
-            tuple(h for h in found.hits if h.p is not None and h.p <= max_p), found.searched, max_p, found.above
+    if unfinished := index.about.get(UNFINISHED):
+        said = f"the index is not finished: it has {len(index):,} images, of {unfinished:,} that were found"
+        found = replace(found, notes=(f"{said}; continue with eyewright index --resume",))
+    told = bool(found.hits) and found.hits[0].p is not None
+    if max_p is not None and told and max_p < 1 / (found.reference + 1):
+        raise UsageError(
+            f"expected a p-value of at least {1 / (found.reference + 1):.2g}, the smallest against {found.reference:,} "
+            f"images, found {max_p:g}",
+            fix="use a larger one",
         )
+    if max_p is not None:
+        found = replace(found, hits=tuple(h for h in found.hits if h.p is not None and h.p <= max_p))
     return found
 
 
@@ -414,8 +463,8 @@ def index_of(index: "Index | PathLike") -> "Index":
     return open_index(Path(index)) if isinstance(index, str | Path) else index
 
 
-def _vector(embedder: Embedder, query: Any) -> NDArray[np.float32]:
-    """Return the unit vector of words or an image."""
+def _vector(embedder: Embedder, query: Any, doubts: list[Doubt]) -> NDArray[np.float32]:
+    """Return the unit vector of words or an image; `doubts` take what of it is not read, or not known to the model."""
     from eyewright.retrieval.coding import unit_vectors
 
     if isinstance(query, np.ndarray | Path) or _names_a_file(query):
@@ -423,6 +472,7 @@ def _vector(embedder: Embedder, query: Any) -> NDArray[np.float32]:
             raise InputError(f"expected an image, found a folder at {quoted(query)}", fix="pass one image")
         frame = next(iter(iter_images(query)))
         (vector,) = unit_vectors(embedder.images([frame.image]))
+        doubts.append(embedder.doubt_image(frame.image))
         return np.asarray(vector)
     if embedder.texts is None:
         raise UsageError(
@@ -432,6 +482,7 @@ def _vector(embedder: Embedder, query: Any) -> NDArray[np.float32]:
     if not is_text(query):
         raise InputError(f"expected words in UTF-8, found other bytes in {query[:40]!r}", fix="write them in UTF-8")
     (vector,) = unit_vectors(embedder.texts([query]))
+    doubts += [Doubt(embedder.overlong(query)), embedder.doubt_words(query)]
     return np.asarray(vector)
 
 
@@ -473,7 +524,7 @@ def open_embedder(model: str) -> Embedder:
         both = net.kind == "pair"
         return Embedder(
             model, digest_of_checkpoint(net.folder), net.image_features, net.text_features if both else None,
-            (lambda: net.matching) if both else None,
+            (lambda: net.matching) if both else None, overlong=net.overlong,
         )  # fmt: skip
     from PIL import Image
 
@@ -495,6 +546,10 @@ def open_embedder(model: str) -> Embedder:
         return Embedder(
             name, digest, lambda images: _embedded(bundle, images), bundle.embed_texts,
             lambda: (bundle.texts.scale, bundle.texts.bias or None), bundle.manifest.published,
+            lambda text: bundle.texts.preparation.overlong(text),
+            lambda text: doubt_words(bundle.texts.preparation, text),
+            lambda image: doubt_image(bundle.reference, bundle.raw(prepare(bundle.inputs, [image])[0])),
+            unlearnt_of(bundle),
         )  # fmt: skip
     need_torch()
     from eyewright.exporting.features import bundle_features
@@ -503,6 +558,7 @@ def open_embedder(model: str) -> Embedder:
         name,
         digest,
         lambda images: bundle_features(bundle, (Image.fromarray(i) for i in images)),
+        notes=unlearnt_of(bundle),
     )
 
 

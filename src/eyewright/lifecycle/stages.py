@@ -115,17 +115,17 @@ def train(
 
     `options` are fields of `Recipe` (task, lr, optimizer, loss, batch, imgsz, ...); `task` is "classify", "detect",
     "segment" or "instance", and without it the data decides. With `budget` ("10m") training ends
-    annealed when the time is over, counted from this call. `weights` are those to begin with,
+    annealed when the time is over, counted from this call. `weights` are those to start from,
     of a run, a bundle or a safetensors file. `teacher`, a bundle, a run or `hf:` and a folder, is also learnt from, in
     addition to the labels (`step` is not supported then). `log` ("tensorboard" or "mlflow") writes every epoch's
     numbers for that too, and `observe` is called with them. `shards` trains a net for each of so many parts of the
     training images and joins them to one run, from which `forget` removes images by training one shard again.
-    `add_generated`, a bundle of the task generate or an `AddGenerated`, adds images that it draws for rare classes and
-    trains pairs of nets with and without them.
+    `add_generated`, a bundle of the task generate or an `AddGenerated`, adds images that it generates for rare classes
+    and trains pairs of nets with and without them.
     `leaks` says what becomes of training images that are copies of images in a given test or validation part:
     "drop" (the default) leaves up to 1 % of the training images out, "refuse" raises, "allow" (or `allow_leaks`)
     trains on them and writes it down. `label_errors` says what is done where the audit finds that labels were not read
-    as they are meant (boxes in another format, empty masks): "refuse" (the default) raises, "allow" trains on them.
+    as intended (boxes in another format, empty masks): "refuse" (the default) raises, "allow" trains on them.
 
     Raises:
         DatasetError, LeakError: the data cannot be trained on.
@@ -200,7 +200,7 @@ def train_on(
 
     Raises:
         LeakError: too many images on both sides of the split, or any that `leaks` refuses.
-        DatasetError: the labels were not read as they are meant, and the plan does not allow it.
+        DatasetError: the labels were not read as intended, and the plan does not allow it.
         BudgetError: the deadline is too near.
     """
     from eyewright.training.distributed import rank_of
@@ -236,7 +236,7 @@ def train_on(
         else:
             plan = replace(plan, step=own_step(recipe))
     if recipe.federated and plan.guard is None:
-        raise UsageError("expected a recipe of one place, found that of a federation", fix="use eyewright federate")
+        raise UsageError("expected a recipe for one machine, found one of a federation", fix="use eyewright federate")
     if recipe.private:
         from eyewright.privacy.guarding import guarded
 
@@ -444,8 +444,8 @@ def export(
     policy: Mapping[str, float] | None = None,
     attention: bool = False,
 ) -> "Bundle":
-    """Export a run, or `hf:` and a published model as it is, as a bundle at `out`; refused unless it answers as the
-    net does on every validation image.
+    """Export a run, or `hf:` and a published model as it is, as a bundle at `out`; refused unless its predictions
+    equal the net's on every validation image.
 
     `policy` holds rules that the report must keep, now and whenever the bundle is served: {"min_recall.person": 0.8}.
 

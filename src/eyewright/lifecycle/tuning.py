@@ -64,20 +64,20 @@ def tune(
     say: Say = silent,
     **options: Unpack[StudyOptions],
 ) -> TuneResult:
-    """Train `trials` times with other settings, and give the run that validates best.
+    """Train `trials` times with other settings, and return the run that validates best.
 
     Searched is what the recipe leaves at its default of: learning rate, optimiser, weight decay, label smoothing,
-    dropout, augmentation. The first trial is the recipe as it is, so the result validates no worse. Trials that fall
+    dropout, augmentation. The first trial is the unchanged recipe, so the result validates no worse. Trials that fall
     behind the median of the others are ended early. The study is `study.db` in the folder, an Optuna study in SQLite;
     with `resume` it continues up to `trials` in all. `budget` is for all trials together. `leaks` and
     `label_errors` are as for `train`.
 
-    The best validation score is the largest of many, so it is too good: only the test part says how good the run is.
+    The best validation score is the largest of many, so it is optimistic: only the test part says how good the run is.
 
     Raises:
         MissingExtraError: optuna is not installed.
-        UsageError: another process is at work on the study, or there is one and `resume` is not asked for.
-        BudgetError: not one trial could be finished.
+        UsageError: another process is using the study, or there is one and `resume` is not asked for.
+        BudgetError: no trial could be finished.
     """
     started = time.monotonic()
     leaks = leak_rule(leaks, allow_leaks)
@@ -134,7 +134,7 @@ def _one_trial(
     trial.set_user_attr("changed", changed)
     say(
         f"trial {trial.number + 1}: "
-        + (", ".join(f"{k} {_short(v)}" for k, v in changed.items()) or "the recipe as it is")
+        + (", ".join(f"{k} {_short(v)}" for k, v in changed.items()) or "the unchanged recipe")
     )
 
     def observe(row: Mapping[str, str]) -> None:
@@ -153,7 +153,7 @@ def _one_trial(
             ),
         )
     except optuna.TrialPruned:
-        say(f"trial {trial.number + 1} falls behind the others and is ended")
+        say(f"trial {trial.number + 1} is worse than the others and was stopped")
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     except RefusedError as error:
         # A rate at which the loss runs away is an answer too: not that one.
@@ -209,7 +209,7 @@ def _open_study(folder: Path, *, seed: int, resume: bool, patience_s: float = 5.
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = folder / "study.db"
-    busy = f"another process is at work on the study in {quoted(folder)}"
+    busy = f"another process is using the study in {quoted(folder)}"
     with held_lock(folder / ".study.lock", busy=busy, code="study_in_use"):
         if path.exists() and not resume:
             raise UsageError(
@@ -232,7 +232,7 @@ def _open_study(folder: Path, *, seed: int, resume: bool, patience_s: float = 5.
         except (SQLAlchemyError, KeyError, ValueError) as error:
             raise UsageError(
                 f"the study {quoted(path)} cannot be opened: {str(error).splitlines()[0]}",
-                fix="wait for who uses it, or choose another --out",
+                fix="wait until the other process is done, or choose another --out",
                 code="study_in_use" if "locked" in str(error) else "study_unreadable",
             ) from error
         yield study
@@ -269,7 +269,7 @@ def _result(study: Any, folder: Path, metric: str, say: Say) -> TuneResult:
     ]
     done = [r for r in rows if r["run"] is not None]
     if not done:
-        raise BudgetError("not one trial was finished", fix="give a larger --budget or fewer --tune trials")
+        raise BudgetError("no trial was finished", fix="give a larger --budget or fewer --tune trials")
     best = max(done, key=lambda r: (r[f"val_{metric}"], -r["trial"]))
     say(f"best of {len(rows)}: trial {best['trial']}, validation {metric} {best[f'val_{metric}']:.4f}")
     write_json(folder / "tune.json", {"best": best, "trials": rows})

@@ -79,7 +79,7 @@ def run(
     say: Say = silent,
     **options: Unpack[RunOptions],
 ) -> RunResult:
-    """Walk the whole life cycle: audit → split → train → evaluate → explain → export → verify.
+    """Run the whole life cycle: audit → split → train → evaluate → explain → export → verify.
 
     `budget` is for all of it. A sixth of it, between 12 s and a minute, is kept for what follows training: more where
     there are many images to measure or the net is slow, and where the machine is busy, up to half of the budget.
@@ -189,7 +189,7 @@ def _told(findings: Sequence[Finding]) -> list[str]:
     lines = [f"{f}" + (f" ({kinds[f.code] - 1:,} more like it)" if kinds[f.code] > 1 else "") for f in firsts]
     left = len(findings) - sum(kinds[f.code] for f in firsts)
     if left:
-        lines.append(f"and {left:,} more findings")
+        lines.append(f"and {left:,} more finding{'s' * (left != 1)}")
     return [*lines, "every finding: see the report"] if len(findings) > len(firsts) else lines
 
 
@@ -254,7 +254,7 @@ def quickstart(
     say: Say = silent,
     **options: Unpack[QuickstartOptions],
 ) -> RunResult:
-    """Walk the whole life cycle on real images that ship with scikit-learn: 1,797 handwritten digits.
+    """Run the whole life cycle on real images that ship with scikit-learn: 1,797 handwritten digits.
 
     They are written to `out/digits` as an ImageFolder first, so that the way is the way of a user's own folder.
 

@@ -17,7 +17,8 @@ def fit_temperature(logits: NDArray[np.floating[Any]], true: NDArray[np.integer[
     4.2).
 
     `logits` is (N, C), `true` int (N,). Targets are smoothed as Platt (1999) does, by 1 / (N + 2), so that a net
-    which is always right on a small validation set is not made infinitely sure. Answers never change, only scores.
+    which is always right on a small validation set does not become infinitely confident. Predicted classes never
+    change, only scores.
 
     >>> rng = np.random.default_rng(0)
     >>> true = rng.integers(0, 3, 4000)

@@ -85,7 +85,8 @@ def precision_recall_f1(confusion: NDArray[Any] | Margins, *, average: Average |
 
     A class that was never predicted has precision 0, one that never occurs recall 0, as scikit-learn's
     `zero_division=0`. "macro" is the mean over classes that occur in the ground truth or the prediction, "weighted"
-    weighs by true counts, "micro" pools all answers (for one label an image all three micro values equal the accuracy).
+    weighs by true counts, "micro" pools all answers (for one label per image all three micro values equal the
+    accuracy).
     """
     right, truth, answers = margins(confusion)
     if average == "micro":
@@ -162,7 +163,7 @@ def average_precision(true: Labels, scores: Floats) -> float:
 
 
 def calibration_bins(confidence: Floats, right: NDArray[np.bool_], *, bins: int = 15) -> dict[str, Floats]:
-    """Sort answers into `bins` equal steps of confidence, each (low, high]; give count, confidence and accuracy."""
+    """Sort answers into `bins` equal steps of confidence, each (low, high]; return count, confidence and accuracy."""
     at = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     count = np.bincount(at, minlength=bins).astype(np.float64)
     return {

@@ -153,7 +153,7 @@ def _numbers(m: Matched, weights: NDArray[np.float64], *, full: bool) -> dict[st
 
 
 def _recall(m: Matched, weights: NDArray[np.float64], *, most: int, area: int = 0) -> NDArray[np.float64]:
-    """Return the mean over classes and overlaps of the fraction of objects found with `most` answers an image."""
+    """Return the mean over classes and overlaps of the fraction of objects found with `most` answers per image."""
     rows = []
     for c in m.classes:
         total = weights @ c.truths[area]

@@ -9,6 +9,7 @@ __all__ = [
     "Frechet",
     "Neighbourhoods",
     "copy_test",
+    "coverage_of_sets",
     "frechet_distance",
     "kernel_distance",
     "measure_features",
@@ -17,7 +18,7 @@ __all__ = [
 ]
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,6 +116,28 @@ def neighbourhoods(real: NDArray[Any], generated: NDArray[Any], *, k: int = _NEI
         covered[rows] = within.any(1)
         recalled[rows] = (apart < theirs[None]).any(1)
     return Neighbourhoods(precise, dense / k, recalled, covered)
+
+
+def coverage_of_sets(real: NDArray[Any], sets: Sequence[NDArray[Any]], *, k: int = _NEIGHBOURS) -> list[float]:
+    """Return the coverage of real images by each of several sets of features, (M, D), as `neighbourhoods` finds it;
+    the distances among the real images are measured once.
+
+    >>> rng = np.random.default_rng(0)
+    >>> real, new = rng.normal(size=(50, 4)), rng.normal(size=(20, 4))
+    >>> coverage_of_sets(real, [new]) == [neighbourhoods(real, new).covered.mean()]
+    True
+
+    Raises:
+        UsageError: the sets have other numbers of features, or there are at most `k` real images.
+    """
+    pairs = [_pair(real, one, least=1) for one in sets]
+    a, _ = _pair(real, real, least=k + 1)
+    own = _radii(a, k)
+    found = []
+    for _, b in pairs:
+        covered = [(apart < own[rows, None]).any(1) for rows, apart in _distances(a, b)]
+        found.append(float(np.concatenate(covered).mean()))
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -214,8 +214,8 @@ def effective_n(scores: NDArray[np.float64], clusters: Clusters) -> float:
 
 
 def flip_p_value(differences: NDArray[np.float64], *, rng: np.random.Generator) -> float:
-    """Return the two-sided p-value that differences (count,), one a group, are as often above 0 as below: the sign-flip
-    test (Fisher 1935), exact up to 12 groups that differ, else by 4,000 random flips.
+    """Return the two-sided p-value that differences (count,), one per group, are as often above 0 as below: the
+    sign-flip test (Fisher 1935), exact up to 12 groups that differ, else by 4,000 random flips.
 
     >>> flip_p_value(np.array([1.0, 2.0, 1.0]), rng=np.random.default_rng(0))
     0.25

@@ -14,7 +14,7 @@ from eyewright.metrics.bootstrap import resample, share_interval
 from eyewright.metrics.groups import Clusters
 
 IGNORE = 255
-"""The class id of pixels that count for nothing."""
+"""The class id of pixels that are ignored."""
 
 FOUND_IOU = 0.1
 """A defect is found where the overlap with it in its image passes this."""

@@ -77,7 +77,7 @@ def whole_masks(crops: Sequence[MaskCrop], size_hw: tuple[int, int]) -> NDArray[
 class Detected:
     """The objects of one image, true or found: `boxes` float64 (n, 4) x0 y0 x1 y1, `labels` int64 (n,).
 
-    `scores` float64 (n,) of found ones; `crowd` bool (n,) of true ones, ignore regions; `masks`, one an object, where
+    `scores` float64 (n,) of found ones; `crowd` bool (n,) of true ones, ignore regions; `masks`, one per object, where
     masks and not boxes are compared; `areas` float64 (n,), of the boxes or masks unless the ground truth states others.
     """
 
@@ -354,7 +354,7 @@ def _match(
     crowd: NDArray[np.bool_],
     thresholds: NDArray[np.float64],
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Match all answers, the most confident ones of every image and class first; give right and ignored, (A, T, D).
+    """Match all answers, the most confident ones of every image and class first; return right and ignored, (A, T, D).
 
     Answers of one rank compete for nothing: they are of different images or classes.
     """

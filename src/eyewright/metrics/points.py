@@ -31,7 +31,7 @@ _ONE_SIDED_95 = 1.645
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """The score from which an answer of one class is accepted, its interval, and what it achieves on validation.
+    """The score above which a class is accepted, its interval, and what it achieves on validation.
 
     `low` and `high` bound the threshold that is best on new images with 95 %: between them lie the thresholds whose F1
     is lower than the largest by no more than 1.645 standard errors of the difference, by the bootstrap over groups.

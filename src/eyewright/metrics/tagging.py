@@ -1,6 +1,6 @@
 """How well tags are found: average precision, F1 at the operating points, exact match; each with its interval.
 
-What nobody has judged counts for nothing: truth is 1 for a tag that an image has, 0 for one that it has not, NaN
+What is not annotated is ignored: truth is 1 for a tag that an image has, 0 for one that it has not, NaN
 where that is not known.
 """
 

@@ -41,7 +41,7 @@ class Alerts:
             raise UsageError(f"expected an email address, found {self.email!r}", fix="change --alert-email")
 
     def send(self, kind: str, text: str, content: Mapping[str, Any], *, wait: bool = False) -> list[str]:
-        """Say it everywhere, in a thread unless `wait`; give what went wrong, which is logged too."""
+        """Send it to every channel, in a thread unless `wait`; return what went wrong, which is logged too."""
         _log.warning("alert: %s", text)
         if not wait:
             threading.Thread(target=self._send, args=(kind, text, content), daemon=True).start()

@@ -43,7 +43,7 @@ class Count:
         when = time.strftime("%Y-%m-%d %H:00", time.gmtime(self.hour * _HOUR_S))
         return (
             f"{self.source}: {self.n:,} {self.line} {self.direction} in the hour from {when} UTC; "
-            f"{max(0.0, self.low):,.0f} to {self.high:,.0f} are usual"
+            f"{max(0.0, self.low):,.0f} to {self.high:,.0f} is the usual range"
         )
 
 

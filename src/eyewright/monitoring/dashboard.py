@@ -7,7 +7,11 @@ from typing import Any
 # Title, queries with their legends, unit. Two gauges are two queries: `or` drops the series on its right whose labels
 # are those of one on its left.
 _PANELS: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
-    ("Requests a second by status", (("sum by (status) (rate(eyewright_requests_total[5m]))", "{{status}}"),), "reqps"),
+    (
+        "Requests per second by status",
+        (("sum by (status) (rate(eyewright_requests_total[5m]))", "{{status}}"),),
+        "reqps",
+    ),
     (
         "Errors, fraction",
         (
@@ -44,7 +48,7 @@ _PANELS: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ("Workers replaced", (("eyewright_worker_restarts", "since the start"),), "short"),
     ("Drift, p of the last test", (("eyewright_drift_p_value", "{{model}}"),), "short"),
     (
-        "Crossings an hour",
+        "Crossings per hour",
         (
             (
                 "sum by (source, line, direction) (increase(eyewright_line_crossings_total[1h]))",

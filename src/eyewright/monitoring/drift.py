@@ -195,7 +195,7 @@ class ChangeDetector:
     Every test's p becomes evidence, the mixture of all bets k p^(k-1) (Vovk & Wang 2021), whose mean is at most 1 as
     long as nothing has changed; the evidence is summed up as Shiryaev and Roberts do, R = (1 + R) e, and an alarm is
     raised when R reaches `run_length`. Without a change that takes at least so many tests on average (Shin, Ramdas &
-    Rinaldo 2024, "E-detectors"); a lasting change is told within a few. After an alarm it starts again.
+    Rinaldo 2024, "E-detectors"); a lasting change is detected within a few. After an alarm it starts again.
 
     >>> detector = ChangeDetector(200)
     >>> [detector.alarm(p) for p in (0.5, 0.0005, 0.0005)]
@@ -212,7 +212,7 @@ class ChangeDetector:
         return min(1.0, self.sum / self.run_length)
 
     def alarm(self, p: float) -> bool:
-        """Take the next test's p; tell whether it is an alarm."""
+        """Take the next test's p; return whether it is an alarm."""
         self.sum = (1 + self.sum) * _bet(p)
         found = self.sum >= self.run_length
         if found:

@@ -132,7 +132,7 @@ def _finding(
 
 
 def export_feedback(store: Store, path: Path, *, model: str | None = None) -> int:
-    """Write all feedback, the last word on each prediction, as CSV or JSON lines; give how many."""
+    """Write all feedback, the latest on each prediction, as CSV or JSON lines; return how many."""
     rows = [
         {"prediction_id": row.id, "time": at, "model": row.model, "digest": row.digest, "answered": row.label,
          "score": row.score, "image": row.image, **content}

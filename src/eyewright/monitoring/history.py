@@ -53,7 +53,7 @@ class History:
         self.home, self.path = home, home / "history.jsonl"
 
     def events(self) -> list[Event]:
-        """Return every event, oldest first; a last line without its end never was acknowledged, and is left out.
+        """Return every event, oldest first; an incomplete last line was never acknowledged, and is left out.
 
         Raises:
             RefusedError: a line was changed or removed.
@@ -88,7 +88,7 @@ class History:
 
     def add(self, action: str, alias: str, folder: Path, digest: str, reason: Mapping[str, Any]) -> Event:
         """Append an event; it is on disk when this returns."""
-        with held_lock(self.home / "history.lock", busy="somebody else changes the history", code="history_busy"):
+        with held_lock(self.home / "history.lock", busy="another process is changing the history", code="history_busy"):
             before = self.events()
             content: dict[str, Any] = {
                 "time": time.time(),

@@ -43,11 +43,11 @@ class Journal:
         """Write one entry.
 
         Raises:
-            OSError: the disk is full, or the journal has reached its size.
+            OSError: the disk is full, or the journal has reached its largest size.
         """
         with self._lock:
             if self._kept + self._size + len(entry) > self.most_bytes:
-                raise OSError("the journal has reached its size")
+                raise OSError("the journal has reached its largest size")
             if self._file < 0:
                 self._path = self.folder / f"journal-{self._number:012d}.log"
                 self._number += 1
@@ -62,7 +62,7 @@ class Journal:
             self._size += done
 
     def turn(self) -> list[Path]:
-        """Begin a new segment; give those that hold what was written so far."""
+        """Begin a new segment; return those that hold what was written so far."""
         with self._lock:
             if self._file >= 0 and self._size:
                 os.close(self._file)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import BundleError, BusyError, EyewrightError, InputError, UsageError, plain_reason
 from eyewright.core.files import held_lock, write_bytes
+from eyewright.core.quoting import quoted
 from eyewright.core.rng import generator
 from eyewright.imaging.appearance import TRAITS
 from eyewright.monitoring.alerts import Alerts
@@ -109,7 +110,10 @@ class Recorder:
         self._references = references or dict
         self._classes = classes
         self._written: set[str] = set()
-        self._lock_file = held_lock(home / "lock", busy="another server logs here", code="monitor_busy")
+        self._lock_file = held_lock(
+            home / "lock", busy=f"another server is writing to the log in {quoted(home)}", code="monitor_busy",
+            fix="give this one its own folder: --home DIR",
+        )  # fmt: skip
         self._lock_file.__enter__()
         try:
             check_writable(self.address)
@@ -151,7 +155,7 @@ class Recorder:
         return self.settings.keep_images
 
     def note(self, entry: Noted) -> None:
-        """Log one answer."""
+        """Log one prediction."""
         s = entry.seen
         head = (entry.id, entry.time, entry.model, entry.digest, s.label, s.score, s.unfamiliar)
         fields = (*head, *s.size_hw, entry.total_ms, s.look, s.answer, entry.shadow_of, "")
@@ -167,7 +171,7 @@ class Recorder:
         self._append(("c", fields, b""))
 
     def feedback(self, prediction_id: str, content: Mapping[str, Any]) -> bool:
-        """Log what somebody says of a prediction; tell whether the prediction is known.
+        """Log feedback on a prediction; return whether the prediction is known.
 
         Raises:
             UsageError: there is too much of it, a label that its model does not know, or what else `check_feedback`
@@ -232,7 +236,7 @@ class Recorder:
         return tuple(dict.fromkeys(name for _, labels in self._classes().values() for name in labels))
 
     def _append(self, entry: tuple[str, Any, bytes], size: int = 0) -> bool:
-        """Write one entry to the journal; tell whether it is there."""
+        """Write one entry to the journal; return whether it is there."""
         data = msgspec.msgpack.encode(entry)
         # Under one lock with what waits: a segment must not be thought written while one of its entries is not yet
         # among those that are.
@@ -273,7 +277,7 @@ class Recorder:
                 self._say(f"a bug in the monitor of Eyewright: {type(fault).__name__}: {fault}")
 
     def flush(self) -> bool:
-        """Write what waits to the database; tell whether it is there."""
+        """Write waiting entries to the database; return whether it is reachable."""
         with self._lock:
             segments = self._journal.turn()
             taken, self._waiting = self._waiting, []
@@ -400,7 +404,7 @@ class Recorder:
         self._store.add_window(f"{model}-{rows[-1].id}", now, model, digest, content)
         if new:
             moved = ", ".join(found.moved[:4]) or str(found.tests[0]["name"])
-            self.alerts.send("drift", f"{model}: what comes in has changed (p = {found.p:.3g}): {moved}", content)
+            self.alerts.send("drift", f"{model}: the inputs have drifted (p = {found.p:.3g}): {moved}", content)
 
     def _test_counts(self) -> None:
         """When an hour has passed, compare what was counted in it with the same hour of earlier days."""
@@ -461,7 +465,7 @@ class Recorder:
             found.append(("eyewright_count_unusual", "Whether the last hour's count is", where, float(count.unusual)))
         for model, last in list(self._last.items()):
             found.append(("eyewright_drift_p_value", "p of the last drift test", {"model": model}, float(last["p"])))
-            about = "Whether a change was told and lasts"
+            about = "Whether drift was reported and persists"
             found.append(("eyewright_drift_alarm", about, {"model": model}, float(last["told"])))
         return found
 

@@ -98,7 +98,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Said:
-    """The prediction that somebody says something of: by which model, what it gave, and the classes of that model.
+    """The prediction that feedback is about: by which model, what it predicted, and the classes of that model.
 
     `task` is "" and `labels` None where the log does not hold them. `image` is the name of the kept image, "" if it was
     not kept.
@@ -148,7 +148,9 @@ class Store:
             except self.broken as error:
                 self._drop()
                 raise InputError(
-                    f"the database cannot be used: {_first_line(error)}", fix="see whether it runs", code="database"
+                    f"the database cannot be used: {_first_line(error)}",
+                    fix="check that it is running",
+                    code="database",
                 ) from None
             except BaseException:
                 self._drop()

@@ -271,7 +271,7 @@ def resnet(
     widths: tuple[int, ...] = (32, 64, 128, 256),
     depth: int = 2,
 ) -> nn.Module:
-    """Build a residual network: `depth` basic blocks a stage; images of 96 pixels or more get the large stem."""
+    """Build a residual network: `depth` basic blocks per stage; images of 96 pixels or more get the large stem."""
     act = activation_of(activation)
     large = min(size_hw) >= 96
     stem: list[nn.Module] = [

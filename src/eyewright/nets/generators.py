@@ -302,7 +302,7 @@ def gan_net(
     dropout: float = 0.0,
     activation: str = "",
 ) -> nn.Module:
-    """Build a conditional generator with its discriminator: about 1 M weights at 32x32, one pass an image.
+    """Build a conditional generator with its discriminator: about 1 M weights at 32x32, one pass per image.
 
     >>> net = gan_net(3, channels=1)
     >>> tuple(net.draw(torch.zeros(2, 64), torch.tensor([0, 2])).shape)
@@ -322,7 +322,7 @@ def flow_net(
     dropout: float = 0.0,
     activation: str = "",
 ) -> nn.Module:
-    """Build a rectified flow: about 1.3 M weights at 32x32, 8 passes an image.
+    """Build a rectified flow: about 1.3 M weights at 32x32, 8 passes per image.
 
     >>> net = flow_net(3, channels=1)
     >>> tuple(net.draw(torch.zeros(2, 1, 32, 32), torch.tensor([0, 2])).shape)

@@ -295,7 +295,9 @@ def hub_builder(name: str, kind: HubKind | None = CLASSIFIERS) -> HubBuilder:
         UsageError: a task that no checkpoint is read for.
     """
     if kind is None:
-        raise UsageError(f"no published model such as {name!r} is read for this task", fix="use our own nets")
+        raise UsageError(
+            f"published models such as {name!r} are not supported for this task", fix="use a net of the catalogue"
+        )
     from importlib.util import find_spec
 
     if find_spec("transformers") is None:

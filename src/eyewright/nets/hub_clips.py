@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eyewright.nets.hub_classifier import head_of
-from eyewright.nets.hub_library import BGR
+from eyewright.nets.hub_library import BGR, pixel_values
 
 # What newer checkpoints name needs torchvision; these do the same with Pillow.
 _BY_PILLOW = {
@@ -66,7 +66,7 @@ class FrameProcessor:
         self.image_mean, self.image_std = (-black * std).tolist(), std.tolist()
 
     def __call__(self, image: NDArray[np.uint8], **options: Any) -> dict[str, NDArray[np.float32]]:
-        found = np.asarray(self._processor([image, image], return_tensors="np")["pixel_values"], np.float32)
+        found = np.asarray(pixel_values(self._processor, [image, image], kind="np"), np.float32)
         return {"pixel_values": found[0, :1]}
 
 

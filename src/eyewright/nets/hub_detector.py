@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class HubDetections(NamedTuple):
-    """What a published detector says: `logits` (N, Q, C), `boxes` (N, Q, 4), centre and size in shares of the sides.
+    """What a published detector says: `logits` (N, Q, C), `boxes` (N, Q, 4), centre and size as fractions of the sides.
 
     `loss` is its own, (1,), where it was given targets; else empty.
     """

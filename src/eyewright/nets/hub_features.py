@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import CheckpointError, MissingExtraError
 from eyewright.core.quoting import quoted
+from eyewright.nets.hub_bodies import described, open_body
 from eyewright.nets.hub_files import check_checkpoint
-from eyewright.nets.hub_library import quiet_transformers, reading
-from eyewright.nets.texts import described, open_body
+from eyewright.nets.hub_library import pixel_values, quiet_transformers, reading
 
 _BATCH = 16
 
@@ -54,7 +54,7 @@ def hub_features(name: str, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.f
         def flush() -> None:
             if batch:
                 with reading(f"{name!r} cannot be run, or what it gives"):
-                    pixels = processor(images=list(batch), return_tensors="pt")["pixel_values"]
+                    pixels = pixel_values(processor, list(batch), kind="pt")
                     parts.append(described(model, pixels))
                 batch.clear()
 

@@ -51,13 +51,17 @@ class HubKind:
     answers: tuple[str, ...] = ()
     limits: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
+    @property
+    def types(self) -> frozenset[str]:
+        """The types of configurations that it is limited to; empty where it is not."""
+        return frozenset[str]().union(*(types or () for _, _, types in self.autos))
+
     def refusal(self, kind: str) -> tuple[str, str]:
         """Return why a type of configuration is not taken, and what to do."""
         if kind in self.limits:
             return self.limits[kind]
         if self.answers:
-            known = ", ".join(sorted(set().union(*(types or () for _, _, types in self.autos))))
-            return f"expected one of these: {known}", "use CLIP or SigLIP"
+            return f"expected one of these: {', '.join(sorted(self.types))}", "use CLIP or SigLIP"
         return f"which does not {self.does}", "use another model"
 
 

@@ -1,6 +1,6 @@
 """The door to transformers: imported late, kept quiet, its errors in one line."""
 
-__all__ = ["BGR", "first_line", "need_weights", "quiet_transformers", "reading"]
+__all__ = ["BGR", "first_line", "need_weights", "pixel_values", "quiet_transformers", "reading"]
 
 import logging
 import os
@@ -38,6 +38,16 @@ def quiet_transformers() -> Iterator[Any]:
         said.set_verbosity(level)
         if bar:
             said.enable_progress_bar()
+
+
+def pixel_values(processor: Any, images: Any, *, kind: str, **options: Any) -> Any:
+    """Return what a checkpoint's processor makes of images, uint8 (H, W, 3): a tensor ("pt") or array ("np") of (N, C,
+    H, W).
+
+    The place of the channels is said: a processor that has to infer it takes an image of 1, 3 or 4 rows for one whose
+    channels come first.
+    """
+    return processor(images, return_tensors=kind, input_data_format="channels_last", **options)["pixel_values"]
 
 
 def need_weights(name: str, missing: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from eyewright.core.errors import CheckpointError, UsageError
 from eyewright.core.rng import generator
 from eyewright.imaging.preparation import Preparation
-from eyewright.nets.hub_library import quiet_transformers
+from eyewright.nets.hub_library import pixel_values, quiet_transformers
 
 _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
 
@@ -92,7 +92,7 @@ def _same_scaling(processor: Any, scaling: Mapping[str, list[float]], *, bgr: bo
     image = generator(0, "hub", "scaling").integers(0, 256, (64, 96, 3), dtype=np.uint8)
     mean, std = (np.array(scaling[k], np.float64)[:, None, None] for k in ("mean", "std"))
     try:
-        theirs = np.asarray(processor(image, return_tensors="np", do_resize=False, do_pad=False)["pixel_values"])[0]
+        theirs = np.asarray(pixel_values(processor, image, kind="np", do_resize=False, do_pad=False))[0]
     except (ValueError, TypeError, KeyError, RuntimeError):
         return False
     ours = (image.transpose(2, 0, 1) / 255.0 - mean) / std
@@ -104,10 +104,10 @@ def _same(processor: Any, preparation: Preparation, scaling: Mapping[str, list[f
     """Return whether a preparation gives what the processor gives, on noise of unusual shapes."""
     rng = generator(0, "hub", "preparation")
     mean, std = (np.array(scaling[k], np.float64)[:, None, None] for k in ("mean", "std"))
-    for shape in ((301, 203, 3), (97, 410, 3), (30, 20, 3)):
+    for shape in ((301, 203, 3), (97, 410, 3), (30, 20, 3), (1, 9, 3), (7, 1, 3)):
         image = rng.integers(0, 256, shape, dtype=np.uint8)
         try:
-            theirs = np.asarray(processor(image, return_tensors="np")["pixel_values"])[0]
+            theirs = np.asarray(pixel_values(processor, image, kind="np"))[0]
         except (ValueError, TypeError, KeyError, RuntimeError):
             return False
         ours = (preparation(image)[0].transpose(2, 0, 1) / 255.0 - mean) / std

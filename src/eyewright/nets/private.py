@@ -119,7 +119,7 @@ def _wavelets(octave: int, angles: int) -> Tensor:
 
 
 class FeatureNet(nn.Module):
-    """A linear layer on features that are computed by fixed rules, so that they need to be computed once an image.
+    """A linear layer on features that are computed by fixed rules, so that they need to be computed once per image.
 
     `features` has no weights and gives (N, F) of length 1. `centre` is subtracted from them and the rest is brought to
     length 1 again: it is 0, or the mean of training images that was released with noise. Along the columns of `basis`,

@@ -1,6 +1,6 @@
 """Published networks of text, of images and of both, as Hugging Face wrote them: attention weights and embeddings."""
 
-__all__ = ["Published", "Weighed", "described", "open_published"]
+__all__ = ["Published", "Weighed", "open_published"]
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import CheckpointError, InputError, MissingExtraError, UsageError
 from eyewright.core.quoting import quoted
+from eyewright.core.tokens import TokenPreparation, said_overlong
 from eyewright.data.texts import is_text
 from eyewright.imaging.patches import image_tokens
 from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.nets.hub import snapshot
+from eyewright.nets.hub_bodies import described, open_body
 from eyewright.nets.hub_files import check_checkpoint
 from eyewright.nets.hub_kinds import PAIRS
-from eyewright.nets.hub_library import need_weights, quiet_transformers, reading
-from eyewright.nets.hub_pairs import TOKENIZER_FILES
+from eyewright.nets.hub_library import pixel_values, quiet_transformers, reading
+from eyewright.nets.hub_pairs import TOKENIZER_FILES, open_token_preparation
 from eyewright.nets.hub_preprocessing import prove_preprocessing
 
 _BATCH = 16
@@ -33,8 +35,6 @@ _MOST_BYTES = 1 << 30
 _MOST_CHARACTERS = 1_000_000
 # Trained on texts padded to one length, without a mask: the padding is part of what the net was taught on.
 _FULL_LENGTH = frozenset({"siglip", "siglip2"})
-# Weights of an output layer on top, which attention does not go through.
-_ON_TOP = ("pooler.", "visual_projection", "text_projection", "logit_", "head.")
 
 Kind = Literal["text", "image", "pair", "translation"]
 
@@ -260,7 +260,7 @@ class Published:
         result = []
         for image in images:
             with self._running():
-                pixels = self._processor(images=[image], return_tensors="pt")["pixel_values"]
+                pixels = pixel_values(self._processor, [image], kind="pt")
             rows, columns = pixels.shape[-2] // patch, pixels.shape[-1] // patch
             with torch.inference_mode(), self._running():
                 out = model(pixel_values=pixels, output_attentions=True)
@@ -288,7 +288,7 @@ class Published:
     def picture(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return what the checkpoint's own processor makes of an image, as a picture, uint8 (h, w, 3)."""
         with self._running():
-            pixels = self._processor(images=[image], return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
+            pixels = pixel_values(self._processor, [image], kind="np")[0].transpose(1, 2, 0)
         low, high = float(pixels.min()), float(pixels.max())
         scaled: NDArray[np.uint8] = np.rint(255 * (pixels - low) / max(high - low, 1e-12)).astype(np.uint8)
         return scaled
@@ -296,13 +296,18 @@ class Published:
     def text_features(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the embedding of each text, float32 (N, D): a pair model's own, else the mean over the tokens.
 
+        A long text is cut to the tokens that the net reads (`overlong`). What is written like a special token, such as
+        "</s>", is text like any other; `text_attention` takes it for the token.
+
         Raises:
             UsageError, InputError, CheckpointError: as `text_attention`.
         """
         self._need_text()
         if self.kind == "translation":
             raise UsageError(f"{self.name!r} has an encoder and a decoder and no embedding", fix="use another model")
-        tokens = [self._tokens(t, None) for t in texts]
+        if self._preparation is not None:
+            return self._prepared_features(self._preparation, [self._checked_text(t) for t in texts])
+        tokens = [self._plain(t)[0] for t in texts]
         size = _BATCH if self._pad is not None else 1
         parts: list[NDArray[np.float32]] = []
         for start in range(0, len(tokens), size):
@@ -318,6 +323,56 @@ class Published:
                     parts.append(np.stack([h[rows].mean(0) for h, rows in zip(hidden, kept, strict=True)]))
         return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
 
+    @cached_property
+    def _preparation(self) -> TokenPreparation | None:
+        """How a pair's texts become tokens, the same as in its bundle; None where that cannot be repeated without
+        transformers."""
+        if self.kind != "pair" or self.config.model_type not in PAIRS.types:
+            return None
+        try:
+            return open_token_preparation(self.folder, self.name, self.config)
+        except CheckpointError:
+            return None
+
+    def _prepared_features(self, preparation: TokenPreparation, texts: Sequence[str]) -> NDArray[np.float32]:
+        given, parts = preparation.batch(list(texts))[0], []
+        for start in range(0, len(given), _BATCH):
+            ids = torch.from_numpy(preparation.trimmed(given[start : start + _BATCH])).long()
+            with torch.inference_mode(), self._running():
+                found = self._model.get_text_features(input_ids=ids)
+            parts.append((found if isinstance(found, torch.Tensor) else found.pooler_output).float().numpy())
+        return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
+
+    def overlong(self, text: str) -> str:
+        """Return what of a text `text_features` does not read, in words; "" where it reads all of it."""
+        if self._preparation is not None:
+            return self._preparation.overlong(text)
+        kept, n = self._plain(text)
+        return said_overlong(n, len(kept.ids)) if n > len(kept.ids) else ""
+
+    def _plain(self, text: str) -> tuple[_Tokens, int]:
+        """Return a text's tokens, cut to what the net reads, and how many it has. None of them is a special token that
+        the text spells."""
+        with quiet_transformers(), self._running():
+            found = self._tokenizer(
+                self._checked_text(text), split_special_tokens=True, return_special_tokens_mask=True,
+                return_token_type_ids=True,
+            )  # fmt: skip
+        ids, around = found["input_ids"], found["special_tokens_mask"]
+        # A model of whole words or a unigram model finds a special token among its pieces.
+        control = {i for i in self._tokenizer.all_special_ids if i != self._tokenizer.unk_token_id}
+        own = [k for k, one in enumerate(ids) if not around[k] and one not in control]
+        ends = [k for k in range(len(ids)) if around[k]]
+        most = self._full_length or self.most_tokens
+        kept = own if most is None else own[: max(0, most - len(ends))]
+        places = sorted([*kept, *ends])
+        chosen = self._known([ids[k] for k in places])
+        types = [(found.get("token_type_ids") or [0] * len(ids))[k] for k in places]
+        if self._full_length is not None:
+            fill = self._full_length - len(chosen)
+            chosen, types = chosen + [self._pad or 0] * fill, types + [0] * fill
+        return _Tokens(chosen, types, (), (), ()), len(own) + len(places) - len(kept)
+
     def image_features(self, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return the embedding of each image, float32 (N, D): the model's own, its pooled output, or the mean."""
         self._need_images()
@@ -327,7 +382,7 @@ class Published:
         def flush() -> None:
             if batch:
                 with self._running():
-                    pixels = self._processor(images=list(batch), return_tensors="pt")["pixel_values"]
+                    pixels = pixel_values(self._processor, list(batch), kind="pt")
                     parts.append(described(self._model, pixels))
                 batch.clear()
 
@@ -366,16 +421,40 @@ class Published:
         pad = self._tokenizer.pad_token_id
         return None if pad is None else int(pad)
 
+    def _checked_text(self, text: str) -> str:
+        """Return a text that is none of the wrong ones.
+
+        Raises:
+            InputError: it is empty, has too many characters, or is no UTF-8.
+        """
+        if not text.strip():
+            raise InputError("expected a text, found an empty one", fix="write some words")
+        if len(text) > _MOST_CHARACTERS:
+            raise InputError(
+                f"expected a text of at most {_MOST_CHARACTERS:,} characters, found {len(text):,}", fix="shorten it"
+            )
+        if not is_text(text):
+            raise InputError(f"expected a text in UTF-8, found other bytes in {text[:40]!r}", fix="save it as UTF-8")
+        return text
+
+    def _known(self, ids: list[int]) -> list[int]:
+        """Return the ids of tokens, all of which the net knows.
+
+        Raises:
+            CheckpointError: it does not.
+        """
+        rows = self._text_config.vocab_size
+        if ids and max(ids) >= rows:
+            raise CheckpointError(
+                f"the tokenizer of {self.name!r} gives token {max(ids)}, and its net knows {rows:,}",
+                fix="use the tokenizer that the net was trained with",
+            )
+        return ids
+
     def _tokens(self, text: str, pair: str | None) -> _Tokens:
         for one in (text, pair):
-            if one is not None and not one.strip():
-                raise InputError("expected a text, found an empty one", fix="write some words")
-            if one is not None and len(one) > _MOST_CHARACTERS:
-                raise InputError(
-                    f"expected a text of at most {_MOST_CHARACTERS:,} characters, found {len(one):,}", fix="shorten it"
-                )
-            if one is not None and not is_text(one):
-                raise InputError(f"expected a text in UTF-8, found other bytes in {one[:40]!r}", fix="save it as UTF-8")
+            if one is not None:
+                self._checked_text(one)
         full = self._full_length
         with quiet_transformers(), self._running():
             found = self._tokenizer(
@@ -393,11 +472,7 @@ class Published:
                 f"{4 * layers * heads * len(ids) ** 2 / 1e9:.1f} GB, expected at most {_MOST_BYTES / 1e9:.1f}",
                 fix="shorten the text",
             )
-        if ids and max(ids) >= config.vocab_size:
-            raise CheckpointError(
-                f"the tokenizer of {self.name!r} gives token {max(ids)}, and its net knows {config.vocab_size:,}",
-                fix="use the tokenizer that the net was trained with",
-            )
+        self._known(ids)
         names, words, special = self._named(ids)
         offsets = found.get("offset_mapping")
         if offsets is not None and pair is None:
@@ -467,35 +542,3 @@ def open_published(name: str) -> Published:
             )
         folder = snapshot(where, TOKENIZER_FILES)
     return Published(name, folder)
-
-
-def open_body(hf: Any, folder: Path, name: str, **options: Any) -> Any:
-    """Return the body of a checkpoint. A pooler that it lacks is left out: a random one would give random embeddings.
-
-    Raises:
-        CheckpointError: it lacks other weights.
-    """
-    model, found = hf.AutoModel.from_pretrained(
-        folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **_LOCAL, **options
-    )
-    # Of a pair, projections and heads make the embeddings.
-    needless = _ON_TOP if not hasattr(model, "get_image_features") else ("logit_",)
-    need_weights(name, (n for n in found["missing_keys"] if not any(part in n for part in needless)))
-    if any(n.startswith("pooler.") for n in found["missing_keys"]):
-        model.pooler = None
-    return model
-
-
-def described(model: Any, pixels: torch.Tensor) -> NDArray[np.float32]:
-    """Return the embedding of each prepared image, float32 (N, D), by a transformers model."""
-    with torch.inference_mode():
-        found = model.get_image_features(pixels) if hasattr(model, "get_image_features") else model(pixel_values=pixels)
-    if not isinstance(found, torch.Tensor):
-        pooled = getattr(found, "pooler_output", None)
-        found = pooled if pooled is not None else found.last_hidden_state
-    if found.ndim == 4:
-        found = found.mean((2, 3))
-    elif found.ndim == 3:
-        found = found.mean(1)
-    values: NDArray[np.float32] = found.float().numpy()
-    return values.reshape(len(values), -1)

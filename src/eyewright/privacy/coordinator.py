@@ -34,9 +34,9 @@ class Coordinator:
     Args:
         token: sent with every request.
         ca: file of PEM with the certificates that are trusted, for https; None for those of the system.
-        patience_s: how long it may be out of reach before a request fails.
+        patience_s: how long it may be unreachable before a request fails.
         transfer_s: how long a request with weights may take.
-        say: called with a line where it is out of reach, and where it is back.
+        say: called with a line where it is unreachable, and where it is back.
     """
 
     def __init__(
@@ -102,7 +102,8 @@ class Coordinator:
         raw = self._ask("GET", f"/v1/weights/{digest}", most=4 * numbers, within_s=self._transfer_s)
         if len(raw) != 4 * numbers or digest_of(raw) != digest:
             raise RefusedError(
-                f"expected weights of SHA-256 {digest[:12]}…, found others", fix="check what is between the machines"
+                f"expected weights of SHA-256 {digest[:12]}…, found others",
+                fix="check the network between the machines",
             )
         return raw
 
@@ -148,7 +149,7 @@ class Coordinator:
         )
 
     def _ask(self, method: str, path: str, body: bytes | None = None, *, most: int, within_s: float) -> bytes:
-        """Ask until there is an answer, or the coordinator was out of reach for too long."""
+        """Ask until there is an answer, or the coordinator could not be reached for too long."""
         until = time.monotonic() + self._patience_s
         pause, said = _FIRST_PAUSE_S, False
         while True:
@@ -168,7 +169,7 @@ class Coordinator:
                 reason = plain_reason(error) or type(error).__name__
             if time.monotonic() > until:
                 raise RefusedError(
-                    f"the coordinator at {self.address} was out of reach for {self._patience_s:g} s: {reason}",
+                    f"the coordinator at {self.address} could not be reached for {self._patience_s:g} s: {reason}",
                     fix="check that it runs and join again; --patience waits longer",
                     code="coordinator_lost",
                 )
@@ -189,7 +190,7 @@ class Coordinator:
             raise self._stranger(f"status {status}")
         if status == 401:
             raise UsageError(
-                f"the coordinator at {self.address} wants a token, and found none or another",
+                f"the coordinator at {self.address} expects a token, found none or another",
                 fix="set --token-file or EYEWRIGHT_TOKEN", code="token",
             )  # fmt: skip
         if status == 403 and code == ForeignError.code:

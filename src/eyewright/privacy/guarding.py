@@ -81,7 +81,7 @@ def resolve_private(recipe: Recipe, task: str, n: int, body: nn.Module) -> Recip
     delta = asked.delta if asked.delta is not None else 10.0 ** -(math.floor(math.log10(n)) + 1)
     if delta >= 1 / n:
         raise UsageError(
-            f"expected delta below 1 / {n:,} = {1 / n:.2g}, found {delta:g}: whole images might be shown at that",
+            f"expected delta below 1 / {n:,} = {1 / n:.2g}, found {delta:g}: a larger delta may reveal whole images",
             fix="lower delta",
         )
     expected = recipe.batch or (n if usual["whole"] else min(n, max(256, n // 30)))
@@ -176,7 +176,9 @@ class PrivateGuard:
                 fix="use --model scatter_linear or private_net, or begin with public --weights",
             )
         if any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in net.modules()):
-            raise UsageError("expected no batch normalisation with --private", fix="use --model private_net")
+            raise UsageError(
+                "expected no batch normalisation with --private, found some in the net", fix="use --model private_net"
+            )
         if not isinstance(body, FeatureNet):
             return
         features = self._features(net, data.train_pixels, device)
@@ -302,7 +304,7 @@ def guarded(
         UsageError: what is asked for cannot be private.
     """
     if plan.step is not None or plan.probe is not None:
-        raise UsageError("expected no step of your own and no teacher with --private", fix="leave one out")
+        raise UsageError("expected no step of your own and no teacher with --private, found one", fix="leave it out")
     task = dataset.task
     task_of(task).require("private")
     owners = owners_of(dataset) if parse_private(recipe.private).unit == "group" else None
@@ -366,5 +368,5 @@ def _warnings(asked: PrivateOptions, n: int, groups: int | None) -> list[str]:
             "add unit=group"
         )
     if asked.epsilon > 10:
-        found.append(f"epsilon {asked.epsilon:g} promises little")
+        found.append(f"epsilon {asked.epsilon:g} protects little")
     return found

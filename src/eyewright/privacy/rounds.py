@@ -376,7 +376,7 @@ class Rounds:
                 fix="use the same images",
             )
         if not known.active:
-            self._say(f"{known.name} is back")
+            self._say(f"{known.name} has reconnected")
         known.active = True
         if self._open is not None and self._open.masked is not None:
             # Who joins again has begun again: the secrets of the round are gone.
@@ -553,7 +553,7 @@ class Rounds:
             raise ForeignError("this client has not joined", fix="join first")
         if not member.active:
             member.active = True
-            self._say(f"{member.name} is back")
+            self._say(f"{member.name} has reconnected")
             self._changed.notify_all()
         return member
 

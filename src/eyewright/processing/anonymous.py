@@ -119,7 +119,7 @@ def anonymize_bytes(data: bytes, name: str, hiding: Hiding) -> AnonymousImage:
     # Of a JPEG, further pictures are depth maps, gain maps and previews of the first: they go with the metadata.
     if info.frames > 1 and info.format != "JPEG":
         raise UnreadableImageError(
-            f"expected one picture, found {info.frames} frames: the others would be lost",
+            f"expected one image, found {info.frames} frames: the others would be lost",
             fix="write them as images with eyewright process --pages, or convert it to a video",
             code="animated",
         )

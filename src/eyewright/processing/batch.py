@@ -158,7 +158,7 @@ def format_named(to: str | None) -> str | None:
         return None
     name = {"JPG": "JPEG", "TIF": "TIFF", "JP2": "JPEG2000"}.get(to.upper(), to.upper())
     if name not in WRITTEN:
-        raise UsageError(f"format {to!r} is not written", fix=spelling_hint(name, WRITTEN))
+        raise UsageError(f"the format {to!r} cannot be written", fix=spelling_hint(name, WRITTEN))
     return name
 
 
@@ -193,12 +193,12 @@ def _plan(source: str | Path, folder: Path, format: str | None) -> list[_Job]:
 
 
 def refuse_overlap(source: str | Path, folder: Path) -> None:
-    """Raise `UsageError` if a folder of inputs and the folder of outputs lie in one another: outputs would be inputs of
-    the next batch. A single file may lie next to its output."""
+    """Raise `UsageError` if the folder of inputs and the folder of outputs overlap: outputs would be inputs of the next
+    batch. A single file may lie next to its output."""
     inside, own = folder.resolve(), Path(source).resolve()
     if Path(source).is_dir() and (inside == own or own in inside.parents or inside in own.parents):
         raise UsageError(
-            f"the output {quoted(folder)} and the input {quoted(source)} lie in one another",
+            f"the output {quoted(folder)} and the input {quoted(source)} overlap: one is inside the other",
             fix="choose another --out",
             code="overlap",
         )
@@ -334,7 +334,7 @@ def _process_frames(
             bytes_out += future.result()
             written += 1
     if not written:
-        raise InputError("the source gave no frame", fix="check it", code="no_images")
+        raise InputError("the source returned no frame", fix="check it", code="no_images")
     return Processed(folder, steps, written, 0, (), 0, bytes_out)
 
 

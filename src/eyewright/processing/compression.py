@@ -284,7 +284,7 @@ def encode_files(
     workers: int | None = None,
     quiet: bool = True,
 ) -> tuple[tuple[Encoded, ...], tuple[Finding, ...]]:
-    """Encode every image of a source into a folder; give what was written, and what a person should know of it.
+    """Encode every image of a source into a folder; return what was written, and what a person should know of it.
 
     `to` is a codec, several with commas between, or "auto" for all that can be written here: the smallest file that
     meets the target is kept. Without a target nothing visible is lost (SSIMULACRA 2 of 90). Metadata is left out; with

@@ -13,7 +13,7 @@ _CELL, _GAP, _LINE = 360, 14, 22
 
 
 def contact_sheet(rows: Sequence[tuple[str, NDArray[Any], NDArray[Any]]], title: str) -> NDArray[np.uint8]:
-    """Draw named pairs (before, after), uint8 or uint16, grey or RGB, of any sizes; give uint8 (H, W, 3).
+    """Draw named pairs (before, after), uint8 or uint16, grey or RGB, of any sizes; return uint8 (H, W, 3).
 
     >>> contact_sheet([("a", np.zeros((4, 6), np.uint8), np.zeros((4, 6), np.uint8))], "invert").shape[2]
     3

@@ -39,8 +39,8 @@ class Segmented:
     """A segmented picture: label map int32 (H, W), its regions, scores against a ground truth if one was given, the
     files.
 
-    `dark` says which side of the cut was labelled: dark things on a bright ground, or bright things on a dark one; None
-    for methods that have no such sides. `findings` say what of the file was left out, such as further pages.
+    `dark` says which side of the cut was labelled: dark objects on a bright background, or bright objects on a dark
+    one; None for methods that have no such sides. `findings` say what of the file was left out, such as further pages.
     """
 
     source: Path
@@ -102,7 +102,7 @@ def segment_file(
             raise InputError(
                 f"{quoted(truth)} is {known.shape[1]}x{known.shape[0]} pixels, "
                 f"the picture {labels.shape[1]}x{labels.shape[0]}",
-                fix="give the label picture that belongs to it",
+                fix="pass the label image that belongs to it",
                 code="truth_size",
             )
         scores = region_scores(labels, known)

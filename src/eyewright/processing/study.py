@@ -72,7 +72,7 @@ def study_folder(
         OutputError: the folder cannot be written.
     """
     if max_images < 1 or (workers is not None and workers < 1):
-        raise UsageError(f"expected at least one picture and one worker, found {max_images} and {workers}")
+        raise UsageError(f"expected at least one image and one worker, found {max_images} and {workers}")
     items = [p for p in list_sources(source) if p != "-"]
     step = max(1, -(-len(items) // max_images))
     chosen = [Path(p) for p in items[::step]]

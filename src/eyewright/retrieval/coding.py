@@ -54,8 +54,8 @@ def unit_vectors(vectors: NDArray[Any]) -> NDArray[np.float32]:
     Raises:
         InputError: one has a value that is not finite, or is zero.
     """
-    found = np.asarray(vectors, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
+        found = np.asarray(vectors, np.float32)
         lengths = np.sqrt((found.astype(np.float64) ** 2).sum(-1, keepdims=True))
     if not np.isfinite(lengths).all():
         raise InputError("expected vectors of finite numbers, found NaN or infinity", fix="check the model")

@@ -19,8 +19,8 @@ _SAMPLE = 2048
 class Found(NamedTuple):
     """The nearest vectors of a query: `ids` int64 (n,), `scores` float64 (n,) sorted down, equal ones by id.
 
-    `places` are their places over all segments. `background` are the coded scores of up to 2,048 vectors spread over
-    the index, and `n` is how many were asked.
+    `places` are their places over all segments. `background` are the coded scores of up to 2,048 of the vectors
+    that were asked, spread over them, and `n` is how many were asked.
     """
 
     ids: NDArray[np.int64]
@@ -53,7 +53,6 @@ def search_exact(
         np.multiply(dot_codes(coded.codes, segment.codes), segment.scale, out=part, casting="unsafe")
         part -= segment.offset
         part *= np.float32(coded.scale)
-    background = scores[: total : max(1, total // _SAMPLE)][:_SAMPLE].copy()
     live = total
     if without is not None and len(without):
         scores[without] = -np.inf
@@ -61,6 +60,8 @@ def search_exact(
     if only is not None:
         scores[:total][~only] = -np.inf
         live = int(np.isfinite(scores).sum())
+    asked = scores[:total] if live == total else scores[np.isfinite(scores)]
+    background = asked[:: max(1, live // _SAMPLE)][:_SAMPLE].copy()
     n = min(n, live)
     if n <= 0:
         return Found(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64), background, live)

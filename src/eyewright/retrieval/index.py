@@ -56,17 +56,24 @@ class Hits(Sequence[Hit]):
     """What was found, sorted by score. `fits` is False where the best p-value is above `alpha`: nothing fits.
 
     It is None where that cannot be said: there are too few vectors, or the fraction `above` of them, not 0, scores far
-    above all others, so that none of them stands out."""
+    above all others, so that none of them stands out, or the query is not `familiar`: the model was not trained on
+    queries like it, and a score above chance does not mean that the hit fits.
+
+    `reference` is how many vectors p-values are measured against, all of them among the `searched`; `notes` say what of
+    the words was not read or is not known to the model, and which image is unfamiliar to it."""
 
     hits: tuple[Hit, ...]
     searched: int
     alpha: float = 0.05
     above: float = 0.0
+    reference: int = 0
+    notes: tuple[str, ...] = ()
+    familiar: bool = True
 
     @property
     def fits(self) -> bool | None:
         if self.hits and self.hits[0].p is not None and self.hits[0].p <= self.alpha:
-            return True
+            return True if self.familiar else None
         if self.above or (self.hits and self.hits[0].p is None):
             return None
         return False
@@ -191,12 +198,18 @@ class Index:
         """Return the `n` vectors nearest to a query, (D,), by cosine; the first m of them are what `n=m` returns.
 
         Of fewer than 200,000 vectors, or with `exact`, none is missed. `only` are the ids that may be found, `without`
-        those that may not: they are left out before the search.
+        those that may not: they are left out before the search, and p-values are measured among the others.
 
         Raises:
             InputError: the query is not of D finite numbers.
+            UsageError: `n` is below 1.
         """
-        vector = np.asarray(query, np.float32).reshape(-1)
+        if np.asarray(query).dtype.kind not in "fiu":
+            raise InputError(f"expected a query of real numbers, found {np.asarray(query).dtype}", fix="pass numbers")
+        if n < 1:
+            raise UsageError(f"expected to look for 1 or more vectors, found {n}", fix="pass a larger n")
+        with np.errstate(over="ignore"):
+            vector = np.asarray(query, np.float32).reshape(-1)
         if len(vector) != self.dim:
             raise InputError(f"expected a query of {self.dim} numbers, found {len(vector)}", fix="use the same model")
         (vector,) = unit_vectors(vector[None])
@@ -214,7 +227,8 @@ class Index:
             Hit(int(id), min(1.0, float(score)), p, self._row(place))
             for id, score, p, place in zip(found.ids, found.scores, ps, found.places.tolist(), strict=True)
         )
-        return Hits(tuple(hits), found.n, alpha, share_far_above(found.background, alpha))
+        above, reference = share_far_above(found.background, alpha), len(found.background)
+        return Hits(tuple(hits), found.n, alpha, above, reference)
 
     def _search_graph(self, graph: Graph, query: NDArray[np.float32], n: int, gone: NDArray[np.int64]) -> Found:
         """Return the nearest: candidates of the graph and all vectors that were added after it, scored exactly."""
@@ -224,6 +238,7 @@ class Index:
         places = self._places(near)
         late = np.flatnonzero((ids >= graph.next_id) & ~np.isin(ids, gone))
         spread = np.arange(0, len(ids), max(1, len(ids) // 1024))
+        spread = spread[~np.isin(ids[spread], gone)]
         asked = np.concatenate([places, late, spread])
         scores = self._gathered(asked).astype(np.float64) @ query.astype(np.float64)
         own = slice(0, len(places) + len(late))
@@ -273,6 +288,8 @@ class Index:
             UsageError: another process is writing.
         """
         found = np.asarray(vectors)
+        if found.dtype.kind not in "fiu":
+            raise InputError(f"expected vectors of real numbers, found {found.dtype}", fix="pass numbers")
         if found.ndim != 2 or found.shape[1] != self.dim or len(found) != len(rows):
             raise InputError(
                 f"expected {len(rows)} vectors of {self.dim} numbers, found {found.shape}", fix="use the same model"
@@ -418,13 +435,16 @@ class Index:
                     (self.folder / name).unlink(missing_ok=True)
 
 
-def create_index(folder: Path, *, model: str, digest: str, dim: int, about: Mapping[str, Any] | None = None) -> Index:
+def create_index(
+    folder: str | Path, *, model: str, digest: str, dim: int, about: Mapping[str, Any] | None = None
+) -> Index:
     """Make an empty index for vectors of `dim` numbers by a model, named by its digest.
 
     Raises:
         UsageError: something is there already.
         OutputError: it cannot be written.
     """
+    folder = Path(folder)
     if is_index(folder):
         raise UsageError(f"there is an index at {quoted(folder)}", fix="add --update, or choose another --out")
     if folder.exists() and (not folder.is_dir() or any(n != MANIFEST for n in _visible(folder))):
@@ -446,7 +466,7 @@ def is_index(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def open_index(folder: Path) -> Index:
+def open_index(folder: str | Path) -> Index:
     """Open an index to search in; nothing is read but its manifest and the ids.
 
     Raises:
@@ -455,7 +475,7 @@ def open_index(folder: Path) -> Index:
     """
     for left in range(_TRIES - 1, -1, -1):
         try:
-            return _opened(folder)
+            return _opened(Path(folder))
         except FileNotFoundError as error:
             # Another process may have written segments again between two of our reads.
             if not left:

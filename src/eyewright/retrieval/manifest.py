@@ -90,7 +90,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise damaged(f"its {MANIFEST} cannot be read ({' '.join(str(error).split())[:160]})") from None
     names = [s.name for s in read.segments]
     if read.format != _KIND:
-        raise damaged(f"its {MANIFEST} is none of ours")
+        raise damaged(f"its {MANIFEST} is not that of an Eyewright index")
     if len(set(names)) < len(names):
         raise damaged(f"its {MANIFEST} names a segment twice")
     if not isinstance(read.about.get("root", ""), str):

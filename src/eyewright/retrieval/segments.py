@@ -151,8 +151,13 @@ def open_segment(folder: Path, entry: Mapping[str, Any], dim: int, *, verify: bo
     for name, (kind, shape) in kinds.items():
         path, known = folder / name, entry["files"][name]
         size = os.stat(path).st_size
-        if size != known["bytes"] or size != math.prod(shape) * np.dtype(kind).itemsize:
+        needed = math.prod(shape) * np.dtype(kind).itemsize
+        if size != known["bytes"]:
             raise damaged(f"{quoted(path)} has {size:,} bytes, expected {known['bytes']:,}")
+        if size != needed:
+            raise damaged(
+                f"{quoted(path)} has {size:,} bytes, and the manifest's {n:,} rows of {dim:,} numbers take {needed:,}"
+            )
         if (verify or size <= _ALWAYS) and _digest(path, size) != known["sha256"]:
             raise damaged(f"{quoted(path)} is not what was written")
         found[name] = np.memmap(path, kind, "r", shape=shape).view(np.ndarray) if size else np.empty(shape, kind)

@@ -126,7 +126,7 @@ def summarize_fleet(fleet: Fleet) -> str:
         return f"{text} No process works on the job; continue it with --resume, or eyewright work.{bad}"
     by = f"{_many(fleet.workers, 'worker')} on {_many(fleet.machines, 'machine')}"
     if fleet.rate is None or fleet.left_s is None:
-        return f"{text} {by} began; the first shard is not done yet.{bad}"
+        return f"{text} {by} started; the first shard is not done yet.{bad}"
     return f"{text} About {show_rest(fleet.left_s)} left with {by}.{bad}"
 
 

@@ -133,7 +133,9 @@ class App:
         if page is not None:
             counted[0] = "page"
             if request.method not in ("GET", "HEAD"):
-                raise HttpError(405, "method", "expected GET or HEAD", headers={"allow": "GET, HEAD"})
+                raise HttpError(
+                    405, "method", f"expected GET or HEAD, found {request.method[:20]}", headers={"allow": "GET, HEAD"}
+                )
             self.guard.check(request, open_to_all=True)
             return page.response(request)
         route, named = self._find(request, counted)
@@ -148,7 +150,7 @@ class App:
             async with asyncio.timeout(self.settings.deadline_s + 2):
                 return await route.call(self.service, request, **named)
         except TimeoutError:
-            raise LateError("there was no answer before the deadline", fix="try again later") from None
+            raise LateError("there was no response before the deadline", fix="try again later") from None
         finally:
             self.budget.give(held)
             self.pace.answered(held)
@@ -171,7 +173,10 @@ class App:
         allowed = {m for route, _ in matches for m in route.methods}
         if allowed:
             raise HttpError(
-                405, "method", f"expected {' or '.join(sorted(allowed))}", headers={"allow": ", ".join(sorted(allowed))}
+                405,
+                "method",
+                f"expected {' or '.join(sorted(allowed))}, found {request.method[:20]}",
+                headers={"allow": ", ".join(sorted(allowed))},
             )
         raise HttpError(404, "route", "there is nothing at this address", fix="see /openapi.json")
 
@@ -207,7 +212,7 @@ class App:
         try:
             await work
         except (EyewrightError, OSError) as error:
-            _log.error("the models could not be read again; those before continue: %s", error)
+            _log.error("the models could not be read again; the previous ones stay in use: %s", error)
             raise refused_reload(error) from None
 
     async def reloaded(self, service: Service, request: Request) -> Response:

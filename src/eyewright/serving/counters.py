@@ -23,15 +23,15 @@ class Counters:
             "eyewright_requests", "Requests by route and status", ("route", "status"), registry=self.registry
         )
         self._seconds = Histogram(
-            "eyewright_prediction_seconds", "Seconds from the body's end to the answer", ("model",),
+            "eyewright_prediction_seconds", "Seconds from the end of the request body to the response", ("model",),
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
         self._refused = Counter(
             "eyewright_refused", "Predictions that were refused (--refuse)", ("model", "reason"), registry=self.registry
         )
         for name, about, value in (
-            ("eyewright_waiting_requests", "Requests that wait for a worker", lambda: crew.waiting),
-            ("eyewright_running_requests", "Requests that workers are at", lambda: crew.running),
+            ("eyewright_waiting_requests", "Requests waiting for a worker", lambda: crew.waiting),
+            ("eyewright_running_requests", "Requests being processed by workers", lambda: crew.running),
             ("eyewright_workers", "Worker processes", lambda: len(crew.processes)),
             ("eyewright_worker_restarts", "Workers that died and were replaced", lambda: crew.restarts),
         ):

@@ -142,7 +142,7 @@ class Crew:
             LostError: its worker died twice, not by this request.
         """
         if len(self._pending) >= self.settings.queue:
-            raise BusyError("the server has more requests waiting than it takes", fix="try again in a second")
+            raise BusyError("the server's queue of requests is full", fix="try again in a second")
         loop = asyncio.get_running_loop()
         waiting = _Waiting(model, job, loop.create_future(), time.monotonic())
         waiting.alone = len(job.data) > _HEAVY_BYTES or not _LONG.isdisjoint(job.wants)
@@ -258,7 +258,7 @@ class Crew:
                 answer = by_id.get(waiting.job.id)
                 if not waiting.done.done():
                     if answer is None:
-                        waiting.done.set_exception(LostError("the worker gave no answer", fix="try again"))
+                        waiting.done.set_exception(LostError("the worker sent no response", fix="try again"))
                     else:
                         waiting.done.set_result(answer)
             self.answered += len(worker.running)
@@ -354,7 +354,7 @@ class Crew:
         task.add_done_callback(self._tasks.discard)
 
     async def drain(self, seconds: float) -> bool:
-        """Wait until nothing waits or runs any more; tell whether that was so in time."""
+        """Wait until nothing waits or runs any more; return whether that was so in time."""
         ends = time.monotonic() + seconds
         while self._pending or self.running:
             if time.monotonic() > ends:
@@ -383,7 +383,7 @@ class Crew:
 
 def _set_late(done: "asyncio.Future[Answer]") -> None:
     if not done.done():
-        error = LateError("there was no answer before the deadline", fix="try again later, or ask for less")
+        error = LateError("there was no response before the deadline", fix="try again later, or ask for less")
         done.set_exception(error)
 
 
@@ -424,7 +424,7 @@ def _blame(worker: _Worker, settings: Settings) -> Failure:
             f"the image took longer than {settings.decode_s:g} s to decode", fix="save it again", code="decode_timeout"
         )
     elif worker.stopped_for == "deadline":
-        error = LateError("the model did not answer before the deadline", fix="ask for less, or try again")
+        error = LateError("the model did not finish before the deadline", fix="ask for less, or try again")
     else:
         error = UnreadableImageError("the decoder crashed on the image", fix="save it again", code="decoder_crashed")
     return Failure(

@@ -172,7 +172,7 @@ class Budget:
             BusyError: there would be too many.
         """
         if self.held + n > self.most:
-            raise BusyError("the server holds as many bytes of requests as it takes", fix="try again in a second")
+            raise BusyError("the server is at its limit of request bytes", fix="try again in a second")
         self.held += n
 
     def give(self, n: int) -> None:
@@ -192,7 +192,7 @@ async def read_body(
     """
     most = settings.body_bytes if most is None else min(most, settings.body_bytes)
     if request.headers.get("content-encoding", "identity") not in ("identity", ""):
-        raise HttpError(415, "content_encoding", "a compressed body is not read", fix="send it as it is")
+        raise HttpError(415, "content_encoding", "a compressed body is not read", fix="send it uncompressed")
     said = request.headers.get("content-length")
     if said is not None:
         length = whole_number(said)
@@ -208,7 +208,7 @@ async def read_body(
             while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise HttpError(400, "cut_off", "the client went away before the body was whole")
+                    raise HttpError(400, "cut_off", "the client disconnected before the body was complete")
                 part = message.get("body", b"")
                 if held + len(part) > most:
                     raise _too_large(most)

@@ -32,9 +32,12 @@ class FillOptions(Struct, frozen=True, forbid_unknown_fields=True):
 
     box: _Box | None = None
     method: Annotated[Method, Meta(description="How (default auto); net needs a model that fills holes")] | None = None
-    grow: Annotated[int, Meta(ge=0, le=256, description="Fill so many pixels around it too (default 0)")] | None = None
+    grow: (
+        Annotated[int, Meta(ge=0, le=256, description="Pixels around the hole that are filled too (default 0)")] | None
+    ) = None
     feather: (
-        Annotated[int, Meta(ge=0, le=256, description="Of these, so many fade into the image (default 0)")] | None
+        Annotated[int, Meta(ge=0, le=256, description="How many of these pixels fade into the image (default 0)")]
+        | None
     ) = None
 
 

@@ -32,7 +32,7 @@ def read_parameters(header: str) -> dict[str, str]:
         one = _PARAMETER.match(header, at)
         name = one[1].lower() if one is not None and one[1] is not None else ""
         if one is None or name in found:
-            raise HttpError(400, "header", "a header's parameters are malformed", fix="let the client write it")
+            raise HttpError(400, "header", "a header's parameters are malformed", fix="let the HTTP library write it")
         if name:
             found[name] = _ESCAPED.sub(r"\1", one[2]) if one[2] is not None else one[3]
         at = one.end()

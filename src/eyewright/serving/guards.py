@@ -40,7 +40,7 @@ class Guard:
             raise HttpError(
                 403,
                 "host_not_allowed",
-                "the server does not answer to this name",
+                "this host name is not allowed",
                 fix="start it with --allow-host NAME",
             )
         origin = request.headers.get("origin")

@@ -319,6 +319,7 @@ class Running:
             "state": whole.get("state", ""),
             "message": whole.get("message", ""),
             "note": whole.get("note", ""),
+            "video": whole.get("video"),
             "frames": whole.get("frames", 0),
             "dropped": whole.get("dropped", 0),
             "reconnects": whole.get("reconnects", 0),
@@ -341,10 +342,10 @@ class Running:
         of = {"source": self.source.name}
         rows: list[tuple[str, str, Mapping[str, str], float]] = [
             ("eyewright_source_up", "Whether frames come from the source", of, float(found["state"] == "live")),
-            ("eyewright_source_frames_total", "Frames that were looked at", of, float(found["frames"])),
+            ("eyewright_source_frames_total", "Frames processed", of, float(found["frames"])),
             ("eyewright_source_dropped_frames_total", "Frames dropped because newer ones came", of, found["dropped"]),
             ("eyewright_source_reconnects_total", "Times the source was opened again", of, float(found["reconnects"])),
-            ("eyewright_source_tracks_total", "Objects that were followed", of, float(found["n_tracks"])),
+            ("eyewright_source_tracks_total", "Objects tracked", of, float(found["n_tracks"])),
         ]
         for name, line in found["lines"].items():
             for label, ways in line["classes"].items():

@@ -58,8 +58,8 @@ class Job(msgspec.Struct, array_like=True, frozen=True):
 
     `until` is the end of its deadline on CLOCK_MONOTONIC, in seconds. `wants` says what to give back: "prediction",
     "raw" (the model's own arrays), "explain" (heatmaps), "over_time" (of clips, probabilities over time), "hub"
-    (Hugging Face's form, alone), "picture" (the image as it is kept); alone: "mask" (class ids), "words" (`data` is a
-    text to embed), "thumbnail" (of `top` pixels a side), "inpaint" (as `filling` says).
+    (Hugging Face's form, alone), "picture" (the image as it is kept), "doubt" (`Doubted`); alone: "mask" (class ids),
+    "words" (`data` is a text to embed), "thumbnail" (of `top` pixels a side), "inpaint" (as `filling` says).
     On its way `data` is empty, and lies or follows elsewhere (`Batch`) as so many bytes as `follows` says.
     """
 
@@ -78,6 +78,15 @@ class Job(msgspec.Struct, array_like=True, frozen=True):
     follows: int = 0
     miss_rate: float | None = None
     filling: Filling | None = None
+
+
+class Doubted(msgspec.Struct, frozen=True):
+    """What of a query is not read or not known to its model, in words, and whether it was trained on queries like it.
+
+    It is the prediction of "words", and that of an image as `doubt`."""
+
+    notes: list[str]
+    familiar: bool
 
 
 class Batch(msgspec.Struct, array_like=True, frozen=True):

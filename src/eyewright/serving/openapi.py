@@ -16,18 +16,18 @@ from eyewright.serving.service import Service
 _REFERENCE = "#/components/schemas/{name}"
 _BYTES = {"type": "string", "format": "binary", "minLength": 1}
 _REFUSALS = {
-    400: "The request is not one that is understood",
+    400: "The request is not valid",
     401: "A token is needed",
     403: "This host, origin or route is not allowed",
     404: "There is no such model, page or prediction",
     408: "The request took too long to arrive",
-    409: "A bundle is refused, or what is asked contradicts the state of the server",
+    409: "A bundle is refused, or the request conflicts with the state of the server",
     413: "The body or the image is over a limit",
-    415: "A form or encoding that is not read",
+    415: "An unsupported media type or encoding",
     422: "The image cannot be read",
     431: "The headers are too large",
     503: "Busy or not ready; try again after Retry-After seconds",
-    504: "No answer before the deadline",
+    504: "No response before the deadline",
 }
 # Whatever the route: the wire, the guards and the deadline answer before it does.
 _ALWAYS = (400, 403, 408, 431, 503, 504)
@@ -44,9 +44,9 @@ def openapi(routes: Sequence[Route], pages: Mapping[tuple[str, ...], Asset], ser
         paths.setdefault(route.pattern, {})[method] = _operation(route, names, schemas, service)
     for path, asset in pages.items():
         content = {asset.media_type.partition(";")[0]: {"schema": {"type": "string"}}}
-        answers = {"200": {"description": "The file", "content": content}, "304": {"description": "It has not changed"}}
+        answers = {"200": {"description": "The file", "content": content}, "304": {"description": "Not modified"}}
         refused = _refusals((), schemas)
-        about = {"summary": "The page for people", "security": [], "responses": {**answers, **refused}}
+        about = {"summary": "The web page", "security": [], "responses": {**answers, **refused}}
         paths["/" + "/".join(path)] = {"get": about}
     schemes = {}
     if service.settings.token is not None:

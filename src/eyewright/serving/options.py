@@ -23,7 +23,7 @@ def check_names(values: Mapping[str, Any], known: Iterable[str]) -> None:
     """Check that only known options are given; one that is null is not given.
 
     Raises:
-        HttpError: another is, which would be ignored without a word.
+        HttpError: another is, which would be ignored without a message.
     """
     names = list(known)
     for name, value in values.items():

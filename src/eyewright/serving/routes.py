@@ -140,7 +140,9 @@ def build_table(app: Machinery) -> list[Route]:
     live, ready = _json(s.Live), _json(s.Ready)
     kinds = {"kind": {"enum": ["report", "card"], "description": "Which page"}}
     page = Answer("The page", {"text/html": TEXT, "text/markdown": TEXT})
-    numbered = {"number": {"type": "string", "pattern": r"^\d{1,2}$", "description": "Which of them, from 0"}}
+    numbered = {
+        "number": {"type": "string", "pattern": r"^\d{1,2}$", "description": "The number of the sample, from 0"}
+    }
     kept = Answer("The image", {"image/png": BINARY, "image/jpeg": BINARY})
     files = {"name": {"type": "string", "pattern": _NAME, "description": "The SHA-256 of the image"}}
     cameras = {"name": {"type": "string", "description": "The source, as the server was started with"}}
@@ -152,8 +154,8 @@ def build_table(app: Machinery) -> list[Route]:
     holed = dict.fromkeys(_IMAGES, BINARY) | {"multipart/form-data": FORM, json_body: filled.FillBody}
     masks = {"mask": "An image of the same size, white where to fill"}
     routes = [
-        _get("/healthz", v2.live, "Whether the process lives", live, access="all"),
-        _get("/readyz", v2.ready, "Whether it can answer", ready, access="all", answers=not_ready),
+        _get("/healthz", v2.live, "Whether the process is alive", live, access="all"),
+        _get("/readyz", v2.ready, "Whether it is ready", ready, access="all", answers=not_ready),
         _get("/metrics", app.metrics, "Prometheus metrics", Answer("Metrics", {"text/plain": TEXT})),
         _get("/openapi.json", app.document, "This document", Answer("OpenAPI 3.1", {json_body: dict[str, Any]})),
         _get("/v1/models", own.list_models, "The models that are served", _json(s.ModelList)),
@@ -164,7 +166,7 @@ def build_table(app: Machinery) -> list[Route]:
             Answer("The image", {"image/png": BINARY}), paths=numbered,
         ),
         _post(
-            "/v1/models/{name}/predict", own.predict, "Answer an image", _json(s.Prediction), query=s.Options,
+            "/v1/models/{name}/predict", own.predict, "Predict an image", _json(s.Prediction), query=s.Options,
             body=_image(s.ImageBody, s.Options), refusals=predicted,
         ),
         _post(
@@ -173,7 +175,7 @@ def build_table(app: Machinery) -> list[Route]:
             query=filled.FillOptions, body=Body(holed, form=filled.FillOptions, files=masks), refusals=predicted,
         ),
         _post(
-            "/v1/feedback", own.feedback, "Say what is right", _json(s.Stored), status=201, query=s.MaskQuery,
+            "/v1/feedback", own.feedback, "Send feedback", _json(s.Stored), status=201, query=s.MaskQuery,
             body=Body(
                 {json_body: s.Feedback, "image/png": BINARY},
                 required_one_of=("label", "correct", "objects", "classes", "values", "tags", "text"),
@@ -181,7 +183,7 @@ def build_table(app: Machinery) -> list[Route]:
             ),
             refusals=(404, 409, 413, 422),
         ),
-        _get("/v1/watch", own.watch, "What the monitor sees", _json(s.WatchShown), refusals=(404, 409)),
+        _get("/v1/watch", own.watch, "The state of monitoring", _json(s.WatchShown), refusals=(404, 409)),
         _get("/v1/index", search.list_indexes, "The indexes", _json(found.IndexList), refusals=(409, 422)),
         _get(
             "/v1/index/{name}", search.show_index, "One index", _json(found.IndexShown), paths=indexes,
@@ -205,7 +207,7 @@ def build_table(app: Machinery) -> list[Route]:
             paths=cameras,
         ),
         _get("/v1/images/{name}", own.image, "An image that was kept", kept, paths=files),
-        _post("/v1/reload", app.reloaded, "Read the models again", _json(s.Reloaded), access="admin", refusals=(409,)),
+        _post("/v1/reload", app.reloaded, "Reload the models", _json(s.Reloaded), access="admin", refusals=(409,)),
         _post(
             "/predict/{name}", hub.predict, "Hugging Face's task JSON", _json(list[s.HubRow], "Rows"),
             query=s.HubOptions, body=_image(s.HubImageBody, s.HubOptions), refusals=predicted,
@@ -215,7 +217,7 @@ def build_table(app: Machinery) -> list[Route]:
         _get("/v2/health/ready", v2.ready, "V2: ready", ready, access="all", answers=not_ready),
         _post("/v2/repository/index", v2.index, "V2: the models", _json(list[s.IndexRow], "The models")),
         _post(
-            "/v2/repository/models/{name}/load", app.loaded, "V2: read a model again", _json(s.Answered),
+            "/v2/repository/models/{name}/load", app.loaded, "V2: reload a model", _json(s.Answered),
             access="admin", refusals=(409,),
         ),
         _post(

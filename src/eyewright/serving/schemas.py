@@ -65,9 +65,11 @@ Name = Annotated[str, Meta(max_length=200)]
 class Options(Struct, frozen=True, forbid_unknown_fields=True):
     """What a client may choose of an answer; what is left out is up to the model."""
 
-    conf: Annotated[float, Meta(ge=0, le=1, description="Least score that is shown")] | None = None
-    iou: Annotated[float, Meta(ge=0.01, le=1, description="IoU above which two boxes are one object")] | None = None
-    top: Annotated[int, Meta(ge=1, le=1000, description="Most labels or objects")] | None = None
+    conf: Annotated[float, Meta(ge=0, le=1, description="Lowest score that is returned")] | None = None
+    iou: Annotated[float, Meta(ge=0.01, le=1, description="IoU above which two boxes count as duplicates")] | None = (
+        None
+    )
+    top: Annotated[int, Meta(ge=1, le=1000, description="Largest number of labels or objects")] | None = None
     coverage: (
         Annotated[float, Meta(ge=0.01, le=0.999, description="Coverage of sets of labels, or of margins of boxes")]
         | None
@@ -99,8 +101,8 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True):
 class HubOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """What Hugging Face's clients may choose; `threshold` is `conf`, `top_k` is `top`."""
 
-    threshold: Annotated[float, Meta(ge=0, le=1, description="Least score that is shown")] | None = None
-    top_k: Annotated[int, Meta(ge=1, le=1000, description="Most labels or objects")] | None = None
+    threshold: Annotated[float, Meta(ge=0, le=1, description="Lowest score that is returned")] | None = None
+    top_k: Annotated[int, Meta(ge=1, le=1000, description="Largest number of labels or objects")] | None = None
     conf: Annotated[float, Meta(ge=0, le=1, description="As threshold")] | None = None
     top: Annotated[int, Meta(ge=1, le=1000, description="As top_k")] | None = None
 
@@ -108,7 +110,10 @@ class HubOptions(Struct, frozen=True, forbid_unknown_fields=True):
 class MaskQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """With a mask as the body: which prediction it corrects."""
 
-    prediction_id: Annotated[str, Meta(max_length=80, description="With a mask as the body: whose it is")] | None = None
+    prediction_id: (
+        Annotated[str, Meta(max_length=80, description="With a mask as the body: the prediction that it corrects")]
+        | None
+    ) = None
 
 
 class WebhookQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -164,7 +169,7 @@ class FeedbackObject(Struct):
 
 
 class Feedback(Struct, forbid_unknown_fields=True):
-    """What somebody says of a prediction; at least one of label, correct, objects, classes, values, tags and
+    """Feedback on a prediction; at least one of label, correct, objects, classes, values, tags and
     text."""
 
     prediction_id: Annotated[str, Meta(max_length=80)]
@@ -287,6 +292,24 @@ class OverTimeShown(Struct):
     scores: dict[str, list[float]]
 
 
+class VideoShown(Struct):
+    """What is special about a video file: by how many degrees its metadata turn it (frames are read upright), whether
+    it has sound, which is not used (null: not known), whether frames are unevenly far apart, and how it breaks off."""
+
+    rotation: int
+    sound: bool | None
+    variable_rate: bool
+    shortest_s: float
+    longest_s: float
+    breaks_off: str
+
+
+class ClipShown(VideoShown):
+    """The same, with a sentence on each thing to know."""
+
+    notes: list[str]
+
+
 class Prediction(Struct):
     """The answer in the command line's form for its task, and what else was asked for."""
 
@@ -317,6 +340,7 @@ class Prediction(Struct):
         | UnsetType
     ) = UNSET
     over_time_reason: Annotated[str, Meta(description="Why `over_time` is null")] | UnsetType = UNSET
+    video: Annotated[ClipShown, Meta(description="Of a model of clips: about the video")] | UnsetType = UNSET
     accepted: (
         Annotated[list[str], Meta(description="With `serve --refuse`: the label, or none if the prediction is refused")]
         | UnsetType
@@ -386,6 +410,7 @@ class SourceShown(Struct):
 
     `state` is starting, connecting, live, lost, ended, failed or restarting; `tracks` are the objects of the newest
     frame, null for a model without boxes; `headline` is what such a model predicts. `age_s` tells how old that is.
+    `video` is null unless the source is a video file.
     """
 
     name: str
@@ -393,6 +418,7 @@ class SourceShown(Struct):
     state: str
     message: str
     note: str
+    video: VideoShown | None
     frames: int
     dropped: int
     reconnects: int

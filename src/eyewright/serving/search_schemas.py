@@ -13,7 +13,7 @@ _Id = Annotated[int, Meta(ge=0, lt=2**53)]
 _Ids = Annotated[list[_Id], Meta(max_length=MOST_REFINED)]
 _Words = Annotated[str, Meta(max_length=2000, description="What to look for, in words")]
 _Name = Annotated[str, Meta(max_length=200, description="The index; may be left out where there is one")]
-_N = Annotated[int, Meta(ge=1, le=MOST_HITS, description="Most hits (default 20)")]
+_N = Annotated[int, Meta(ge=1, le=MOST_HITS, description="Largest number of hits (default 20)")]
 _Folder = Annotated[str, Meta(max_length=1000, description="Only images below this folder")]
 _P = Annotated[float, Meta(ge=0, le=1, description="Only hits with at most this p-value")]
 _Listed = Annotated[
@@ -77,13 +77,17 @@ class SearchHit(Struct):
 
 class Searched(Struct):
     """Hits sorted by score. `fits` says whether the best is above chance; null: that cannot be said, because
-    the index is too small, or because a group of images scores far above all others and none of them stands out."""
+    the index is too small, because a group of images scores far above all others and none of them stands out, or
+    because the model was not trained on queries like this one (`familiar` is false). `notes` says where the model read
+    only the beginning of the words, which words it does not know, and that an image is unlike its training images."""
 
     index: str
     model: str
     searched: int
     fits: bool | None
+    familiar: bool
     hits: list[SearchHit]
+    notes: list[str]
     total_ms: float
 
 

@@ -169,4 +169,4 @@ async def _reload_quietly(server: Server) -> None:
     try:
         await server.reload()
     except (EyewrightError, OSError) as error:
-        _log.error("the models could not be read again; those before continue: %s", error)
+        _log.error("the models could not be read again; the previous ones stay in use: %s", error)

@@ -21,7 +21,7 @@ from eyewright.core.task import task_of
 from eyewright.serving.crew import Crew
 from eyewright.serving.exchange import HttpError
 from eyewright.serving.live import LiveSources
-from eyewright.serving.messages import Answer, Array, Filling, Job, Seen
+from eyewright.serving.messages import Answer, Array, Doubted, Filling, Job, Seen
 from eyewright.serving.models import Model
 from eyewright.serving.schemas import Options
 from eyewright.serving.searching import Searcher
@@ -193,21 +193,23 @@ class Service:
             heard(model.name, time.monotonic() - started)
         return answer
 
-    async def embed_image(self, model: Model, data: bytes) -> NDArray[np.float32]:
-        """Return the embedding of an encoded image, float32 (D,).
+    async def embed_image(self, model: Model, data: bytes) -> tuple[NDArray[np.float32], Doubted]:
+        """Return the embedding of an encoded image, float32 (D,), and whether the model was trained on images like it.
 
         Raises:
             EyewrightError: as `predict`.
         """
-        return _vector(await self._ask(model.name, data, Options(), ("raw",), time.monotonic()))
+        answer = await self._ask(model.name, data, Options(), ("raw", "doubt"), time.monotonic())
+        return _vector(answer), msgspec.json.decode(answer.prediction, type=_Told).doubt
 
-    async def embed_words(self, model: Model, words: str) -> NDArray[np.float32]:
-        """Return the embedding of a text, float32 (D,).
+    async def embed_words(self, model: Model, words: str) -> tuple[NDArray[np.float32], Doubted]:
+        """Return the embedding of a text, float32 (D,), and what of it the model does not read or was not trained on.
 
         Raises:
             EyewrightError: as `predict`; UsageError: there is no word in it.
         """
-        return _vector(await self._ask(model.name, words.encode(), Options(), ("words",), time.monotonic()))
+        answer = await self._ask(model.name, words.encode(), Options(), ("words",), time.monotonic())
+        return _vector(answer), msgspec.json.decode(answer.prediction, type=Doubted)
 
     async def reduce_image(self, model: Model, data: bytes, side: int) -> bytes:
         """Return an encoded image as JPEG of at most `side` pixels a side; a worker decodes it, as any image.
@@ -307,6 +309,12 @@ class Service:
                 shadow_of,
             )
         )
+
+
+class _Told(msgspec.Struct):
+    """The part of a prediction that says whether the model was trained on images like the one asked for."""
+
+    doubt: Doubted
 
 
 def _vector(answer: Answer) -> NDArray[np.float32]:

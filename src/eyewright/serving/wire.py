@@ -280,7 +280,7 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
                 data = data[end:]
                 self._raw_bytes += end
                 if self._raw_bytes > 2 * self._body_bytes + _FREE_OVERHEAD and self._in_body() and not self._deaf():
-                    self.send_400_response("more around the body than in it")
+                    self.send_400_response("chunk framing larger than the body")
                 if self._waiting() and not self.cycle.more_body:
                     break
             if data and not self._deaf():
@@ -311,7 +311,7 @@ def bounded_protocol(settings: Settings, pace: Pace) -> type:
             if len(self.pipeline) >= _MOST_PIPELINED:
                 # An answer now would be taken for that of another request.
                 self.transport.end()
-                raise ValueError("too many requests before their answers")
+                raise ValueError("too many pipelined requests")
             self._in_head = True
             super().on_message_begin()
             self.scope["eyewright.abort"] = self.transport.abort

@@ -25,6 +25,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from PIL import Image
 
+from eyewright.bundle.doubts import doubt_image, doubt_words
 from eyewright.bundle.guarantees import Guarantees, guarantees_of
 from eyewright.bundle.inputs import only_image
 from eyewright.bundle.load import Bundle, load_bundle
@@ -45,11 +46,24 @@ from eyewright.imaging.headers import Limits, read_header
 from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.imaging.rasters import encode_classes, pack_counts
 from eyewright.imaging.reduction import read_reduced
+from eyewright.imaging.video_facts import VideoFacts
 from eyewright.metrics.conformal import Method
 from eyewright.metrics.conformal_boxes import BoxBy
 from eyewright.serving.filling import fill_picture
 from eyewright.serving.lazy import LazyModels
-from eyewright.serving.messages import BATCH, FRAME, Answer, Array, Batch, Failure, Job, ModelPlace, Progress, Seen
+from eyewright.serving.messages import (
+    BATCH,
+    FRAME,
+    Answer,
+    Array,
+    Batch,
+    Doubted,
+    Failure,
+    Job,
+    ModelPlace,
+    Progress,
+    Seen,
+)
 from eyewright.tasks.classify import ClassPrediction
 from eyewright.tasks.over_time import OverTimeMaker
 
@@ -218,11 +232,11 @@ class _Served:
         """Answer jobs together; each fails for itself."""
         started = time.monotonic()
         answers: list[Answer] = []
-        taken: list[tuple[Job, Mapping[str, NDArray[Any]], list[Placement], bytes]] = []
+        taken: list[tuple[Job, Mapping[str, NDArray[Any]], list[Placement], bytes, VideoFacts | None]] = []
         for job in jobs:
             try:
                 if started > job.until:
-                    raise LateError("the deadline passed before the image was looked at", fix="try again later")
+                    raise LateError("the deadline passed before the image was processed", fix="try again later")
                 other = next((call for want, call in self._others.items() if want in job.wants), None)
                 if other is not None:
                     answers.append(other(job))
@@ -254,13 +268,13 @@ class _Served:
         spent = (time.monotonic() - ready) * 1000 / len(taken)
         waited = (ready - started) * 1000 / len(jobs)
         at = 0
-        for job, own, placements, picture in taken:
+        for job, own, placements, picture, video in taken:
             # A model without inputs gives every job all of its rows.
             rows = slice_rows(raw, at, at + count_rows(own)) if own else raw
             inner = None if features is None else features[at]
             at += count_rows(own)
             try:
-                told = self._told(job, own, placements, rows, inner, watch, (round(waited, 2), round(spent, 2)))
+                told = self._told(job, own, placements, rows, inner, watch, (round(waited, 2), round(spent, 2)), video)
                 answers.append(msgspec.structs.replace(told, picture=picture) if picture else told)
             except EyewrightError as error:
                 answers.append(_failed(job, error))
@@ -268,20 +282,22 @@ class _Served:
                 answers.append(_failed(job, LimitError("the answer needs more memory than allowed", fix="shrink it")))
         return answers
 
-    def _prepared(self, job: Job) -> tuple[Mapping[str, NDArray[Any]], list[Placement], bytes]:
-        """Return prepared arrays by input name, where the image lies in its pixels, and if asked the image to keep."""
+    def _prepared(self, job: Job) -> tuple[Mapping[str, NDArray[Any]], list[Placement], bytes, VideoFacts | None]:
+        """Return prepared arrays by input name, where the image lies in its pixels, if asked the image to keep, and
+        what is special about a video."""
         if job.tensors is not None:
             arrays = {n: np.frombuffer(t.data, np.dtype(t.dtype)).reshape(t.shape) for n, t in job.tensors.items()}
-            return name_inputs(self.bundle.inputs, arrays), [], b""
+            return name_inputs(self.bundle.inputs, arrays), [], b"", None
         preparation = self.bundle.preparation
         if preparation.clip is not None:
-            strip = Image.fromarray(read_clip_bytes(job.data, preparation.clip, limits=self.limits))
+            pixels, video = read_clip_bytes(job.data, preparation.clip, limits=self.limits)
+            strip = Image.fromarray(pixels)
             one, placement = preparation.apply(strip)
             kept = kept_form(strip, preparation, lossy=True) if "picture" in job.wants else b""
-            return {IMAGE: one[None]}, [placement], kept
+            return {IMAGE: one[None]}, [placement], kept, video
         if preparation.reduces and "picture" not in job.wants:
             found = read_reduced(job.data, preparation.reduction, limits=self.limits)
-            return {IMAGE: preparation.apply_reduced(found)[None]}, [preparation.place(found.source_hw)], b""
+            return {IMAGE: preparation.apply_reduced(found)[None]}, [preparation.place(found.source_hw)], b"", None
         at_least = true_hw = None
         if self.scaled and job.data[:2] == b"\xff\xd8":
             header = read_header(job.data)
@@ -305,10 +321,10 @@ class _Served:
         kept = b""
         if "picture" in job.wants:
             kept = kept_form(picture, preparation, lossy=read_header(job.data).format in _LOSSY)
-        return {IMAGE: one[None]}, [placement], kept
+        return {IMAGE: one[None]}, [placement], kept, None
 
     def _mask(self, job: Job) -> Answer:
-        """Read a mask of class ids that somebody corrected: 255 counts for nothing."""
+        """Read a mask of class ids that somebody corrected: 255 is ignored."""
         values = read_labels(job.data, limits=self.limits)
         names = self.bundle.labels.names
         held = np.unique(values).tolist()
@@ -327,9 +343,17 @@ class _Served:
         return Answer(job.id, prediction=msgspec.json.encode(rows))
 
     def _words(self, job: Job) -> Answer:
-        """Return the embedding of a text."""
-        vector = self.bundle.embed_texts([job.data.decode("utf-8", "replace")])
-        return Answer(job.id, raw={"embedding": Array(str(vector.dtype), vector.shape, vector.tobytes())})
+        """Return the embedding of a text, and as prediction what of it is not read, or not known to the model."""
+        words = job.data.decode("utf-8", "replace")
+        vector = self.bundle.embed_texts([words])
+        preparation = self.bundle.texts.preparation
+        doubt = doubt_words(preparation, words)
+        notes = [note for note in (preparation.overlong(words), doubt.note) if note]
+        return Answer(
+            job.id,
+            prediction=msgspec.json.encode(Doubted(notes, doubt.familiar)),
+            raw={"embedding": Array(str(vector.dtype), vector.shape, vector.tobytes())},
+        )
 
     def _thumbnail(self, job: Job) -> Answer:
         """Return an image reduced to `top` pixels a side."""
@@ -349,6 +373,7 @@ class _Served:
         features: NDArray[np.float32] | None,
         watch: _Watch,
         timing: tuple[float, float],
+        video: VideoFacts | None = None,
     ) -> Answer:
         arrays = {}
         if "raw" in job.wants:
@@ -375,6 +400,11 @@ class _Served:
             told |= promised.told(shown, top=job.top)
         if "explain" in job.wants:
             told["explanations"] = self._explained(job, pixels[0], placements[0], shown, watch)
+        if video is not None:
+            told["video"] = {**video.to_json(), "notes": [f.message for f in video.findings("")]}
+        if "doubt" in job.wants:
+            doubt = doubt_image(self.bundle.reference, raw)
+            told["doubt"] = {"notes": [doubt.note] if doubt.note else [], "familiar": doubt.familiar}
         if "over_time" in job.wants:
             told |= self._over_time(job, watch)
         label, score = shown.headline()
@@ -516,7 +546,7 @@ def kept_form(picture: Image.Image, preparation: Preparation, *, lossy: bool) ->
 def _run_error(error: Exception, until: float) -> EyewrightError:
     if time.monotonic() >= until - 0.01:
         return LateError(
-            "the model did not answer before the deadline and was stopped", fix="ask for less, or try again"
+            "the model did not finish before the deadline and was stopped", fix="ask for less, or try again"
         )
     return EyewrightError(f"the model cannot be run: {type(error).__name__}", code="model_failed")
 

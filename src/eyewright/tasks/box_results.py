@@ -43,14 +43,14 @@ class Scene:
     overlap: NDArray[np.float64]
 
     def shown(self, points: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Count the objects a class, (C,), whose score reaches the class's operating point."""
+        """Count the objects per class, (C,), whose score reaches the class's operating point."""
         sure = is_sure(self.found, points)
         return np.bincount(self.found.labels[sure], minlength=len(points))
 
 
 @dataclass(frozen=True, eq=False)
 class BoxResults:
-    """A scene an image, how the images look, and the classes' operating points, (C,)."""
+    """A scene per image, how the images look, and the classes' operating points, (C,)."""
 
     dataset: Dataset
     scenes: tuple[Scene, ...]

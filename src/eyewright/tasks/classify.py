@@ -1,4 +1,4 @@
-"""Classification: one label an image. What raw arrays mean, how good they are, how they look."""
+"""Classification: one label per image. What raw arrays mean, how good they are, how they look."""
 
 __all__ = ["TASK", "ClassPrediction", "ClassTarget"]
 
@@ -140,7 +140,7 @@ def decode(
     least: float | None = None,
     most: int | None = None,
 ) -> list[ClassPrediction]:
-    """Return one prediction an image from "probabilities", float32 (N, C), rows that sum to 1.
+    """Return one prediction per image from "probabilities", float32 (N, C), rows that sum to 1.
 
     Raises:
         BundleError: the array does not have the promised name, shape or range.
@@ -371,4 +371,4 @@ TASK = Task(
     followed="accuracy",
     spellings=MappingProxyType({"f1": "f1_macro"}),
 )
-"""One label an image."""
+"""One label per image."""

@@ -115,7 +115,7 @@ def corrected_label(said: Correction) -> Label:
     if label is None:
         raise NotUsableError("it says that the prediction is wrong, and not what is right")
     if label not in said.names:
-        raise NotUsableError("its label is none of the model's classes")
+        raise NotUsableError("its label is not one of the model's classes")
     return Label(said.names.index(label))
 
 

@@ -48,7 +48,7 @@ def fewest_steps(ids: Sequence[int]) -> int:
 
 
 def read_greedy(probabilities: NDArray[Any]) -> Reading:
-    """Return the text of the likeliest path through probabilities (T, 1 + C); steps that are all 0 count for nothing.
+    """Return the text of the likeliest path through probabilities (T, 1 + C); steps that are all 0 are ignored.
 
     >>> p = np.array([[0.1, 0.9, 0], [0.2, 0.8, 0], [0.9, 0.1, 0], [0.1, 0.7, 0.2], [0.3, 0.1, 0.6]])
     >>> read_greedy(p).ids

@@ -41,7 +41,7 @@ class BoxPrediction(Drawn):
     """The objects found in one image, sorted by confidence.
 
     `boxes_xyxy` is float32 (n, 4): x0, y0, x1, y1 in source pixels; `scores` float32 (n,), `label_ids` int64 (n,).
-    `size_hw` is the image's size. With masks, `crops` holds one an object. `track_ids`, int64 (n,), are a tracker's.
+    `size_hw` is the image's size. With masks, `crops` holds one per object. `track_ids`, int64 (n,), are a tracker's.
 
     >>> p = BoxPrediction(np.array([[1, 2, 5, 9]], np.float32), np.array([0.9], np.float32), np.array([1]),
     ...                   LabelSpace(("cat", "dog")), (10, 10))
@@ -190,14 +190,14 @@ def decode(
     most: int | None = None,
     crops: Crops | None = None,
 ) -> list[BoxPrediction]:
-    """Return one prediction an image from "boxes", float32 (N, A, 4), x0 y0 x1 y1 in prepared pixels, and "scores",
+    """Return one prediction per image from "boxes", float32 (N, A, 4), x0 y0 x1 y1 in prepared pixels, and "scores",
     float32 (N, A, C) in [0, 1].
 
     Args:
         iou: the IoU threshold of non-maximum suppression within a class, 0.6 unless told; 1 keeps every box, for
             models that find each object once.
         least: the lowest score that is kept, 0.01 unless told.
-        most: how many objects an image are kept, 300 unless told.
+        most: how many objects per image are kept, 300 unless told.
         crops: reads the masks of the objects, where they have any.
 
     Raises:

@@ -85,7 +85,7 @@ def decode(
     least: float | None = None,
     most: int | None = None,
 ) -> list[EmbedPrediction]:
-    """Return one prediction an image from "embedding", float32 (N, D), and "typicality" (N, C).
+    """Return one prediction per image from "embedding", float32 (N, D), and "typicality" (N, C).
 
     Raises:
         BundleError: an array does not have the promised name or shape, or vectors are not finite or of length 1.
@@ -177,7 +177,7 @@ def labelled(answers: NDArray[Any]) -> NDArray[Any]:
 
 
 def counted(marks: Sequence[int]) -> Iterable[int]:
-    """Return what a dataset counts: one mark an image."""
+    """Return what a dataset counts: one mark per image."""
     return marks
 
 
@@ -281,4 +281,4 @@ TASK = Task(
     followed="recall_at_10",
     chosen="recall",
 )
-"""A vector an image, in one space with texts."""
+"""A vector per image, in one space with texts."""

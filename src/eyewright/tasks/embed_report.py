@@ -230,7 +230,7 @@ def say_floor(compared: Mapping[str, Any] | None) -> str:
     verdict = {
         "a": f". The model is below it: use --model {name}.",
         "b": ". The model is above it.",
-        "neither": f", which may be chance: it is not shown that the model is worth more than --model {name}.",
+        "neither": f", which is not significant: the model is not shown to be better than --model {name}.",
     }
     return seen + verdict[compared["better"]]
 

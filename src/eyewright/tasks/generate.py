@@ -97,7 +97,7 @@ def decode(
     least: float | None = None,
     most: int | None = None,
 ) -> list[GeneratedImage]:
-    """Return one image an example, from "image", uint8 (N, H, W, C) or the same levels as floats.
+    """Return one image per example, from "image", uint8 (N, H, W, C) or the same levels as floats.
 
     Raises:
         BundleError: the array does not have the promised name or shape, or holds no levels.
@@ -212,7 +212,7 @@ def taught(prediction: GeneratedImage, ids: NDArray[np.int64], keep: object) -> 
     """Refuse, as `corrected`."""
     from eyewright.tasks.corrections import NotUsableError
 
-    raise NotUsableError("a generated image is no truth to learn from")
+    raise NotUsableError("a generated image is not ground truth to learn from")
 
 
 _FREE = (float("-inf"), float("inf"))
@@ -222,11 +222,11 @@ TASK = Task(
     name="generate",
     words=Words(
         noun="generation",
-        does="Draws new images of",
+        does="Generates new images of",
         gives="an image, uint8, for normal noise and a class id",
         usage="plot()",
-        limits="What it draws is invented, and like the images that it was trained on. It may copy some of them, and "
-        "leave out kinds that it has not learnt; the report measures both.",
+        limits="Generated images are invented and resemble the training images. The model may copy some of them and "
+        "miss others (mode collapse); the report measures both.",
         counted="image",
         score="fractions of the range",
         wins="better alone",
@@ -234,7 +234,7 @@ TASK = Task(
     outputs=(Output("image", ("H", "W", "K")),),
     metrics=(
         MetricInfo(
-            "coverage", "coverage", "fraction of real images with a generated one near", kind="share", counts=True
+            "coverage", "coverage", "fraction of real images with a generated one nearby", kind="share", counts=True
         ),
         MetricInfo(
             "fid", "FID", "in features of this data's classifier; 0 is best", False, bounds=(0, _FREE[1]), kind="plain"
@@ -242,7 +242,7 @@ TASK = Task(
         MetricInfo("label_agreement", "label agreement", "fraction whose class the classifier confirms", kind="share"),
         MetricInfo("copies", "copies", "fraction nearer to training than 99% of held-out images", False, kind="share"),
         MetricInfo("precision", "precision", "fraction of generated images that look real", kind="share"),
-        MetricInfo("recall", "recall", "fraction of real images that could be drawn", kind="share"),
+        MetricInfo("recall", "recall", "fraction of real images that could be generated", kind="share"),
         MetricInfo("density", "density", "", tile=False, bounds=(0, _FREE[1]), kind="plain"),
         MetricInfo("kid", "KID", "", False, tile=False, bounds=_FREE, kind="plain"),
         MetricInfo("fid_floor", "FID of real images", "", False, tile=False, bounds=(0, _FREE[1]), kind="plain"),

@@ -296,8 +296,8 @@ TASK = Task(
         does="Reads on each image of a line",
         gives="a text in the characters of `config.json`",
         usage="text",
-        limits="It reads one line at a time, in these characters only, and answers with a text for an image of "
-        "anything; how fonts, sizes and wear differ from those it has learnt from decides how well it reads.",
+        limits="It reads one line at a time, in these characters only, and returns a text for any image. It is "
+        "less accurate on fonts, sizes and wear that differ from its training data.",
         counted="character",
         score="a probability",
         wins="better read alone",

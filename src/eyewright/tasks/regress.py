@@ -1,4 +1,4 @@
-"""Regression: one or several numbers an image, in the units of the data. What raw arrays mean and how they look."""
+"""Regression: one or several numbers per image, in the units of the data. What raw arrays mean and how they look."""
 
 __all__ = ["TASK", "NumberPrediction"]
 
@@ -117,7 +117,7 @@ def decode(
     least: float | None = None,
     most: int | None = None,
 ) -> list[NumberPrediction]:
-    """Return one prediction an image from "values", float32 (N, C), in the user's units.
+    """Return one prediction per image from "values", float32 (N, C), in the user's units.
 
     Raises:
         BundleError: the array does not have the promised name or shape, or is not finite.
@@ -352,4 +352,4 @@ TASK = Task(
     spelled=spelled,
     unit=unit_of,
 )
-"""One or several numbers an image."""
+"""One or several numbers per image."""

@@ -108,7 +108,7 @@ def decode(
     least: float | None = None,
     most: int | None = None,
 ) -> list[RestoredImage]:
-    """Return one prediction an image, of its central tile alone, from "residual", float32 (N, H, W, C).
+    """Return one prediction per image, of its central tile alone, from "residual", float32 (N, H, W, C).
 
     Raises:
         BundleError: the array does not have the promised name or shape, or is not finite.
@@ -285,7 +285,7 @@ def taught(prediction: RestoredImage, ids: NDArray[np.int64], keep: Callable[...
     """Refuse, as `corrected`."""
     from eyewright.tasks.corrections import NotUsableError
 
-    raise NotUsableError("a restored image is no truth to learn from")
+    raise NotUsableError("a restored image is not ground truth to learn from")
 
 
 _DECIBELS = (float("-inf"), float("inf"))

@@ -44,7 +44,7 @@ _BASELINES: Mapping[str, str] = {
     "tv": "total variation (process --steps denoise:tv)",
     "bicubic": "bicubic enlarging",
     "ns": "Navier-Stokes (inpaint --method ns)",
-    "input": "the image as it was",
+    "input": "the degraded image",
 }
 
 
@@ -67,29 +67,25 @@ def summarise(report: Report) -> str:
 def lay_out(report: Report, pictures: Pictures) -> Page:
     """Return the blocks of the page: worst, median and best image, the gain by level and by image."""
     shots = [
-        Shot([(p["given"], "input"), (p["found"], "restored")], [[Span(p["name"])], [Span(p["said"], "soft")]])
-        for p in pictures.values()
-    ]
-    extra = [
         Shot(
-            [(p["clean"], "original"), (p["apart"], "8 times the error")],
-            [[Span(p["name"])], [Span("original, and 8 times the error", "soft")]],
+            [(p["given"], "input"), (p["found"], "restored")]
+            + [(p["clean"], "original"), (p["apart"], "8 times the error")] * bool(p["clean"]),
+            [[Span(p["name"])], [Span(p["said"], "soft")]],
         )
         for p in pictures.values()
-        if p["clean"]
     ]
     blocks: list[Block] = [
         Gallery(
             "Worst, median and best",
-            "The centre of each image: input and result, then the original and the error that is left.",
-            [*shots, *extra],
+            "The centre of each image: input, result, and where it is known the original and the error that is left.",
+            shots,
             "wide",
             "No pictures.",
         )
     ]
     if report.tables["levels"]:
         titles = ("images", "input", "baseline", "net", "gain")
-        header = [Cell("noise"), *(Cell(t, "n") for t in titles)]
+        header = [Cell("noise, levels of 0-255"), *(Cell(t, "n") for t in titles)]
         names = ("psnr_input", "psnr_baseline", "psnr", "baseline_gain")
         rows = [
             [Cell(f"{r['from']:.3g} to {r['to']:.3g}"), Cell(f"{r['n']}", "n")]

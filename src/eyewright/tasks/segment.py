@@ -184,7 +184,7 @@ def decode(
     least: float | None = None,
     most: int | None = None,
 ) -> list[MaskPrediction]:
-    """Return one prediction an image, in source pixels, from "probabilities", float32 (N, C, H, W) over the prepared
+    """Return one prediction per image, in source pixels, from "probabilities", float32 (N, C, H, W) over the prepared
     image, which sum to 1 over C.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Tagging: any number of tags an image. What raw arrays mean and how they look."""
+"""Tagging: any number of tags per image. What raw arrays mean and how they look."""
 
 __all__ = ["TASK", "TagPrediction"]
 
@@ -129,7 +129,7 @@ def decode(
     least: float | None = None,
     most: int | None = None,
 ) -> list[TagPrediction]:
-    """Return one prediction an image from "probabilities", float32 (N, C), each from 0 to 1.
+    """Return one prediction per image from "probabilities", float32 (N, C), each from 0 to 1.
 
     Raises:
         BundleError: the array does not have the promised name, shape or range.
@@ -156,7 +156,7 @@ def score(
     rng: np.random.Generator,
     groups: NDArray[Any] | None = None,
 ) -> dict[str, Metric]:
-    """Measure predictions against true tags, a row (C,) of 1, 0 and NaN an image; every metric with its interval."""
+    """Measure predictions against true tags, a row (C,) of 1, 0 and NaN per image; every metric with its interval."""
     from eyewright.metrics.tagging import measure_tags
 
     if not predictions:
@@ -212,7 +212,7 @@ def counted(marks: Sequence[int]) -> Iterable[int]:
 
 
 def example(rng: np.random.Generator) -> tuple[Raw, Sequence[Any]]:
-    """Return probabilities of 12 images, and true tags, some of which nobody has judged."""
+    """Return probabilities of 12 images, and true tags, some of which are not annotated."""
     true = np.array([[1, 0, 1], [0, 1, np.nan], [1, 1, 0], [0, 0, 1]] * 3, np.float32)
     return {"probabilities": rng.random((12, 3)).astype(np.float32)}, list(true)
 
@@ -300,4 +300,4 @@ TASK = Task(
     counted=counted,
     followed="f1_micro",
 )  # fmt: skip
-"""Any number of tags an image."""
+"""Any number of tags per image."""

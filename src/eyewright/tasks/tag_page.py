@@ -155,8 +155,8 @@ def _pairs(pairs: Sequence[Mapping[str, Any]]) -> Table | None:
     ]
     header = (Cell("tags"), Cell("images with both", "n"), Cell("found with both", "n"), Cell("by chance", "n"))
     lead = (
-        "Pairs far above chance may be learnt together: a model may see one tag in the other. Where it finds both more "
-        "often than they are there, look at images with one of them."
+        "A model may confuse tags that occur together far more often than by chance. Where it finds both more "
+        "often than they are present, look at images with only one of them."
     )
     return Table("Tags that occur together", header, rows, lead=lead) if rows else None
 
@@ -262,8 +262,8 @@ def _audit_charts(dataset: Dataset, scan: Scan) -> list[tuple[str, str, str]]:
 def _audit_tiles(dataset: Dataset) -> list[tuple[str, str, str]]:
     n = sum(len(s.marked(Tags).present) for s in dataset.samples)
     unknown = sum(len(s.marked(Tags).unknown) for s in dataset.samples)
-    tiles = [("tags given", f"{n:,}", f"{n / max(1, len(dataset)):.1f} an image")]
-    return [*tiles, ("not judged", f"{unknown:,}", "they teach nothing and count for nothing")] if unknown else tiles
+    tiles = [("tags given", f"{n:,}", f"{n / max(1, len(dataset)):.1f} per image")]
+    return [*tiles, ("not annotated", f"{unknown:,}", "used neither in training nor in metrics")] if unknown else tiles
 
 
 AUDIT = AuditView(

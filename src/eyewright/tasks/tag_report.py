@@ -49,7 +49,7 @@ class TagResults:
 
     @property
     def true(self) -> NDArray[np.float64]:
-        """The true tags, (N, C): 1, 0, and NaN where nobody has judged."""
+        """The true tags, (N, C): 1, 0, and NaN where it is not annotated."""
         n = len(self.dataset.labels)
         return np.array([s.marked(Tags).values(n) for s in self.dataset.samples], np.float64).reshape(-1, n)
 

@@ -64,7 +64,8 @@ def predict_views(
     overlap: float = 0.2,
     iou: float | None = None,
 ) -> list[Prediction]:
-    """Return one prediction an image, uint8 (H, W, 3), joined from its tiles, the whole, and with `flip` their mirrors.
+    """Return one prediction per image, uint8 (H, W, 3), joined from its tiles, the whole, and with `flip` their
+    mirrors.
 
     The whole image is looked at too, for objects that no tile holds. How views are joined is the task's matter.
 

@@ -153,8 +153,8 @@ def say_order(order: Mapping[str, Any] | None) -> str:
     if shuffled["p_value"] <= _ALPHA and shuffled["accuracy"] < whole:
         return f"With frames in random order accuracy falls {change}: the model uses their order."
     return (
-        f"With frames in random order accuracy goes {change}, which may be chance: it is not shown that the model has "
-        "learnt anything from the order of frames."
+        f"With frames in random order accuracy goes {change}, which is not significant: the model is "
+        "not shown to use the order of frames."
     )
 
 
@@ -175,9 +175,9 @@ def say_baseline(compared: Mapping[str, Any] | None) -> str:
         f"on the same clips: a difference of {100 * difference['value']:+.1f} points [{bounds}]"
     )
     verdict = {
-        "a": f". The order of frames is worth nothing here: use --model {compared['baseline']}.",
-        "b": ". The order of frames and the motion between them are worth that much here.",
-        "neither": ", which may be chance: it is not shown that the order of frames is worth anything here.",
+        "a": f". The order of frames does not help here: use --model {compared['baseline']}.",
+        "b": ". The order of frames and the motion between them help by that much here.",
+        "neither": ", which is not significant: the order of frames is not shown to help here.",
     }
     return seen + verdict[compared["better"]]
 
@@ -218,7 +218,7 @@ def _baseline_table(compared: Mapping[str, Any]) -> Table:
 
 
 def _order_table(order: Mapping[str, Any]) -> Table:
-    rows = [(Cell("frames as they are"), Cell(show_number("rate", order["as_is"])), Cell(""))]
+    rows = [(Cell("frames in their order"), Cell(show_number("rate", order["as_is"])), Cell(""))]
     for name, said in _ORDERS.items():
         if name in order:
             one = order[name]
@@ -229,7 +229,7 @@ def _order_table(order: Mapping[str, Any]) -> Table:
         "Order of frames",
         (Cell("clips"), Cell("accuracy [95% interval]"), Cell("p", "n")),
         rows,
-        lead=f"{say_order(order)} p compares with frames as they are.",
+        lead=f"{say_order(order)} p compares with frames in their order.",
     )
 
 

@@ -44,7 +44,7 @@ _ASKED = ("__dataclass_fields__", *(name for name in vars(Prediction) if not nam
 
 
 def check_task(task: Task) -> None:
-    """Check a task: decode gives one prediction an image, refuses what it was not promised, scores with intervals.
+    """Check a task: decode gives one prediction per image, refuses what it was not promised, scores with intervals.
 
     What it is tried on are its own `example` arrays: 12 images of 16x24 pixels and 3 classes.
     """
@@ -53,23 +53,23 @@ def check_task(task: Task) -> None:
     rng = generator(0, "check_task")
     arrays, targets = task.example(rng)
     predictions = task.decode(arrays, placements, labels)
-    assert len(predictions) == 12, "decode must give one prediction an image"
+    assert len(predictions) == 12, "decode must return one prediction per image"
     for prediction in predictions:
         lacking = [name for name in _ASKED if not hasattr(prediction, name)]
         assert not lacking, f"a prediction lacks {', '.join(lacking)} (core.prediction.Prediction)"
         moved = replace(prediction, source="a.png", index=7, time_s=0.5, image=np.ones((16, 24, 3), np.uint8))
         assert (moved.source, moved.index) == ("a.png", 7), "a prediction must be a dataclass with source and index"
-        assert moved.plot().dtype == np.uint8, "plot must give uint8"
-        assert "\n" not in prediction.line(), "line must give one line"
+        assert moved.plot().dtype == np.uint8, "plot must return uint8"
+        assert "\n" not in prediction.line(), "line must return one line"
         dumps_json(prediction.to_json())
         dumps_json(prediction.to_json(top=None))
         dumps_json(prediction.to_hub())
-        assert prediction.numbers().shape == (3,), "numbers must give one a class"
-        assert isinstance(prediction.headline()[0], str), "headline must give a label and a score"
+        assert prediction.numbers().shape == (3,), "numbers must return one per class"
+        assert isinstance(prediction.headline()[0], str), "headline must return a label and a score"
         image = np.zeros((16, 24, 3), np.uint8)
         drawn = prediction.drawn_on(image)
-        assert drawn.dtype == np.uint8, "draw must give uint8"
-        assert drawn.ndim == 3, "draw must give (H, W, 3)"
+        assert drawn.dtype == np.uint8, "draw must return uint8"
+        assert drawn.ndim == 3, "draw must return (H, W, 3)"
         assert not image.any(), "draw must not change its argument"
         settled = task.settle(prediction, np.full(3, 0.5))
         dumps_json(settled.to_json())
@@ -85,7 +85,7 @@ def check_task(task: Task) -> None:
     metrics = task.score(predictions, targets, rng=generator(0, "score"))
     again = task.score(predictions, targets, rng=generator(0, "score"))
     assert metrics == again, "score must depend on its arguments only"
-    assert task.main_metric in metrics, f"score must give {task.main_metric!r}"
+    assert task.main_metric in metrics, f"score must return {task.main_metric!r}"
     assert metrics[task.main_metric].n == 12, "the main metric must rest on all images"
     for name, metric in metrics.items():
         assert metric.n > 0 or metric.value is None, f"{name} must say how many images or marks it rests on"
@@ -177,7 +177,7 @@ def check_preparation(preparation: Preparation) -> None:
 
 
 def check_predictor(predictor: Predictor) -> None:
-    """Check a predictor: arrays as promised, one prediction an image, the same answer alone and in a batch."""
+    """Check a predictor: arrays as promised, one prediction per image, the same answer alone and in a batch."""
     preparation = image_preparation(inputs_of(predictor))
     height, width = preparation.size_hw
     rng = generator(0, "check_predictor")
@@ -188,9 +188,9 @@ def check_predictor(predictor: Predictor) -> None:
         assert np.isfinite(array).all(), f"{name} holds NaN or infinity"
         alone = np.concatenate([predictor.raw(pixels[i : i + 1])[name] for i in range(5)])
         assert np.abs(alone - array).max() < 1e-4, f"{name}: an image's arrays depend on its batch"
-        assert len(predictor.raw(pixels[:0])[name]) == 0, f"{name}: no images must give no rows"
+        assert len(predictor.raw(pixels[:0])[name]) == 0, f"{name}: no images must return no rows"
     images = [rng.integers(0, 256, (h, w, 3)).astype(np.uint8) for h, w in ((9, 9), (40, 30), (height, width))]
-    assert len(predictor.predict_images(images)) == 3, "expected one prediction an image"
+    assert len(predictor.predict_images(images)) == 3, "expected one prediction per image"
 
 
 def check_step(kind: Any, *, line: str | None = None) -> None:
@@ -211,10 +211,10 @@ def check_step(kind: Any, *, line: str | None = None) -> None:
             found = steps(image)
             assert np.array_equal(image, before), "a step must not change its argument"
             assert found.dtype == image.dtype or steps.steps[0].name == "depth", "a step must keep the depth"
-            assert found.ndim == 2 or found.shape[2:] == (3,), "a step must give (H, W) or (H, W, 3)"
+            assert found.ndim == 2 or found.shape[2:] == (3,), "a step must return (H, W) or (H, W, 3)"
             if kind.keeps_size:
                 assert found.shape[:2] == image.shape[:2], "a step that keeps the size must keep it"
-            assert np.array_equal(found, steps(image)), "a step must give the same twice"
+            assert np.array_equal(found, steps(image)), "a step must return the same twice"
 
 
 def check_source(open_it: Callable[[], Any], *, at_least: int = 1, read: int = 8) -> None:

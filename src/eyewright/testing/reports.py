@@ -40,7 +40,7 @@ def check_reporting(results: Results) -> None:
     _check_images(results, report.items)
     same = reporting.compare(results, results, 1)
     assert same.better == "neither", "a model must not be better than itself"
-    assert not reporting.changed(results, results), "a model must not answer otherwise than itself"
+    assert not reporting.changed(results, results), "a model must not have predictions that differ from its own"
     for name in (*reporting.spread, task_of(task).main_metric):
         assert name in report.metrics, f"the report must hold {name!r}"
     assert reporting.summary(report), "a report must be summed up in words"

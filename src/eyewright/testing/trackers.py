@@ -70,7 +70,7 @@ def _step(tracker: TrackingMethod, k: int) -> TrackPrediction:
 def _check_frame(found: TrackPrediction, boxes: np.ndarray) -> None:
     n = len(found.track_ids)
     for name in ("boxes_xyxy", "scores", "label_ids", "detections", "keys"):
-        assert len(getattr(found, name)) == n, f"expected {n} {name}, one a track"
+        assert len(getattr(found, name)) == n, f"expected {n} {name}, one per track"
     assert len(found.unconfirmed) == len(found.unconfirmed_keys), "each unconfirmed detection must have a key"
     assert (found.track_ids >= 1).all(), "identities must start at 1; what is not confirmed must have none"
     assert len(set(found.track_ids.tolist())) == n, "an identity must occur once a frame"

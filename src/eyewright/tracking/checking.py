@@ -38,10 +38,17 @@ def checked(
             raise UsageError(f"expected boxes of shape (n, 4), found {boxes.shape}")
         boxes = boxes.reshape(0, 4)
     n = len(boxes)
-    scores = np.ones(n) if scores is None else np.asarray(scores, np.float64)
+    try:
+        scores = np.ones(n) if scores is None else np.asarray(scores, np.float64)
+    except (TypeError, ValueError):
+        raise UsageError(f"expected {n} scores as numbers, found other values") from None
     labels = None if label_ids is None else np.asarray(label_ids)
     if scores.shape != (n,) or (labels is not None and labels.shape != (n,)):
-        raise UsageError(f"expected {n} scores and labels, one a box, found other numbers of them")
+        there = "none" if labels is None else str(labels.shape)
+        raise UsageError(
+            f"expected a score, and a label where there are labels, for each of {n} boxes, found scores of shape "
+            f"{scores.shape} and labels of shape {there}"
+        )
     if labels is not None and n and (labels.dtype.kind not in "iu" or labels.min() < 0):
         raise UsageError("expected labels as numbers of classes, from 0, found others")
     if not n:

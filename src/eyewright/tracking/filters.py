@@ -34,7 +34,7 @@ def corners_of(states: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class FilterNoise:
-    """How uncertain boxes and their motion are, in shares of the box's own size.
+    """How uncertain boxes and their motion are, as fractions of the box's own size.
 
     A filter whose noise grows with the box has gains that do not depend on it, so all four numbers of a track share
     one covariance, and a detector that is as wrong in all of them needs no more.

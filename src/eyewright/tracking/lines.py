@@ -8,7 +8,8 @@ __all__ = ["Anchor", "Crossing", "Line", "LineCounter", "Visit", "Zone", "ZoneCo
 
 import math
 from collections import Counter, deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -205,6 +206,12 @@ class LineCounter:
         self._totals.update((c.direction, c.label_id) for c in found)
         return found
 
+    def settle(self, label_ids: Mapping[int, int]) -> None:
+        """Give crossings the class of their track in `label_ids`: those that are held, which must be all."""
+        found = [replace(c, label_id=label_ids.get(c.track_id, c.label_id)) for c in self.crossings]
+        self.crossings = deque(found, maxlen=self.crossings.maxlen)
+        self._totals = Counter((c.direction, c.label_id) for c in found)
+
     def forget(self, *, before_s: float) -> None:
         """Forget the sides of tracks that were last seen before a time; what was counted stays."""
         self._sides = {track: side for track, side in self._sides.items() if side.last_s >= before_s}
@@ -272,6 +279,11 @@ class ZoneCounter:
                 self._entered += 1
             elif track in self._open:
                 self._open.pop(track).left_s = side.run[0].time_s
+
+    def settle(self, label_ids: Mapping[int, int]) -> None:
+        """Give visits the class of their track in `label_ids`."""
+        for visit in self.visits:
+            visit.label_id = label_ids.get(visit.track_id, visit.label_id)
 
     def forget(self, *, before_s: float) -> None:
         """Forget the sides of tracks that were last seen before a time and are not inside; visits stay counted."""

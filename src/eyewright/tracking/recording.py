@@ -142,7 +142,7 @@ class Recorder:
             parts.append((ids[kept], boxes[kept], scores[kept], frame, time_s))
         n = [len(p[0]) for p in parts]
         ids = np.concatenate([*(p[0] for p in parts), np.zeros(0, np.int64)])
-        labels = {i: s.label_id for i, s in self._spans.items()}
+        labels = self.label_ids()
         return Tracks(
             np.repeat(np.array([p[3] for p in parts], np.int64), n),
             ids,
@@ -169,6 +169,20 @@ class Recorder:
         last_s = float(times[-1]) if len(t) else 0.0
         recorder.watch(none, np.zeros((0, 4)), none, time_s=max(end_s, last_s), frame=t.n_frames + 1)
         return recorder
+
+    def label_ids(self) -> dict[int, int]:
+        """Return the class of each track: the last one, which is that of most of its detections."""
+        return {i: s.label_id for i, s in self._spans.items()}
+
+    def settle(self) -> None:
+        """Give every crossing and visit the class that its track has at the end, so that all that is written agrees.
+
+        Nothing changes where tracks are forgotten: their classes are not known any longer.
+        """
+        if self._forget_s is None:
+            labels = self.label_ids()
+            for counter in (*self.lines, *self.zones):
+                counter.settle(labels)
 
     @property
     def crossings(self) -> list[Crossing]:

@@ -93,7 +93,7 @@ def augment_batch(pixels: Tensor, plan: Augmentation, *, rng: torch.Generator) -
 
 
 def mix_batch(pixels: Tensor, *, mixup: float, cutmix: float, rng: np.random.Generator) -> tuple[Tensor, Tensor, float]:
-    """Mix every image of a batch, uint8 (N, H, W, C), with a partner from it; give partners (N,) and the share kept.
+    """Mix every image of a batch, uint8 (N, H, W, C), with a partner from it; return partners (N,) and the share kept.
 
     `mixup` and `cutmix` are the alpha of the beta distribution that the share is drawn from: of all pixels for mixup
     (Zhang et al. 2018), of the area for cutmix (Yun et al. 2019). With both, a coin decides for each batch; one of

@@ -41,7 +41,7 @@ _SELDOM = 20
 
 @dataclass(frozen=True)
 class FitResult:
-    """How training went: one row of `metrics.csv` an epoch, why it ended, which epoch is the best."""
+    """How training went: one row of `metrics.csv` per epoch, why it ended, which epoch is the best."""
 
     history: tuple[Mapping[str, str], ...]
     best_epoch: int
@@ -169,7 +169,7 @@ def _one_epoch(
     say: Callable[[str], None],
     probe: Callable[[PixelNet], Mapping[str, float]] | None,
 ) -> str:
-    """Train to the end of an epoch and validate; give why training ends here, or nothing."""
+    """Train to the end of an epoch and validate; return why training ends here, or nothing."""
     recipe, world = loop.recipe, loop.world
     epoch = loop.epoch
     losses = _Losses(loop)
@@ -212,6 +212,7 @@ def _one_epoch(
     if probe is not None:
         numbers |= probe(loop.average)
     better = loop.note_score(numbers[loop.main_metric], epoch)
+    keeps_last = loop.guard is not None and loop.guard.keeps_last
     row = {
         "epoch": str(epoch),
         "seconds": f"{clock.elapsed_s:.1f}",
@@ -220,12 +221,13 @@ def _one_epoch(
         "train_loss": f"{mean_loss:.4f}" if seen and loop.guard is None else "",
         **{f"val_{k}": f"{v:.4f}" for k, v in numbers.items()},
         "images_per_s": f"{speed:.0f}",
-        "best": "*" if better else "",
+        "best": "*" if better and not keeps_last else "",
     }
     loop.history.append(row)
     if world.leads:
         write_history(loop.folder.parent, loop.history)
-    for line in show_row(row, recipe.epochs, headed=not clock.shown_rows).splitlines():
+    mark = "the weights of the last epoch are kept" if keeps_last else _BEST
+    for line in show_row(row, recipe.epochs, headed=not clock.shown_rows, mark=mark).splitlines():
         say(line)
     clock.shown_rows += 1
     return "the budget is used" if out_of_time else _why_ended(loop, clock)
@@ -323,9 +325,12 @@ def write_history(folder: Path, history: list[Mapping[str, str]]) -> None:
     write_text(folder / "log.jsonl", "".join(dumps_json({"event": "epoch", **row}) + "\n" for row in history))
 
 
-def show_row(row: Mapping[str, str], epochs: int | None, *, headed: bool) -> str:
+_BEST = "* the best epoch so far; of equal ones the later is kept"
+
+
+def show_row(row: Mapping[str, str], epochs: int | None, *, headed: bool, mark: str = _BEST) -> str:
     """Return one epoch as the line of a table that the console shows, at most 79 columns wide; `headed` with the names
-    of its columns above it and what the mark means.
+    of its columns above it and the line `mark`, which says which epoch is kept.
 
     Where a task has too many numbers for that, the seconds, the learning rate and the last numbers are in `metrics.csv`
     alone.
@@ -344,7 +349,7 @@ def show_row(row: Mapping[str, str], epochs: int | None, *, headed: bool) -> str
     while sum(w + 2 for w in wide.values()) > _COLUMNS and spare:
         wide.pop(spare.pop(0), None)
     heading = "  ".join(k.rjust(w) for k, w in wide.items())
-    lines = ["* the best epoch so far; of equal ones the later is kept", heading] if headed else []
+    lines = [mark, heading] if headed else []
     lines.append(f"{'  '.join(cells[k].rjust(w) for k, w in wide.items())} {row['best']}".rstrip())
     return "\n".join(lines)
 

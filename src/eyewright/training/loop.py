@@ -402,7 +402,7 @@ def not_a_number(loop: Loop, chosen: NDArray[np.int64] | None) -> RefusedError:
         more = f" and {len(chosen) - len(shown)} more" if len(chosen) > len(shown) else ""
         where += f", in the batch of {', '.join(shown)}{more}"
     return RefusedError(
-        f"the loss is no longer a number in epoch {loop.epoch} ({where}); the last good checkpoint is kept",
+        f"the loss became NaN or infinite in epoch {loop.epoch} ({where}); the last good checkpoint is kept",
         fix="lower --lr, set clip_norm = 1.0 in the recipe, or look at these images",
         code="loss_not_finite",
     )

@@ -123,7 +123,7 @@ class TorchPredictor:
         return np.concatenate(parts)
 
     def predict_images(self, images: Sequence[Example]) -> Sequence[Prediction]:
-        """Return one prediction an image, uint8 (H, W, 3) RGB of any size; of other inputs one an example: a mapping
+        """Return one prediction per image, uint8 (H, W, 3) RGB of any size; of other inputs one per example: a mapping
         with a value for each."""
         task = task_of(self.task_name)
         least = None if self.thresholds is None else float(self.thresholds.min())

@@ -52,10 +52,10 @@ OPTIMIZERS = get_args(OptimizerName)
 
 STEP_HELP: Mapping[str, str] = {
     "plain": "the usual update: forward, loss, backward, clip, step",
-    "adversarial": "images that several gradient steps have changed (PGD)",
-    "trades": "clean labels, and equal answers under attack (TRADES)",
-    "fast": "images changed by one gradient step from a random start (fast adversarial training)",
-    "augmix": "equal answers to mixed augmentations (AugMix)",
+    "adversarial": "images perturbed by several gradient steps (PGD)",
+    "trades": "clean labels, and consistent predictions under attack (TRADES)",
+    "fast": "images perturbed by one gradient step from a random start (fast adversarial training)",
+    "augmix": "consistent predictions for mixed augmentations (AugMix)",
     "noise": "images with Gaussian noise, for certified smoothing",
 }
 """The training steps that are built in, and what a batch is trained on with each."""

@@ -242,7 +242,7 @@ def begin_with(net: PixelNet, path: Path) -> None:
         net.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(
-            f"the weights in {quoted(path)} are of another net", fix="train with the same model, classes and imgsz"
+            f"the weights in {quoted(path)} belong to another net", fix="train with the same model, classes and imgsz"
         ) from error
     net.has_learnt = True
 

@@ -201,6 +201,10 @@ def train_model(
             "versions": {**machine["versions"], **packages_in(resolved)},
             **plan.notes,
         }
+        if unlearnt := str(getattr(learning, "unlearnt", "")):
+            about["training"]["unlearnt"] = unlearnt
+            about["warnings"] = [*(about.get("warnings") or ()), f"{unlearnt[0].upper()}{unlearnt[1:]}."]
+            plan.say(f"warning: {unlearnt}; train longer, or on more data")
         if leads:
             write_looks(folder, looks(train, prepared))
             write_json(folder / "run.json", about)

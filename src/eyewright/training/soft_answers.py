@@ -60,7 +60,9 @@ def _divergence(found: Parts, wanted: Parts, softness: float) -> Tensor:
 
 def _detections(outputs: Any) -> Parts:
     if not hasattr(outputs, "sides"):
-        raise RefusedError("distilling boxes is for our own detectors", fix="use --model spot_net")
+        raise RefusedError(
+            "distilling boxes is supported for Eyewright's own detectors only", fix="use --model spot_net"
+        )
     return outputs.logits, outputs.sides
 
 
@@ -87,7 +89,7 @@ def _scores_and_sides(found: Parts, wanted: Parts, softness: float) -> Tensor:
 def _same_shape(found: Tensor, wanted: Tensor) -> None:
     if found.shape != wanted.shape:
         raise RefusedError(
-            f"the teacher answers {tuple(wanted.shape[1:])}, the student {tuple(found.shape[1:])}",
+            f"the teacher's outputs have shape {tuple(wanted.shape[1:])}, the student's {tuple(found.shape[1:])}",
             fix="use a teacher of the same kind",
         )
 

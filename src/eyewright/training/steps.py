@@ -123,7 +123,7 @@ def own_loss(state: TrainState, batch: Batch, outputs: Any) -> Tensor:
 
 
 def update(state: TrainState, batch: Batch, loss_of: Callable[[Any], Tensor]) -> Tensor:
-    """Do an update whose loss is `loss_of(outputs)`; give that loss."""
+    """Do an update whose loss is `loss_of(outputs)`; return that loss."""
     recipe = state.recipe
     if batch.opens:
         state.optimiser.zero_grad(set_to_none=True)

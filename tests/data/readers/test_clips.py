@@ -65,10 +65,12 @@ def test_a_table_with_recordings_and_parts_of_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ("missing.avi,walk,,", "'missing.avi' is not there"),
+        ("missing.avi,walk,,", "'missing.avi' is missing"),
         ("a.avi,,,", "no class for 'a.avi'"),
         ("a.avi,walk,3,1", "expected start_s before end_s"),
-        ("a.avi,walk,soon,1", "expected start_s before end_s"),
+        ("a.avi,walk,soon,1", "expected start_s as seconds from 0, found 'soon'"),
+        ("a.avi,walk,1,nan", "expected end_s as seconds from 0, found 'nan'"),
+        ("a.avi,walk,-1,1", "expected start_s as seconds from 0, found '-1'"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_named_with_its_line(tmp_path: Path, row: str, said: str) -> None:

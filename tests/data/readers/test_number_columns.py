@@ -59,9 +59,9 @@ def test_an_implausible_number_is_a_finding_with_its_line_and_not_learnt(tmp_pat
     table(images(tmp_path, 11), "path,weight_g", *rows, "9.png,-3e12", "10.png,1e300")
     data = open_dataset(tmp_path, task="regress")
     assert [(f.code, f.line) for f in data.problems] == [("number_unreadable", 12), ("number_implausible", 11)]
-    assert "-3e+12 in the column 'weight_g' is implausible: usual are 1.25 to 5.75" in data.problems[1].message
+    assert "-3e+12 in the column 'weight_g' is implausible: the usual range is 1.25 to 5.75" in data.problems[1].message
     assert len(data) == 9
-    assert {r.text for r in data.account.dropped} == {"something else stands for a number", "a number is implausible"}
+    assert {r.text for r in data.account.dropped} == {"a cell is not a number", "a number is implausible"}
 
 
 def test_a_table_that_another_task_reads_is_named(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def cells(data: Dataset) -> list[str]:
 def test_lists_of_tags(tmp_path: Path, lines: tuple[str, ...]) -> None:
     data = open_dataset(table(images(tmp_path, 3), *lines), task="tick")
     assert (data.task, data.labels.names, cells(data)) == ("tick", ("a", "b"), ["a|b", "", "b"])
-    assert data.describe() == "csv: 3 images, 2 tags, 1.0 an image, no split"
+    assert data.describe() == "csv: 3 images, 2 tags, 1.0 per image, no split"
     assert data.counts() == {"a": 1, "b": 2}
 
 
@@ -66,7 +66,7 @@ def test_an_empty_cell_or_minus_one_is_no_negative(tmp_path: Path) -> None:
     assert cells(data) == ["cat|?dog", "?cat", "dog"]
     assert [s.meta["view"] for s in data.samples] == ["front", "side", "side"]
     (reason,) = data.account.dropped
-    assert (reason.text, reason.n, reason.line) == ("nobody has judged its tags", 1, 4)
+    assert (reason.text, reason.n, reason.line) == ("its tags are not annotated", 1, 4)
 
 
 def test_metadata_of_hugging_face_with_lists(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_question_mark_says_that_nobody_has_judged_a_tag(tmp_path: Path, lines
     data = open_dataset(table(images(tmp_path, 4), *lines), task="tick")
     assert cells(data) == ["a|?b", "", "b"]
     assert [s.target.unknown for s in data.samples] == [{1}, set(), set()]
-    assert (data.account.dropped[0].text, data.account.dropped[0].n) == ("nobody has judged its tags", 1)
+    assert (data.account.dropped[0].text, data.account.dropped[0].n) == ("its tags are not annotated", 1)
 
 
 def test_data_that_never_say_no_are_positive_only(tmp_path: Path) -> None:
@@ -204,9 +204,9 @@ def test_data_that_never_say_no_are_positive_only(tmp_path: Path) -> None:
     assert [s.target.values(2).tolist() for s in data.samples] == [[1, 0], [0, 1], [1, 1]]
     assert [s.target.assumed for s in data.samples] == [{1}, {0}, set()]
     assert cells(data) == ["cat|?dog", "dog|?cat", "cat|dog"]
-    assert data.describe() == "csv: 3 images, 2 tags, 1.3 an image, absences assumed, no split"
+    assert data.describe() == "csv: 3 images, 2 tags, 1.3 per image, absences assumed, no split"
     found = {f.code: f.message for f in audit_dataset(data, scan_dataset(data, quiet=True))}
-    assert "the 2 that nobody has judged are taken as absent" in found["tag_positive_only"]
+    assert "the 2 tags not annotated are treated as absent" in found["tag_positive_only"]
     one_no = open_dataset(table(tmp_path, *lines[:-1], "2.png,1,0"), task="tick")
     assert not any(s.target.assumed for s in one_no.samples)
     assert np.isnan(one_no.samples[0].target.values(2)[1])
@@ -235,7 +235,7 @@ def test_a_cell_that_is_neither_one_nor_zero_is_a_finding_and_judges_nothing(tmp
     assert (problem.code, problem.path, problem.line) == ("tag_unreadable", "tags.csv", 4)
     assert "found '2'" in problem.message
     assert [(r.text, r.n) for r in data.account.reduced] == [("a cell of a tag that is neither 1 nor 0", 1)]
-    assert any("no tags" in n and "'age'" in n for n in data.notes)
+    assert any("not read as tags" in n and "'age'" in n for n in data.notes)
 
 
 def test_a_table_of_tags_that_cannot_be_read_is_refused_by_what_is_wrong_with_it(tmp_path: Path) -> None:

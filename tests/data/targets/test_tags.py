@@ -64,4 +64,4 @@ def test_the_doctor_names_tags_without_a_contrast_or_a_judgement() -> None:
     data = Dataset(FolderTree(Path(".")), samples, LabelSpace(NAMES), "made", "classify")
     found = [(f.code, f.message) for f in TAGS.audit(data, None)]  # type: ignore[arg-type]
     assert [code for code, _ in found] == ["tag_everywhere", "tag_everywhere", "tag_unjudged"]
-    assert "'grass' in 2 of 3" in found[2][1]
+    assert "'grass' is not annotated in 2 of 3" in found[2][1]

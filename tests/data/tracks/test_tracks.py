@@ -288,3 +288,23 @@ def test_a_score_that_is_not_finite_is_missing_and_said_in_every_form(tmp_path: 
     for name, line in (("a.csv", 2), ("a.json", None)):
         (found,) = read_tracks(tmp_path / name, "tracks").findings
         assert (found.code, found.line) == ("score", line)
+
+
+def test_of_files_of_one_name_the_one_that_is_not_read_is_named(tmp_path: Path) -> None:
+    for name in ("a.csv", "a.txt", "b.txt"):
+        _file(tmp_path, "1,1,1,1,5,5,1\n", name)
+    a, b = find_sequences(tmp_path, "tracks")
+    assert (a.path.name, b.path.name) == ("a.txt", "b.txt")
+    (found,) = a.findings
+    assert (found.severity, found.message) == ("note", "a.csv is not read: a.txt has the same name")
+    assert b.findings == ()
+
+
+def test_the_column_that_is_missing_is_named_and_supervision_counts_frame_number(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected the column frame \(or frame_id, .*frame_number\)"):
+        read_tracks(_file(tmp_path, "x_min,y_min,x_max,y_max\n1,1,5,5\n", "a.csv"), "detections")
+    with pytest.raises(InputError, match="expected the columns x0, y0, x1, y1"):
+        read_tracks(_file(tmp_path, "frame,x_min\n1,1\n", "a.csv"), "detections")
+    rows = "x_min,y_min,x_max,y_max,class_id,confidence,tracker_id,frame_number\n1,2,5,6,0,0.5,7,3\n"
+    found = read_tracks(_file(tmp_path, rows, "a.csv"), "tracks").tracks
+    assert (found.frames.tolist(), found.ids.tolist()) == ([3], [7])

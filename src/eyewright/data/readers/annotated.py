@@ -24,7 +24,7 @@ from eyewright.data.tree import Tree
 
 ANNOTATED_FORMATS = MappingProxyType(
     {
-        "coco": "COCO JSON: boxes, polygons and run lengths; any category ids",
+        "coco": "COCO JSON: boxes, polygons and run-length encoding; any category ids",
         "yolo": "YOLO: one text file per image, data.yaml as Ultralytics and Roboflow write it; boxes and polygons",
         "voc": "Pascal VOC: one XML file per image, parts by ImageSets/Main",
         "labelme": "LabelMe: one JSON file per image; rectangles, polygons, circles",

@@ -157,7 +157,7 @@ def _refuse_unread(tree: Tree, names: Sequence[str]) -> None:
     """Read the files that look like captions and were not taken for them, for what is wrong.
 
     Raises:
-        DatasetError: one cannot be read (file and line): images alone would be learnt from, without a word.
+        DatasetError: one cannot be read (file and line): images alone would be learnt from, without a message.
     """
     for name in names:
         if name.lower().endswith(_TABLES):
@@ -225,7 +225,8 @@ def _odd_rows(tree: Tree, table: str) -> list[Row] | None:
                 rows.append((n, {"image": found[1], "caption": found[2]}, [found[2]]))
             elif each.strip():
                 raise DatasetError(
-                    f"expected image#number, a tab and a caption in {table!r} line {n}", fix="correct it"
+                    f"expected image#number, a tab and a caption in {table!r} line {n}, found {each[:40]!r}",
+                    fix="correct it",
                 )
         return rows
     if "|" not in first or any(s in first for s in ",;\t"):
@@ -333,7 +334,7 @@ def _read_bare(tree: Tree, names: Sequence[str], task: str) -> Dataset | None:
         parts = dict.fromkeys(parts)
     samples = tuple(Sample(n, Captions(), split) for n, split in parts.items())
     skipped = tuple(n for n in names if posixpath.splitext(n)[1].lower() not in EXTENSIONS)
-    notes = ("there are no captions: similar images are learnt from the images alone",)
+    notes = ("there are no captions: embeddings are learnt from the images alone",)
     return Dataset(
         tree, samples, LabelSpace(NUMBER_NAMES), "images", task, notes=notes, skipped=skipped, account=Account(0)
     )

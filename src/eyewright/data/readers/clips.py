@@ -1,15 +1,17 @@
 """Read data sets of clips: a folder for each class, tables, and the lists of Kinetics, UCF101 and mmaction."""
 
-__all__ = ["CLIP_FORMATS", "holds_clips", "read_clips"]
+__all__ = ["CLIP_FORMATS", "holds_clips", "lists_clips", "read_clips"]
 
+import itertools
 import posixpath
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
-from eyewright.core.errors import DatasetError
+from eyewright.core.errors import DatasetError, EyewrightError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
@@ -20,7 +22,9 @@ from eyewright.data.readers.naming import EXTENSIONS, SPLITS, split_of
 from eyewright.data.tables import GROUP_COLUMNS, column_of, table_rows
 from eyewright.data.targets.label import Label
 from eyewright.data.texts import decode_text
-from eyewright.data.tree import Tree
+from eyewright.data.tree import FolderTree, Tree
+from eyewright.imaging.clip_files import clip_files, frame_folders
+from eyewright.imaging.media import Media, media_of
 from eyewright.imaging.sampling import ClipSampling
 
 CLIP_FORMATS = MappingProxyType(
@@ -38,8 +42,7 @@ _CLASS = ("class", "label", "action", "category", "class_name", "original_label"
 _RECORDING = ("recording", *GROUP_COLUMNS)
 _START, _END = ("start_s", "time_start", "start"), ("end_s", "time_end", "end")
 _LAST_NUMBER = re.compile(r"[\W_]*[A-Za-z]?\d+$")
-_FRAME = re.compile(r"\d+$")
-_FEWEST_FRAMES = 4
+_LINES_TRIED = 20
 _GROUPS_A_CLASS = 3
 
 
@@ -62,7 +65,9 @@ def holds_clips(names: Iterable[str]) -> bool:
 
 
 def read_clips(tree: Tree, names: Sequence[str], task: str, *, table: str | None = None) -> Dataset:
-    """Read clips with their classes; `table` names the one table to read.
+    """Read clips with their classes; `table` names the one table or list to read.
+
+    A clip is a file that is called a video, or holds one or an animation, whatever it is called.
 
     Clips of one recording get one group: by the table's column, else by the file's name without its last number where
     that makes enough groups. A row that cannot be used is left out, with a finding.
@@ -70,11 +75,14 @@ def read_clips(tree: Tree, names: Sequence[str], task: str, *, table: str | None
     Raises:
         DatasetError: there are no clips, or nothing says what they show.
     """
-    videos = [n for n in names if posixpath.splitext(n)[1].lower() in CLIP_EXTENSIONS]
+    videos = clip_files(names, partial(_held, tree))
     notes = _Notes()
-    tables = [table] if table else [n for n in names if n.lower().endswith((".csv", ".tsv")) and _is_table(tree, n)]
-    texts = [n for n in names if n.lower().endswith(".txt")]
-    known, folders = _Videos(videos), _frame_folders(names) if texts else {}
+    tables, texts = ([n for n in names if n.lower().endswith(e)] for e in ((".csv", ".tsv"), ".txt"))
+    if table is not None:
+        tables, texts = ([table], []) if table in tables else ([], [table])
+    else:
+        tables = [n for n in tables if _is_table(tree, n)]
+    known, folders = _Videos(videos), frame_folders(names) if texts else {}
     lists = [n for n in texts if _is_list(tree, n, known, folders)]
     if tables:
         rows, form = _from_tables(tree, tables, videos, notes), "clips-csv"
@@ -90,7 +98,36 @@ def read_clips(tree: Tree, names: Sequence[str], task: str, *, table: str | None
             f"expected clips ({', '.join(sorted(CLIP_EXTENSIONS)[:6])}, …) with a class each; {first}",
             fix="sort them into folders named after their class, or pass a CSV of file,class",
         )
-    return _dataset(tree, names, rows, form, task, notes)
+    return _dataset(tree, names, videos, rows, form, task, notes)
+
+
+def _held(tree: Tree, name: str) -> Media:
+    """Return what a file of a tree holds; what cannot be read holds nothing that is known."""
+    try:
+        return media_of(tree.root / name if isinstance(tree, FolderTree) else tree.content(name))
+    except EyewrightError:
+        return "other"
+
+
+def lists_clips(tree: Tree, name: str) -> bool:
+    """Return whether a table or a text of a tree names clips of it, in one of its first lines.
+
+    Only files that are called videos, and folders of numbered images, count: nothing is opened for it.
+    """
+    names = tree.names()
+    known = _Videos([n for n in names if posixpath.splitext(n)[1].lower() in CLIP_EXTENSIONS])
+    if name.lower().endswith(".txt"):
+        return _is_list(tree, name, known, frame_folders(names))
+    if not _is_table(tree, name):
+        return False
+    for _, row in itertools.islice(table_rows(tree, name), _LINES_TRIED):
+        called = row[column_of(row, _FILE) or ""]
+        start, end = (_seconds(row.get(column_of(row, k) or "", "")) for k in (_START, _END))
+        if posixpath.splitext(called)[1].lower() in EXTENSIONS:
+            return False
+        if any(known.find(c, posixpath.dirname(name)) is not None for c in (called, _of_kinetics(called, start, end))):
+            return True
+    return False
 
 
 class _Notes:
@@ -113,12 +150,14 @@ def _place(known: Reason | None, path: str, line: int | None) -> tuple[str, int 
     return (path, line) if known is None else (known.path, known.line)
 
 
-def _dataset(tree: Tree, names: Sequence[str], rows: list[_Row], form: str, task: str, notes: _Notes) -> Dataset:
+def _dataset(
+    tree: Tree, names: Sequence[str], videos: Sequence[str], rows: list[_Row], form: str, task: str, notes: _Notes
+) -> Dataset:
     labels = LabelSpace(tuple(sorted({r.label for r in rows})))
     ids = {n: i for i, n in enumerate(labels.names)}
     clips: dict[str, Clip] = {}
     samples: list[Sample] = []
-    recordings = _recordings(rows, len(labels), notes)
+    recordings, grouped_by = _recordings(rows, notes)
     for row, recording in zip(rows, recordings, strict=True):
         if row.clip.id in clips:
             notes.drop("listed twice", "listed twice", "remove one row", row.clip.id)
@@ -130,7 +169,11 @@ def _dataset(tree: Tree, names: Sequence[str], rows: list[_Row], form: str, task
         samples = [Sample(s.id, s.target, None, group=s.group) for s in samples]
         notes.notes.append("only some clips name their part, so the split is chosen again")
     used = {c.file for c in clips.values()} | {f for c in clips.values() for f in c.frames}
-    unused = [n for n in names if n not in used and posixpath.splitext(n)[1].lower() in CLIP_EXTENSIONS]
+    unused = [n for n in videos if n not in used]
+    stills = [n for n in names if posixpath.splitext(n)[1].lower() in EXTENSIONS and n not in used | set(videos)]
+    if stills:
+        are = "image is no clip and is" if len(stills) == 1 else "images are no clips and are"
+        notes.notes.append(f"{len(stills):,} {are} left out, such as {quoted(stills[0])}")
     if unused:
         have = "video has" if len(unused) == 1 else "videos have"
         notes.notes.append(
@@ -145,33 +188,39 @@ def _dataset(tree: Tree, names: Sequence[str], rows: list[_Row], form: str, task
         notes=tuple(notes.notes),
         skipped=tuple(unused),
         problems=tuple(notes.problems),
+        grouped_by=grouped_by,
         account=Account(
             len(samples),
             dropped=notes.dropped,
-            left_out=(Reason("a video without a class", len(unused), unused[0]),) if unused else (),
+            left_out=tuple(
+                Reason(what, len(several), several[0])
+                for what, several in (("a video without a class", unused), ("an image that is no clip", stills))
+                if several
+            ),
         ),
     )
 
 
-def _recordings(rows: Sequence[_Row], n_classes: int, notes: _Notes) -> list[str | None]:
+def _recordings(rows: Sequence[_Row], notes: _Notes) -> tuple[list[str | None], str]:
+    """Return the recording of each row, and in words how it is known."""
     if any(r.recording for r in rows):
         notes.notes.append("clips of one recording stay in one part")
-        return [r.recording or None for r in rows]
+        return [r.recording or None for r in rows], "stated in the data"
     files = Counter(r.clip.file for r in rows)
     if len(files) < len(rows):
         notes.notes.append("clips of one file stay in one part")
-        return [r.clip.file for r in rows]
+        return [r.clip.file for r in rows], "parts of one file"
     stems = [_LAST_NUMBER.sub("", posixpath.splitext(posixpath.basename(r.clip.file))[0]) for r in rows]
     of_class: dict[str, set[str]] = defaultdict(set)
     for row, stem in zip(rows, stems, strict=True):
         of_class[row.label].add(stem)
     several = len(set(stems)) < len(rows)
     if not several or not all(stems) or min(len(s) for s in of_class.values()) < _GROUPS_A_CLASS:
-        return [None] * len(rows)
+        return [None] * len(rows), ""
     notes.notes.append(
         f"clips whose names differ in their last number only count as one recording ({len(set(stems))} recordings)"
     )
-    return list(stems)
+    return list(stems), "recordings by the names of files"
 
 
 def _from_folders(videos: Sequence[str], notes: _Notes) -> list[_Row]:
@@ -189,23 +238,9 @@ def _from_folders(videos: Sequence[str], notes: _Notes) -> list[_Row]:
     return rows
 
 
-def _frame_folders(names: Sequence[str]) -> dict[str, list[str]]:
-    """Return the folders of numbered images, each with its images in order."""
-    frames: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        stem, extension = posixpath.splitext(posixpath.basename(name))
-        if extension.lower() in EXTENSIONS and _FRAME.search(stem):
-            frames[posixpath.dirname(name)].append(name)
-    return {
-        folder: sorted(files, key=lambda f: (_number(f), f))
-        for folder, files in frames.items()
-        if len(files) >= _FEWEST_FRAMES
-    }
-
-
 def _from_frames(names: Sequence[str]) -> list[_Row]:
     rows = []
-    for folder, files in _frame_folders(names).items():
+    for folder, files in frame_folders(names).items():
         parts = folder.split("/")
         if len(parts) < 2:
             continue
@@ -213,11 +248,6 @@ def _from_frames(names: Sequence[str]) -> list[_Row]:
         label = "/".join(parts[1 if split else 0 : -1])
         rows.append(_Row(Clip(folder, frames=tuple(files)), label, split, None))
     return rows
-
-
-def _number(name: str) -> int:
-    found = _FRAME.search(posixpath.splitext(posixpath.basename(name))[0])
-    return int(found.group()) if found else 0
 
 
 def _is_table(tree: Tree, name: str) -> bool:
@@ -273,12 +303,11 @@ def _of_row(row: Mapping[str, str], known: _Videos, table: str, line: int, notes
     elif file is None:
         file = known.find(called, posixpath.dirname(table))
     if file is None:
-        notes.drop("the file is missing", f"{called!r} is not there", "add it or remove the row", table, line)
+        notes.drop("the file is missing", f"{called!r} is missing", "add it or remove the row", table, line)
         return None
-    if "invalid" in (start, end) or (isinstance(start, float) and isinstance(end, float) and end <= start):
-        notes.drop(
-            "no interval of time", f"expected start_s before end_s for {called!r}", "correct the row", table, line
-        )
+    wrong = _wrong_times(row.get(keys["start"] or "", ""), row.get(keys["end"] or "", ""), start, end)
+    if wrong:
+        notes.drop("no interval of time", f"{wrong} for {quoted(called)}", "correct the row", table, line)
         return None
     split_text = row.get(keys["split"] or "", "").lower()
     split = SPLITS.get(split_text) or (split_of(table) if not split_text else None)
@@ -300,6 +329,16 @@ def _seconds(text: str) -> float | str | None:
     except ValueError:
         return "invalid"
     return value if 0 <= value < 1e7 else "invalid"
+
+
+def _wrong_times(start_text: str, end_text: str, start: float | str | None, end: float | str | None) -> str:
+    """Say what is wrong with the times of a row; "" where nothing is."""
+    for name, text, value in (("start_s", start_text, start), ("end_s", end_text, end)):
+        if value == "invalid":
+            return f"expected {name} as seconds from 0, found {quoted(text.strip())}"
+    if isinstance(start, float) and isinstance(end, float) and end <= start:
+        return f"expected start_s before end_s, found {start:g} and {end:g}"
+    return ""
 
 
 def _of_kinetics(called: str, start: object, end: object) -> str:
@@ -368,7 +407,7 @@ def _from_lists(
                 continue
             clip, called, numbers = _listed(text, known, folders, posixpath.dirname(path))
             if clip is None:
-                notes.drop("the file is missing", f"{called!r} is not there", "add it", path, line)
+                _drop_line(notes, text, called, known, folders, path, line)
                 continue
             folder = posixpath.basename(posixpath.dirname(called)) or posixpath.basename(posixpath.dirname(clip.file))
             if clip.file in seen:
@@ -390,6 +429,26 @@ def _from_lists(
             continue
         rows.append(_Row(clip, label, split, None))
     return rows
+
+
+def _drop_line(
+    notes: _Notes,
+    text: str,
+    called: str,
+    known: _Videos,
+    folders: Mapping[str, Sequence[str]],
+    path: str,
+    line: int,
+) -> None:
+    """Note a line that names no clip: its file is missing, or what follows the file is no number."""
+    words = text.split()
+    for n in range(len(words) - 1, 0, -1):
+        name, rest = " ".join(words[:n]), " ".join(words[n:])
+        if known.find(name, posixpath.dirname(path)) or _folder_of(name, folders, posixpath.dirname(path)):
+            message = f"expected the number of a class after {quoted(name)}, found {quoted(rest)}"
+            notes.drop("no number of a class", message, "write the number of its class", path, line)
+            return
+    notes.drop("the file is missing", f"{quoted(called)} is missing", "add it", path, line)
 
 
 def _class_names(tree: Tree, names: Sequence[str]) -> dict[int, str]:

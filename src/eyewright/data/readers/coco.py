@@ -153,7 +153,7 @@ def _read_file(tree: Tree, path: str, reading: _Reading, *, outlines: bool) -> l
     data, odd = plain_json(tree.content(path))
     for token, line in odd[:1]:
         more = f", and {len(odd) - 1} more" if len(odd) > 1 else ""
-        text = f"{token} is not JSON{more}; it is read as no value"
+        text = f"{token} is not JSON{more}; it is read as null"
         notes.add("repaired", text, "write a number or null", path, line, "warning")
     top = _decode(data, data, _Top, path, "a COCO file")
     names = _categories(top.categories, data, path, reading)
@@ -264,7 +264,7 @@ def _categories(part: Any, data: bytes, path: str, reading: _Reading) -> tuple[_
     if len(set(names)) < len(names):
         same = next(n for n in names if names.count(n) > 1)
         text = f"two categories are called {same!r}; they are joined"
-        reading.notes.add("class_twice", text, "name them apart", path)
+        reading.notes.add("class_twice", text, "give them different names", path)
     return ids, [reading.order.setdefault(name, len(reading.order)) for name in names]
 
 
@@ -443,7 +443,9 @@ def _group(
     kinds, odd_kinds = ids.places(columns.categories)
     if odd_images or odd_kinds:
         n = max(odd_images, odd_kinds)
-        notes.repair("ids that are text in one place and numbers in another", "write them alike", path, n=n)
+        notes.repair(
+            "ids that are text in one place and numbers in another", "write all of them the same way", path, n=n
+        )
     for key in images.twice:
         if len({slot for slot, entry in zip(of_entry, listed, strict=True) if entry.key == key}) > 1:
             of_image[[k == key for k in columns.images]] = -2
@@ -512,7 +514,7 @@ def _of_size(
     for k, (i, shape) in enumerate(zip(own.tolist(), shapes, strict=True)):
         if stated is not None and not shape.fits(stated):
             shapes[k] = Outline()
-            reason = "run lengths of another size than the image's"
+            reason = "run-length encoding of another size than the image's"
             notes.reduce(reason, "export the annotations again", path, where.line(int(columns.entries[i])))
     return shapes
 
@@ -531,7 +533,7 @@ def _slots(
             of_entry.append(-1)
             continue
         if name in known:
-            notes.repair("an image that is listed twice", "keep one entry an image", path)
+            notes.repair("an image that is listed twice", "keep one entry per image", path)
         elif posixpath.basename(image.called.replace("\\", "/")) != posixpath.basename(name):
             notes.repair("an image name that differs from the file name", "use the file name", path)
         if image.key in keys and keys[image.key] != name:

@@ -47,11 +47,11 @@ def outline_of(raw: msgspec.Raw, reduce: Note, repair: Note) -> Outline:
         try:
             return _run_lengths(value)
         except (*BAD_JSON, DatasetError, KeyError, TypeError) as error:
-            text = error.message if isinstance(error, DatasetError) else "run lengths that cannot be read"
+            text = error.message if isinstance(error, DatasetError) else "run-length encoding that cannot be read"
             reduce(text, "export the annotations again")
             return Outline()
     if not isinstance(value, list):
-        reduce("an outline that is neither polygons nor run lengths", _AGAIN)
+        reduce("an outline that is neither polygons nor run-length encoding", _AGAIN)
         return Outline()
     if value and not isinstance(value[0], list | dict):
         repair("a polygon that is not in a list of polygons", "write segmentation as a list of polygons")
@@ -76,7 +76,7 @@ def _is_point(value: Any) -> bool:
 
 def _polygon(part: Any) -> np.ndarray:
     if not isinstance(part, list):
-        raise ValueError("a part of an outline that is no list of numbers")
+        raise ValueError("a part of an outline that is not a list of numbers")
     flat: list[Any] = []
     for value in part:
         if isinstance(value, dict):
@@ -86,7 +86,7 @@ def _polygon(part: Any) -> np.ndarray:
         else:
             flat.append(value)
     if len(flat) % 2:
-        raise ValueError("a polygon of an odd number of numbers")
+        raise ValueError("a polygon with an odd number of coordinates")
     if len(flat) < 6:
         raise ValueError("a polygon of fewer than 3 points")
     try:
@@ -101,7 +101,7 @@ def _run_lengths(value: dict[str, Any]) -> Outline:
     counts = value["counts"]
     lengths = parse_counts(counts).tolist() if isinstance(counts, str) else [int(number(c)) for c in counts]
     if height < 1 or width < 1 or min(lengths, default=0) < 0 or sum(lengths) != height * width:
-        raise DatasetError("run lengths that do not make up the size that they state")
+        raise DatasetError("run-length encoding whose counts do not add up to its size")
     return Outline(rle={"size": [height, width], "counts": counts if isinstance(counts, str) else lengths})
 
 
@@ -119,7 +119,7 @@ def box_of(value: Any) -> list[float] | None:
     if value is None or value == []:
         return None
     if not isinstance(value, list):
-        raise ValueError("expected a bbox of 4 numbers, found otherwise")
+        raise ValueError("expected a bbox of 4 numbers, found something else")
     if len(value) != 4:
         raise ValueError(f"expected a bbox of 4 numbers, found {len(value)}")
     x, y, w, h = (number(v) for v in value)

@@ -1,6 +1,6 @@
 """Read CVAT's XML 1.1, for images and for videos: boxes, polygons, ellipses and masks."""
 
-__all__ = ["read_cvat"]
+__all__ = ["read_cvat", "shape_box"]
 
 import math
 from collections import defaultdict
@@ -138,7 +138,7 @@ class _Reading:
         label = attributes.get("label") or self._track or ""
         if attributes.get("outside") == "1":
             return
-        why = "a tag is said of the whole image" if name in _OF_WHOLE_IMAGES else "it has no area that can be marked"
+        why = "a tag describes the whole image" if name in _OF_WHOLE_IMAGES else "it has no area that can be marked"
         self.gathered.leave_out(f"{name} {label!r}", why, "draw a box, polygon or mask", self.path, line, warn=True)
 
     def _shape(self, name: str, attributes: Mapping[str, str], line: int) -> None:
@@ -162,6 +162,17 @@ class _Reading:
         except (DatasetError, ValueError, OverflowError) as error:
             why = error.message if isinstance(error, DatasetError) else str(error)
             self.gathered.leave_out(f"{name} {label!r}", why, "fix or remove it", self.path, line)
+
+
+def shape_box(name: str, given: Mapping[str, str]) -> tuple[float, float, float, float]:
+    """Return x0, y0, x1, y1 round a box, polygon or ellipse.
+
+    Raises:
+        DatasetError: it cannot be read.
+        KeyError: an attribute is missing.
+    """
+    x0, y0, x1, y1 = _region(name, given, None)[0]
+    return x0, y0, x1, y1
 
 
 def _region(name: str, given: Mapping[str, str], stated: Size | None) -> tuple[list[float], Outline | None]:
@@ -198,7 +209,9 @@ def _mask(given: Mapping[str, str], stated: Size | None) -> tuple[list[float], O
     try:
         counts = np.array([int(v) for v in given["rle"].split(",") if v.strip()], np.int64)
     except (ValueError, OverflowError):
-        raise DatasetError("expected run lengths as whole numbers with commas, found otherwise") from None
+        raise DatasetError(
+            "expected run-length encoding as whole numbers separated by commas, found something else"
+        ) from None
     if stated is None:
         raise DatasetError("its image has no width and height")
     if min(left, top) < 0 or width < 1 or height < 1 or stated[0] * stated[1] > _MOST_PIXELS:
@@ -206,10 +219,10 @@ def _mask(given: Mapping[str, str], stated: Size | None) -> tuple[list[float], O
     if top + height > stated[0] or left + width > stated[1]:
         raise DatasetError(f"it reaches outside its image of {stated[1]}x{stated[0]} pixels")
     if ((counts < 0) | (counts > width * height)).any() or int(counts.sum()) != width * height:
-        raise DatasetError(f"its run lengths are not those of a rectangle of {width}x{height} pixels")
+        raise DatasetError(f"its run-length encoding does not cover a rectangle of {width}x{height} pixels")
     inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(height, width)
     if not inside.any():
-        raise DatasetError("it holds no pixel")
+        raise DatasetError("it marks no pixel")
     mask = np.zeros(stated, bool)
     mask[top : top + height, left : left + width] = inside
     outline = Outline(rle={"size": list(stated), "counts": encode_counts(mask)})

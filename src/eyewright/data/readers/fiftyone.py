@@ -120,7 +120,7 @@ def _rows(one: _Said, classes: Sequence[str], gathered: Gathered, path: str) -> 
         what = f"object {entry} of {one.called!r}"
         label = _named(given.get("label"), classes)
         if label is None:
-            why = f"its label {str(given.get('label'))[:40]!r} is no class of the list"
+            why = f"its label {str(given.get('label'))[:40]!r} is not in the list of classes"
             gathered.leave_out(what, why, "correct it in FiftyOne", path, None)
             continue
         try:

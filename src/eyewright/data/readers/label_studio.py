@@ -129,7 +129,7 @@ def _read_tasks(tree: Tree, files: Sequence[str], images: Images) -> _Reading:
     for path in files:
         data, odd = plain_json(tree.content(path))
         for token, at in odd[:1]:
-            text = f"{token} is not JSON; it is read as no value"
+            text = f"{token} is not JSON; it is read as null"
             notes.add("repaired", text, "write a number or null", path, at, "warning")
         try:
             parts = msgspec.json.decode(data, type=list[msgspec.Raw])
@@ -173,7 +173,7 @@ def _take(reading: _Reading, task: _Task, entry: int, path: str, lines: _TaskLin
         return
     if name in seen:
         text = f"{name!r} is in another task too"
-        notes.drop("their image is in another task too", "keep one task an image", path, line, message=text,
+        notes.drop("their image is in another task too", "keep one task per image", path, line, message=text,
                    n=len(results))  # fmt: skip
         return
     seen.add(name)
@@ -320,7 +320,9 @@ def _not_read(kind: str | None) -> str:
 
 def _plain(error: Exception) -> str:
     return (
-        f"it has no {error.args[0]!r}" if isinstance(error, KeyError) else "its value is not as Label Studio writes it"
+        f"it has no {error.args[0]!r}"
+        if isinstance(error, KeyError)
+        else "its value does not have the form that Label Studio writes"
     )
 
 
@@ -344,7 +346,7 @@ def _labels(kind: str, value: Mapping[str, Any]) -> list[str]:
 
 
 def _labels_beside(results: Sequence[Any]) -> dict[str | None, list[str]]:
-    """Return the labels that stand in results of their own, by the id of their region: `labels` before `choices`."""
+    """Return labels given as results of their own, by the id of their region: `labels` before `choices`."""
     found: dict[str | None, list[str]] = {}
     for wanted in ("labels", "choices"):
         for result in results:
@@ -383,7 +385,7 @@ def _tagged(reading: _Reading, files: Sequence[str]) -> Found:
             if kind == "choices" and words:
                 own.update(words)
                 continue
-            reason = _not_read(kind) if kind != "choices" else "a choice of nothing"
+            reason = _not_read(kind) if kind != "choices" else "an empty choice"
             text = f"a result of task {task.entry} is left out: {reason}"
             notes.drop(reason, "nothing, if tags are what you need", path, line, message=text, severity="warning")
         notes.read += 1
@@ -420,9 +422,9 @@ def _classified(reading: _Reading, files: Sequence[str]) -> Found:
             elif str(result.get("from_name")) != field_name:
                 reason, fix = f"choices next to those of {field_name!r}", "export one set of choices"
             elif len(words) != 1:
-                reason, fix = f"{len(words)} choices for one image, where one is expected", "choose one an image"
+                reason, fix = f"{len(words)} choices for one image, where one is expected", "choose one per image"
             elif label is not None:
-                reason, fix = "a second choice for one image", "choose one an image"
+                reason, fix = "a second choice for one image", "choose one per image"
             else:
                 label = words[0]
                 notes.read += 1

@@ -88,13 +88,13 @@ def decode_brush(rle: Sequence[int], size_hw: tuple[int, int]) -> NDArray[np.boo
     try:
         bits = np.unpackbits(np.array(rle, np.uint8))
     except (ValueError, TypeError, OverflowError):
-        raise DatasetError("the brush's run lengths are not bytes") from None
+        raise DatasetError("the brush's run-length encoding is not bytes") from None
     at = 0
 
     def take(n: int) -> int:
         nonlocal at
         if at + n > len(bits):
-            raise DatasetError("the brush's run lengths end too early")
+            raise DatasetError("the brush's run-length encoding ends too early")
         value = int(bits[at : at + n] @ (1 << np.arange(n - 1, -1, -1)))
         at += n
         return value
@@ -102,9 +102,9 @@ def decode_brush(rle: Sequence[int], size_hw: tuple[int, int]) -> NDArray[np.boo
     total, word = take(32), take(5) + 1
     widths = [take(4) + 1 for _ in range(4)]
     if total != size_hw[0] * size_hw[1] * 4:
-        raise DatasetError(f"the brush is of {total // 4} pixels, the image of {size_hw[0] * size_hw[1]}")
+        raise DatasetError(f"the brush covers {total // 4} pixels, the image has {size_hw[0] * size_hw[1]}")
     if total > 4 * Limits().pixels:
-        raise DatasetError(f"the brush is of {total // 4} pixels, which no image that can be read has")
+        raise DatasetError(f"the brush covers {total // 4} pixels, more than an image may have")
     out = np.zeros(total, np.uint8)
     i = 0
     while i < total:
@@ -115,7 +115,7 @@ def decode_brush(rle: Sequence[int], size_hw: tuple[int, int]) -> NDArray[np.boo
         else:
             stop = min(i + n, total)
             if at + word * (stop - i) > len(bits):
-                raise DatasetError("the brush's run lengths end too early")
+                raise DatasetError("the brush's run-length encoding ends too early")
             part = bits[at : at + word * (stop - i)].reshape(-1, word)
             out[i:stop] = part @ (1 << np.arange(word - 1, -1, -1))
             at += word * (stop - i)

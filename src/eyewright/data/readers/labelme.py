@@ -96,20 +96,20 @@ def read_labelme(tree: Tree, files: Sequence[str], images: Images) -> Found:
             broken.add(images.of_file(path)[0])
             continue
         for token, line in odd[:1]:
-            text = f"{token} is not JSON; it is read as no value"
+            text = f"{token} is not JSON; it is read as null"
             notes.add("repaired", text, "write a number or null", path, line, "warning")
         called = word(content.imagePath) or ""
         split = split_of(path)
         name, stale = images.of_file(path, called, split=split)
         if name is None:
             inside = len(memoryview(content.imageData)) > 16
-            why = "is not there as a file, only in imageData inside this one" if inside else "is not there"
+            why = "is missing as a file, and only in imageData inside this one" if inside else "is missing"
             fix = "save it next to this file, as labelme_export_json does" if inside else "add it, or remove the file"
             notes.miss(called or posixpath.basename(path), len(content.shapes), fix, path, why=why)
             continue
         if name in seen:
             text = f"{name!r} is annotated by another file too"
-            notes.drop("their image is annotated by another file too", "keep one file an image", path,
+            notes.drop("their image is annotated by another file too", "keep one file per image", path,
                        message=text, n=len(content.shapes))  # fmt: skip
             continue
         if stale:
@@ -179,7 +179,7 @@ class _Reading(msgspec.Struct):
                 raise DatasetError(f"a mask of an image whose size is not known: {error.message}") from None
         height, width = self.stated_hw
         if height * width > Limits().pixels:
-            raise DatasetError(f"a mask of an image of {width}x{height} pixels is none that can be read")
+            raise DatasetError(f"a mask of {width}x{height} pixels is too large to be read")
         return self.stated_hw
 
 
@@ -258,14 +258,14 @@ def _points(value: Any) -> NDArray[np.float64]:
         if isinstance(point, dict):
             point = [point.get("x"), point.get("y")]
         if not isinstance(point, list) or len(point) != 2:
-            raise ValueError("expected points of x and y, found otherwise")
+            raise ValueError("expected points of x and y, found something else")
         rows.append([number(v) for v in point])
     return np.array(rows, np.float64).reshape(-1, 2)
 
 
 def _polygon(kind: str, points: NDArray[np.float64]) -> NDArray[np.float64]:
     if kind in _LINES:
-        raise DatasetError(f"a {kind} is no region")
+        raise DatasetError(f"a {kind} is not a region")
     if kind == "rectangle" and len(points) == 2:
         (x0, y0), (x1, y1) = points
         return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
@@ -276,13 +276,13 @@ def _polygon(kind: str, points: NDArray[np.float64]) -> NDArray[np.float64]:
         return circle
     if kind in _AREAS and len(points) >= 3:
         return points
-    raise DatasetError(f"a {kind} of {len(points)} point{'s' * (len(points) != 1)} is no region")
+    raise DatasetError(f"a {kind} of {len(points)} point{'s' * (len(points) != 1)} is not a region")
 
 
 def _mask(shape: _Shape, points: NDArray[np.float64], reading: _Reading) -> Outline:
     """Return a mask shape, a picture of 0 and others at its first point, as run-length encoding of the image."""
     if not isinstance(shape.mask, str) or len(points) < 1:
-        raise DatasetError("a mask without its picture is no region")
+        raise DatasetError("a mask without its picture is not a region")
     values = read_labels(_base64(shape.mask))
     height, width = reading.size_hw()
     x, y = (round(float(v)) for v in points.min(0))
@@ -290,7 +290,7 @@ def _mask(shape: _Shape, points: NDArray[np.float64], reading: _Reading) -> Outl
     inside = values[max(0, -y) : max(0, height - y), max(0, -x) : max(0, width - x)] > 0
     whole[max(0, y) : max(0, y) + inside.shape[0], max(0, x) : max(0, x) + inside.shape[1]] = inside
     if not whole.any():
-        raise DatasetError("a mask in which no pixel of the image is marked is no region")
+        raise DatasetError("a mask in which no pixel of the image is marked is not a region")
     return Outline(rle={"size": [height, width], "counts": encode_counts(whole)})
 
 
@@ -305,4 +305,4 @@ def _base64(text: str) -> bytes:
     try:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise DatasetError("a mask that is not base64 is no region") from None
+        raise DatasetError("a mask that is not base64 is not a region") from None

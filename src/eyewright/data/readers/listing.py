@@ -57,7 +57,7 @@ class Marked(NamedTuple):
 @dataclass
 class Found:
     """What a reader found: images with their targets, which are all of one kind, class names by id, what was wrong or
-    worth a word, and the account of its annotations. `outlined` tells that objects have outlines, read or not.
+    unusual, and the account of its annotations. `outlined` tells that objects have outlines, read or not.
     `headings` are names that stand above all others in a hierarchy, so that nobody misses them where none is marked."""
 
     format: str
@@ -93,7 +93,7 @@ _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 
 
 class Notes:
-    """Findings while reading, at most 1,000 a code with the number of all, and the account that they make up.
+    """Findings while reading, at most 1,000 per code with the number of all, and the account that they make up.
 
     `read` is counted up by the reader, one for each annotation that it uses.
     """
@@ -163,7 +163,7 @@ class Notes:
         path: str,
         line: int | None = None,
         *,
-        why: str = "is not there",
+        why: str = "is missing",
         several: Sequence[str] = (),
     ) -> None:
         """Note an image that is not there, or that could be any of `several`, with its `n` annotations."""
@@ -175,8 +175,8 @@ class Notes:
             return
         text = f"image {called!r} with {n} annotation{'s' * (n != 1)} {why}"
         self.add("missing_image", text, fix, path, line)
-        self._count("left_out", "it is listed and not there", 1, path, line)
-        self._count("dropped", "their image is not there", n, path, line)
+        self._count("left_out", "it is listed but missing", 1, path, line)
+        self._count("dropped", "their image is missing", n, path, line)
 
     def rename(self, name: str, called: str, path: str) -> None:
         """Note a file that calls its image by the name of another one."""

@@ -165,7 +165,10 @@ def _class_names(tree: Tree, names: Sequence[str]) -> tuple[dict[int, str], str]
             items = enumerate(content) if isinstance(content, list) else content.items()
             found = {int(k): word(v["name"] if isinstance(v, dict) else v) or f"class_{k}" for k, v in items}
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise DatasetError(f"expected numbers and names of classes in {quoted(path)}", fix="correct it") from None
+            raise DatasetError(
+                f"expected numbers and names of classes in {quoted(path)}, found something else",
+                fix='write it as {"1": "cat", "2": "dog"}, or as a list of names',
+            ) from None
     else:
         text = decode_text(tree.content(path), path)
         lines = [name for line in text.splitlines() if (name := word(line)) is not None]
@@ -174,7 +177,7 @@ def _class_names(tree: Tree, names: Sequence[str]) -> tuple[dict[int, str], str]
         found = {int(m[1]): m[2].strip() for m in numbered if m} if all_numbered else dict(enumerate(lines))
     if len(set(found.values())) < len(found):
         twice = next(v for v in found.values() if list(found.values()).count(v) > 1)
-        raise DatasetError(f"two classes in {quoted(path)} are called {twice!r}", fix="name them apart")
+        raise DatasetError(f"two classes in {quoted(path)} are called {twice!r}", fix="give them different names")
     return found, path
 
 

@@ -56,9 +56,9 @@ def read_mot(tree: Tree, names: Sequence[str], images: Images) -> Found:
         absent = sorted(set(rows) - set(frames))
         for number in absent:
             n = len(rows[number])
-            text = f"frame {number} with {n} annotation{'s' * (n != 1)} is not there"
+            text = f"frame {number} with {n} annotation{'s' * (n != 1)} is missing"
             fix = "add it, or remove its rows"
-            notes.drop("their frame is not there", fix, path, rows[number][0][4], message=text, n=len(rows[number]),
+            notes.drop("their frame is missing", fix, path, rows[number][0][4], message=text, n=len(rows[number]),
                        code="missing_image")  # fmt: skip
         split = split_of(f"{home}/x") if home else None
         for number, name in sorted(frames.items()):

@@ -38,9 +38,7 @@ _NAMED = re.compile(r"^(values?|targets?|labels?|y|numbers?|counts?|readings?|me
 _OF_ROWS = re.compile(r"^(|id|index|idx|row|nr|no|unnamed: ?\d+|.*_id)$")
 _NOTHING = frozenset({"", "nan", "na", "n/a", "null", "none", "-"})
 _LOOKED_AT = 200
-_REASONS = MappingProxyType(
-    {"number_missing": "a number is missing", "number_unreadable": "something else stands for a number"}
-)
+_REASONS = MappingProxyType({"number_missing": "a number is missing", "number_unreadable": "a cell is not a number"})
 
 _LEAST_TO_JUDGE = 8
 _IMPLAUSIBLE = 1e6
@@ -128,7 +126,7 @@ def read_number_tables(
     for i, (column, usual) in strange.items():
         table, line = places[i]
         shown = f"{found[i][1][columns.index(column)]:g}"
-        text = f"the number {shown} in the column {column!r} is implausible: usual are {usual}"
+        text = f"the number {shown} in the column {column!r} is implausible: the usual range is {usual}"
         problems.append(Finding("number_implausible", text, "correct it, or remove the line", table, line))
         listed.drop("a number is implausible", table, line)
     found = [row for i, row in enumerate(found) if i not in strange]

@@ -298,7 +298,7 @@ def _coco_structure(name: str, top: object, first: dict[str, object]) -> Suspect
         if inner is None:
             why = f"the keys {', '.join(wanted)} are missing; found {', '.join(map(str, list(top)[:6]))}"
         else:
-            why = f"its content stands inside the key {inner!r}"
+            why = f"its content is inside the key {inner!r}"
         return Suspect(name, "COCO", why, "put images, annotations and categories at the top level")
     if missing:
         spelt = {k.lower(): k for k in top}
@@ -384,7 +384,7 @@ def _text(name: str, data: bytes, paired: bool) -> Suspect | None:
     numbers = [_is_number(w) for w in words]
     export = "export the annotations as YOLO, COCO or Pascal VOC"
     if len(words) >= 5 and all(numbers):
-        why = "no image lies next to it or in 'images' where it is in 'labels'"
+        why = "there is no image next to it, or in 'images' if it is in 'labels'"
         return Suspect(name, "YOLO", why, "put the images into images/ and the label files into labels/ next to it")
     if len(words) in (15, 16) and not numbers[0] and all(numbers[1:]):
         return Suspect(name, "KITTI", "KITTI's format is not read", export)

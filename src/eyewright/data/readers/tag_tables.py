@@ -60,8 +60,8 @@ def read_tag_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], for
 
     A column called `tags`, `labels` or so holds those that an image has, parted by `|`, `;` or `,`, or a list in JSON:
     it has none of the others, and none at all where the cell is empty; `?dog` says that nobody has judged `dog`, and
-    `?` alone that nobody has judged any. Rows of one image are joined. Of columns that hold 1 and 0 each is a tag; an
-    empty cell or -1 says that nobody has judged it. An image of which all is unknown is left out.
+    `?` alone that none is annotated. Rows of one image are joined. Of columns that hold 1 and 0 each is a tag; an
+    empty cell or -1 says that it is not annotated. An image of which all is unknown is left out.
 
     Raises:
         DatasetError: a table that is not as expected (file and line).
@@ -99,7 +99,7 @@ def read_tag_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], for
             if column is not None:
                 said = _tags_of(row.get(column), separator, column, table, line)
                 if said is None:
-                    listed.drop("nobody has judged its tags", table, line)
+                    listed.drop("its tags are not annotated", table, line)
                     continue
                 own, open_ = said
             else:
@@ -109,7 +109,7 @@ def read_tag_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], for
                     problems.append(Finding("tag_unreadable", text, "write 1, 0, or nothing", table, line))
                     listed.reduce("a cell of a tag that is neither 1 nor 0", table, line)
                 if not own and len(open_) == len(one_hot):
-                    listed.drop("nobody has judged its tags", table, line)
+                    listed.drop("its tags are not annotated", table, line)
                     continue
             rows.setdefault(one.name, one)
             has.setdefault(one.name, set()).update(own)
@@ -124,7 +124,9 @@ def read_tag_tables(tree: Tree, names: Sequence[str], tables: Sequence[str], for
         Sample(r.name, target, r.split, r.group, r.meta) for r, target in zip(rows.values(), targets, strict=True)
     ]
     kept = ", ".join(map(repr, others))
-    notes = [f"columns that are no tags, since they hold other values than 1 and 0: {kept}"] if others else []
+    notes = (
+        [f"columns that are not read as tags, because they hold values other than 1 and 0: {kept}"] if others else []
+    )
     dataset = listed.dataset(samples, LabelSpace(found), format, task, tables, notes)
     return replace(dataset, problems=tuple(problems))
 
@@ -171,7 +173,7 @@ def _separator(values: Sequence[object]) -> str:
 
 
 def _tags_of(value: object, separator: str, column: str, table: str, line: int) -> tuple[set[str], set[str]] | None:
-    """Return the tags of one cell and those that nobody has judged; None where it says that of all."""
+    """Return the tags of one cell and those that are not annotated; None where it says that of all."""
     if value is None or (isinstance(value, str) and value.strip() == "?"):
         return None
     if isinstance(value, str) and value.startswith("["):

@@ -44,7 +44,7 @@ def read_text_files(tree: Tree, names: Sequence[str], task: str) -> Dataset | No
     """Read texts from files next to the images; None where there are none.
 
     Lines without a text, with several lines or control characters, and texts without an image are left out, counted,
-    and each is a finding. Boxes whose text is `###` count for nothing, as ICDAR has it. Lines of a page are a group,
+    and each is a finding. Boxes whose text is `###` are ignored, as ICDAR has it. Lines of a page are a group,
     and so are those of a folder where there are several.
 
     Raises:
@@ -150,7 +150,7 @@ def _dataset(
     account = notes.account()
     account = Account(
         account.read, account.dropped, account.repaired, account.reduced,
-        (*account.left_out, *left_out_images(skipped, "no text says what it holds")),
+        (*account.left_out, *left_out_images(skipped, "it has no text")),
     )  # fmt: skip
     return Dataset(
         tree,

@@ -107,7 +107,7 @@ def read_voc(tree: Tree, names: Sequence[str], images: Images) -> Found:
             continue
         if name in seen:
             text = f"{name!r} is annotated in {seen[name]!r} too"
-            notes.drop("their image is annotated in another file too", "keep one file an image", path,
+            notes.drop("their image is annotated in another file too", "keep one file per image", path,
                        message=text, n=len(objects))  # fmt: skip
             continue
         if stale:
@@ -181,7 +181,7 @@ def _object(node: _Node, classes: dict[str, int], path: str, notes: Notes, root:
     if difficult is None:
         shown = node.word("difficult")
         if shown.lower() != "unspecified":
-            notes.repair(f"difficult of {shown[:20]!r}, taken for 0", "write 0 or 1", path, node.line)
+            notes.repair(f"difficult of {shown[:20]!r}, read as 0", "write 0 or 1", path, node.line)
     notes.read += 1
     return [(corners, classes.setdefault(name, len(classes)), bool(difficult), outline, node.line)]
 
@@ -269,7 +269,7 @@ def _parse(data: bytes, path: str) -> _Node:
 
     def start(name: str, _: Any) -> None:
         if len(open_nodes) > 64:
-            raise DatasetError("elements lie deeper than 64 in each other")
+            raise DatasetError("elements are nested deeper than 64 levels")
         node = _Node(name.rpartition(":")[2].lower(), parser.CurrentLineNumber)
         open_nodes[-1].below.append(node)
         open_nodes.append(node)

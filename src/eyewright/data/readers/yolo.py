@@ -1,6 +1,6 @@
 """Read YOLO: `data.yaml` as Ultralytics and Roboflow write it, one text file per image, shapes in fractions."""
 
-__all__ = ["is_yolo", "read_yolo"]
+__all__ = ["is_yolo", "read_yolo", "yolo_names"]
 
 import json
 import posixpath
@@ -60,7 +60,7 @@ def read_yolo(tree: Tree, names: Sequence[str], images: Images) -> Found:
     largest, outlined = -1, False
     for name, split, label in chosen:
         if label is None:
-            text = "no label file; it is taken for background"
+            text = "no label file; it is treated as background"
             fix = f"add {_expected(name)!r}, empty if it shows nothing"
             notes.add("unlabelled", text, fix, name, severity="warning")
             marked.append(Marked(name, split, no_objects()))
@@ -93,6 +93,17 @@ def read_yolo(tree: Tree, names: Sequence[str], images: Images) -> Found:
         _complete_outlines(found)
     found.problems, found.account = notes.all(), notes.account()
     return found
+
+
+def yolo_names(tree: Tree, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of classes by number, from `data.yaml` or a list among the files `names`; none without one.
+
+    Raises:
+        DatasetError: as `read_yolo`.
+    """
+    config = _yaml_of(names)
+    content = _read_yaml(tree, config) if config else {}
+    return _class_names(tree, names, config if "names" in content else "", content)[0]
 
 
 def _read_files(
@@ -139,7 +150,7 @@ def _hint_at_one(files: Any, n_classes: int | None, path: str, notes: Notes) -> 
     ids = {int(v[0]) for f in files for _, _, v, _ in f.lines if v and v[0] == int(v[0])}
     if ids and min(ids) == 1 and max(ids) == n_classes:
         text = f"class ids go from 1 to {n_classes}, where {n_classes} classes have the ids 0 to {n_classes - 1}"
-        fix = "subtract 1 from each id: as it is, every object has the class after its own"
+        fix = "subtract 1 from each id: otherwise every object has the next class"
         notes.add("class_id", text, fix, path)
 
 
@@ -161,7 +172,7 @@ def _read_yaml(tree: Tree, path: str) -> Mapping[str, Any]:
             words = [key for key, _ in node.value if isinstance(key.value, str)]
             for key in words:
                 if key.value in seen:
-                    problem = f"the key {key.value[:40]!r} is there twice"
+                    problem = f"the key {key.value[:40]!r} occurs twice"
                     raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
                 seen.add(key.value)
             found: dict[Any, Any] = super().construct_mapping(node, deep)
@@ -215,8 +226,10 @@ def _class_names(
             try:
                 by_id = {int(str(k)): word(v) or f"class_{k}" for k, v in listed.items()}
             except (TypeError, ValueError):
+                wrong_key = next((str(k) for k in listed if not str(k).isdigit()), "")
                 raise DatasetError(
-                    f"expected class ids as keys of names in {quoted(config)}", fix="correct it"
+                    f"expected class ids as keys of names in {quoted(config)}, found {wrong_key[:40]!r}",
+                    fix="write names as a list, or as 0: cat",
                 ) from None
             if by_id and (min(by_id) < 0 or max(by_id) > 10**6):
                 wrong = min(by_id) if min(by_id) < 0 else max(by_id)
@@ -237,7 +250,7 @@ def _class_names(
             raise DatasetError(f"{quoted(config)} says nc: {n} and names {len(classes)} classes", fix="make them agree")
         if len(set(classes)) < len(classes):
             twice = next(c for c in classes if classes.count(c) > 1)
-            raise DatasetError(f"two classes in {quoted(config)} are called {twice!r}", fix="name them apart")
+            raise DatasetError(f"two classes in {quoted(config)} are called {twice!r}", fix="give them different names")
         return classes, ""
     path = next((n for n in names if posixpath.basename(n).lower() in _LISTS), "")
     path = path or next((n for n in sorted(names, key=lambda n: n.count("/")) if n.lower().endswith(".names")), "")
@@ -284,7 +297,7 @@ def _parts_of(
             several = _resolve(place, below, str(content.get("path") or ""), tree, images, notes)
             if not several:
                 text = f"{split} is {quoted(place)}, where there are no images"
-                notes.add("missing_part", text, "add them, or take the line out", config, severity="warning")
+                notes.add("missing_part", text, "add them, or remove the line", config, severity="warning")
             for name in several:
                 first = found.setdefault(name, split)
                 if first is not None and first != split:
@@ -326,7 +339,7 @@ def _resolve(place: str, below: str, root: str, tree: Tree, images: Images, note
 
 
 def _listed(path: str, tree: Tree, images: Images, notes: Notes) -> list[str]:
-    """Return the images that a list names, one a line; those that are not there are noted."""
+    """Return the images that a list names, one per line; those that are not there are noted."""
     found = []
     for number, line in enumerate(decode_text(tree.content(path), path).splitlines(), 1):
         if not line.strip():

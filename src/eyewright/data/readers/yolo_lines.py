@@ -146,7 +146,7 @@ def rows_of(file: LabelFile, layout: Layout, notes: Notes) -> list[Row]:
         else:
             row = _row(values, layout, line)
             if row is None:
-                reason = "lines of another number of numbers than a box or a polygon has"
+                reason = "lines with neither the values of a box nor those of a polygon"
                 wanted = "5 numbers for a box or 7 and more for a polygon"
                 if layout.key_points is not None:
                     n, each = layout.key_points

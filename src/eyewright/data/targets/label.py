@@ -56,4 +56,4 @@ def _of_cell(cell: str, names: Sequence[str]) -> Label | None:
 
 
 LABEL = TargetKind("labels", least=2, sides=_sides, ignoring=_ignoring, of_cell=_of_cell)
-"""One class an image."""
+"""One class per image."""

@@ -46,7 +46,7 @@ class MaskFile:
     table: Mapping[int, int]
 
     def read(self) -> NDArray[np.uint8]:
-        """Return class ids, uint8 (H, W), 255 where a pixel counts for nothing or has a value that no class has.
+        """Return class ids, uint8 (H, W), 255 where a pixel is ignored or has a value that no class has.
 
         Raises:
             UnreadableImageError: it cannot be decoded, or is in colour.
@@ -131,7 +131,7 @@ class MaskFile:
         return replace(self, table=MappingProxyType({v: int(ids[k]) for v, k in self.table.items()}))
 
     def without(self, ids: NDArray[np.int64]) -> Self:
-        """Return the mask with class id `ids[k]` for k; pixels of a negative id count for nothing."""
+        """Return the mask with class id `ids[k]` for k; pixels of a negative id are ignored."""
         kept = {value: int(ids[k]) for value, k in self.table.items() if ids[k] >= 0}
         return replace(self, table=MappingProxyType(kept))
 
@@ -191,7 +191,7 @@ class Painted:
 
     @property
     def annotations(self) -> int:
-        """The number of entries: one an object."""
+        """The number of entries: one per object."""
         return self.objects.annotations
 
     @property
@@ -216,7 +216,7 @@ class Painted:
         return replace(self, objects=self.objects.renamed(ids))
 
     def without(self, ids: NDArray[np.int64]) -> Self:
-        """Return the mask with class id `ids[k]` for k; objects of a negative id count for nothing."""
+        """Return the mask with class id `ids[k]` for k; objects of a negative id are ignored."""
         return replace(self, objects=self.objects.without(ids))
 
     def text(self, names: Sequence[str]) -> str:
@@ -264,7 +264,7 @@ def _holds(targets: Sequence[MaskFile | Painted]) -> frozenset[str]:
 
 
 def _ignoring(classes: int, images: int) -> str:
-    return f": {'its' if classes == 1 else 'their'} pixels count for nothing"
+    return f": {'its' if classes == 1 else 'their'} pixels are left out of training and metrics"
 
 
 def _backgrounds(dataset: "Dataset", candidates: Sequence[int], weak: Sequence[int]) -> set[int]:

@@ -28,7 +28,7 @@ NUMBER_CODES = MappingProxyType(
         "number_outlier": "a number far from all others, such as a misplaced decimal point or another unit",
         "number_implausible": "a number a million robust standard deviations from all others; its row is left out",
         "number_missing": "a row of a table without a number, which is left out",
-        "number_unreadable": "a cell of a table that holds something else than a number; its row is left out",
+        "number_unreadable": "a cell of a table that is not a number; its row is left out",
         "number_classes": "numbers with few distinct values, like class ids",
     }
 )
@@ -78,7 +78,7 @@ class Quantity:
 
 
 def quantity_of(column: str) -> Quantity:
-    """Return what a column of a table holds: its unit stands in brackets, after the last underscore, or after a slash.
+    """Return what a column of a table holds: its unit is in brackets, after the last underscore, or after a slash.
 
     >>> [str(quantity_of(c)) for c in ("weight [g]", "Height (cm)", "temp_degc", "gap_µm", "l / mm", "plan_b")]
     ['weight [g]', 'Height [cm]', 'temp [°C]', 'gap [µm]', 'l [mm]', 'plan_b']
@@ -197,7 +197,7 @@ def _audit(dataset: "Dataset", scan: "Scan") -> list[Finding]:
             continue
         if len(different) <= 3 and len(values) >= _FEW:
             shown = ", ".join(f"{v:g}" for v in different)
-            text = f"{quantity} is one of {shown}, as classes are"
+            text = f"{quantity} has few distinct values ({shown}), like class ids"
             found.append(Finding("number_classes", text, "use --task classify if these are classes", severity="note"))
             continue
         low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
@@ -205,8 +205,8 @@ def _audit(dataset: "Dataset", scan: "Scan") -> list[Finding]:
         if spread <= 0:
             continue
         for i in np.flatnonzero(np.abs(values - middle) > _FAR * spread):
-            text = f"{quantity} is {values[i]:g}, usual are {low:g} to {high:g}"
-            found.append(Finding("number_outlier", text, "check the unit and the point", dataset.samples[i].id))
+            text = f"{quantity} is {values[i]:g}, the usual range is {low:g} to {high:g}"
+            found.append(Finding("number_outlier", text, "check the unit and the decimal point", dataset.samples[i].id))
     return found
 
 
@@ -274,4 +274,4 @@ NUMBERS = TargetKind(
     describe=_describe,
     of_cell=_of_cell,
 )
-"""One or several numbers an image."""
+"""One or several numbers per image."""

@@ -33,7 +33,7 @@ class Lines(Protocol):
 class Outline:
     """The shape of one object: polygons, each float64 (k, 2) in x, y, or COCO run-length encoding.
 
-    Several polygons are one object in parts. Points are in source pixels, or in shares of the sides if `relative`.
+    Several polygons are one object in parts. Points are in source pixels, or as fractions of the sides if `relative`.
     """
 
     polygons: tuple[NDArray[np.float64], ...] = ()
@@ -54,7 +54,7 @@ class Outline:
             if tuple(self.rle["size"]) != tuple(size_hw) or int(counts.sum()) != size_hw[0] * size_hw[1]:
                 height, width = self.rle["size"]
                 raise DatasetError(
-                    f"run lengths of {width}x{height} pixels for an image of {size_hw[1]}x{size_hw[0]}",
+                    f"run-length encoding of {width}x{height} pixels for an image of {size_hw[1]}x{size_hw[0]}",
                     fix="export the annotations again",
                 )
             return decode_counts(counts, size_hw)
@@ -81,7 +81,7 @@ class Outline:
             height = int(self.rle["size"][0])
             rows, columns = read_counts(self._counts(), height)
             if not len(rows):
-                raise DatasetError("the run lengths hold no pixel", fix="remove the annotation")
+                raise DatasetError("the run-length encoding marks no pixel", fix="remove the annotation")
             return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float64)
         if not self.polygons:
             raise DatasetError("the outline has no points", fix="remove the annotation")
@@ -97,7 +97,7 @@ class Outline:
 class Objects:
     """The n objects of one image.
 
-    `boxes_xyxy` is float64 (n, 4): x0, y0, x1, y1 in source pixels from the left upper corner, or in shares of the
+    `boxes_xyxy` is float64 (n, 4): x0, y0, x1, y1 in source pixels from the left upper corner, or as fractions of the
     sides if `relative`. `label_ids` is int64 (n,). `crowd` marks ignore regions, bool (n,). `outlines` holds a shape
     for each object, or nothing at all. `entries`, int64 (n,), are their places in `lines`. `areas`, float64 (n,), are
     the pixels that each object covers, where they are stated; NaN for one that is not. `track_ids`, int64 (n,), say
@@ -160,7 +160,7 @@ class Objects:
 
     @property
     def annotations(self) -> int:
-        """The number of entries: one an object."""
+        """The number of entries: one per object."""
         return len(self)
 
     @property
@@ -212,7 +212,8 @@ class Objects:
 
 
 def mask_objects(mask: NDArray[np.uint8], foreground: Iterable[int]) -> Objects:
-    """Return the classes of a mask, uint8 (H, W), that are in `foreground` as objects, one a class; 255 is a crowd."""
+    """Return the classes of a mask, uint8 (H, W), that are in `foreground` as objects, one per class; 255 is a
+    crowd."""
     rows: list[tuple[list[float], int, bool, Outline]] = []
     fore = set(foreground)
     for value in np.unique(mask).tolist():

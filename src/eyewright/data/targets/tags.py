@@ -1,4 +1,4 @@
-"""The target of tagging: which of a set of tags an image has, which it has not, and which nobody has judged."""
+"""The target of tagging: which of a set of tags an image has, which it has not, and which are not annotated."""
 
 __all__ = ["TAGS", "TAG_CODES", "Tags", "cell_parts", "split_tags", "tag_sets"]
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TAG_CODES = MappingProxyType(
     {
         "tag_everywhere": "a tag that every image has",
-        "tag_unjudged": "a tag that most images have no judgement of",
+        "tag_unjudged": "a tag that is not annotated for most images",
         "tag_positive_only": "data that never say which images lack a tag, so that this is assumed",
     }
 )
@@ -38,7 +38,7 @@ _MOSTLY = 0.5
 class Tags(WholeImage):
     """The class ids of the tags that an image has; it has none of the others, except for those that are `unknown`.
 
-    Those that are `assumed` count as absent although nobody has said so: see `tag_sets`.
+    Those that are `assumed` count as absent although no annotation says so: see `tag_sets`.
 
     >>> tags = Tags(frozenset({0}), unknown=frozenset({2}))
     >>> tags.cell(("cat", "dog", "grass")), tags.values(3).tolist()
@@ -50,7 +50,7 @@ class Tags(WholeImage):
     assumed: frozenset[int] = frozenset()
 
     def values(self, n_tags: int) -> NDArray[np.float32]:
-        """Return 1 for a tag that the image has, 0 for one that it has not, NaN where nobody has judged, (C,)."""
+        """Return 1 for a tag that the image has, 0 for one that it has not, NaN where it is not annotated, (C,)."""
         found = np.zeros(n_tags, np.float32)
         found[list(self.present)] = 1
         found[list(self.unknown)] = np.nan
@@ -76,7 +76,7 @@ class Tags(WholeImage):
         return self.renamed(ids)
 
     def cell(self, names: Sequence[str]) -> str:
-        """Return what split.csv says of it: the tags, and after a question mark those that nobody has judged."""
+        """Return what split.csv says of it: the tags, and after a question mark those that are not annotated."""
         has = [_escaped(names[k]) for k in sorted(self.present)]
         return "|".join([*has, *(f"?{_escaped(names[k])}" for k in sorted(self.unknown | self.assumed))])
 
@@ -84,7 +84,7 @@ class Tags(WholeImage):
 def tag_sets(
     has: Sequence[Sequence[str]], unknown: Sequence[Sequence[str]] | None = None
 ) -> tuple[list[Tags], tuple[str, ...]]:
-    """Return targets and the names of all tags from those that each image has, and those that nobody has judged.
+    """Return targets and the names of all tags from those that each image has, and those that are not annotated.
 
     Data that never say that an image lacks a tag are positive-only: nothing could be distinguished, so what nobody has
     judged is assumed to be absent there.
@@ -113,7 +113,7 @@ def cell_parts(cell: str) -> list[str]:
 
 
 def split_tags(parts: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the names of tags that an image has, and of those that nobody has judged, which follow a question mark.
+    """Return the names of tags that an image has, and of those that are not annotated, which follow a question mark.
 
     A backslash takes the next character as it is.
 
@@ -150,7 +150,7 @@ def _audit(dataset: "Dataset", scan: "Scan") -> list[Finding]:
     tags, n = [s.marked(Tags) for s in dataset.samples], len(dataset)
     assumed = sum(len(t.assumed) for t in tags)
     if assumed:
-        text = f"no label says that an image lacks a tag: the {assumed:,} that nobody has judged are taken as absent"
+        text = f"no label says that an image lacks a tag: the {assumed:,} tags not annotated are treated as absent"
         fix = "write 0 where an image lacks a tag; until then precision and AP are lower bounds"
         found.append(Finding("tag_positive_only", text, fix))
     for k, name in enumerate(dataset.labels.names):
@@ -160,8 +160,8 @@ def _audit(dataset: "Dataset", scan: "Scan") -> list[Finding]:
             text = f"no image is without the tag {name!r}: there is nothing to distinguish"
             found.append(Finding("tag_everywhere", text, "add images without it, or leave the tag out"))
         if unknown > _MOSTLY * n:
-            text = f"nobody has judged the tag {name!r} in {unknown} of {n} images"
-            fix = "judge more of them; its numbers rest on the others"
+            text = f"the tag {name!r} is not annotated in {unknown} of {n} images"
+            fix = "annotate more of them; its metrics use the others only"
             found.append(Finding("tag_unjudged", text, fix))
     return found
 
@@ -180,9 +180,9 @@ def _stratum(targets: Sequence[Tags], stratum: int, names: Sequence[str]) -> str
 def _describe(targets: Sequence[Tags], names: Sequence[str]) -> str:
     mean = sum(len(t.present) for t in targets) / max(1, len(targets))
     unknown = sum(len(t.unknown) for t in targets) / max(1, len(targets) * len(names))
-    judged = f", {unknown:.0%} not judged" if unknown else ""
+    judged = f", {unknown:.0%} not annotated" if unknown else ""
     assumed = ", absences assumed" if any(t.assumed for t in targets) else ""
-    return f"{len(names)} tag{'s' * (len(names) != 1)}, {mean:.1f} an image{judged}{assumed}"
+    return f"{len(names)} tag{'s' * (len(names) != 1)}, {mean:.1f} per image{judged}{assumed}"
 
 
 def _ignoring(classes: int, images: int) -> str:
@@ -210,4 +210,4 @@ TAGS = TargetKind(
     ignoring=_ignoring,
     of_cell=_of_cell,
 )
-"""A set of tags an image."""
+"""A set of tags per image."""

@@ -24,7 +24,7 @@ BACKGROUND = frozenset({"background", "_background_", "__background__"})
 """Names by which masks call what belongs to no class."""
 
 IGNORE = 255
-"""The class id of pixels that count for nothing."""
+"""The class id of pixels that are ignored."""
 
 Side = tuple[float, str]
 """What a target says of its image, in order and in words; copies of one image on two sides contradict each other."""

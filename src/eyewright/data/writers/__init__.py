@@ -41,7 +41,7 @@ __all__ = ["CLIP_WRITERS", "OUTLINED", "WRITERS", "Written", "write_dataset"]
 
 
 def write_dataset(dataset: Dataset, to: str, out: Path, *, quiet: bool = True) -> Written:
-    """Write `dataset` in the format `to` to the folder `out`, which is not there yet, or empty.
+    """Write `dataset` in the format `to` to the folder `out`, which is new or empty.
 
     Without `quiet` a terminal shows the progress.
 

@@ -122,7 +122,7 @@ def yolo_line(
         return _yolo_box(objects, k, size_hw)
     polygons = list(outline.polygons) or trace_outlines(outline.mask(size_hw))
     if outline.rle is not None:
-        lost("holes of run lengths: polygons have none")
+        lost("holes of masks: polygons have none")
     if len(polygons) > 1:
         lost("all but the largest part of objects in parts")
     if not polygons:

@@ -90,7 +90,7 @@ def write_cityscapes(work: Work) -> None:
     strange = [dataset.labels.names[i] for i in dataset.foreground if dataset.labels.names[i] not in trained]
     if strange:
         raise DatasetError(
-            f"expected classes of Cityscapes' 19, found {strange[0]!r}", fix="use --to masks, which takes any"
+            f"expected only Cityscapes' 19 classes, found {strange[0]!r}", fix="use --to masks, which takes any"
         )
     table = np.zeros(256, np.uint8)
     for i in dataset.foreground:

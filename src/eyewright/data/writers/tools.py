@@ -62,7 +62,7 @@ def _polygons(work: Work, objects: Objects, k: int, size_hw: tuple[int, int]) ->
         return list(outline.in_pixels(size_hw).polygons)
     polygons = trace_outlines(outline.mask(size_hw))
     if _has_holes(outline.mask(size_hw), polygons):
-        work.lost["holes of run lengths: polygons have none"] += 1
+        work.lost["holes of masks: polygons have none"] += 1
     return polygons
 
 

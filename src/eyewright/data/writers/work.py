@@ -30,7 +30,7 @@ from eyewright.imaging.decode import ImageInfo, probe_image, read_image, read_th
 from eyewright.imaging.encode import encode_image
 
 IGNORED = 255
-"""The class id of pixels that count for nothing."""
+"""The class id of pixels that are ignored."""
 
 PNG_LEVEL = 3
 """How hard images are compressed that cannot be copied: ten times as fast as level 9, and 15 % larger."""
@@ -127,7 +127,7 @@ class Work:
         return data, stem + extension
 
     def image(self, index: int, folder: str) -> str:
-        """Write one image to `folder`, under a name that no other has; give the name."""
+        """Write one image to `folder`, under a name that no other has; return the name."""
         sample = self.dataset.samples[index]
         data, whole = self.upright(index)
         stem, extension = posixpath.splitext(posixpath.basename(whole))
@@ -180,7 +180,7 @@ def part_of(sample: Sample) -> str:
 
 
 def objects_of_mask(work: Work, index: int, size_hw: tuple[int, int]) -> Objects:
-    """Return the classes of a mask as objects, one a class and image, with run-length encoding; 255 is a crowd."""
+    """Return the classes of a mask as objects, one per class and image, with run-length encoding; 255 is a crowd."""
     found = mask_objects(work.dataset.mask(index, size_hw), work.dataset.foreground)
     work.objects += len(found)
     return found

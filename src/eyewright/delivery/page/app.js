@@ -22,7 +22,7 @@ async function load() {
     backend = "wasm";
     await open();
   }
-  say(`Ready, on ${backend === "webgpu" ? "the graphics processor" : "the processor"} of this device.`);
+  say(`Ready, on ${backend === "webgpu" ? "the GPU" : "the CPU"} of this device.`);
   $("choose").disabled = $("camera").disabled = false;
   document.body.dataset.ready = backend;
 }

@@ -35,7 +35,7 @@ class Segmenter:
 
 
 def segment(image: Pixels, method: str = "otsu", **values: Any) -> Labels:
-    """Label the regions of an image, uint8 or uint16, (H, W) or (H, W, 3); give int32 (H, W).
+    """Label the regions of an image, uint8 or uint16, (H, W) or (H, W, 3); return int32 (H, W).
 
     >>> spots = np.zeros((8, 12), np.uint8)
     >>> spots[1:4, 1:4] = spots[4:7, 7:11] = 200
@@ -246,9 +246,7 @@ def _grabcut(image: Pixels, *, box: Any, rounds: int) -> Labels:
     if x < 0 or y < 0 or w < 2 or h < 2 or x + w > width or y + h > height:
         raise UsageError(f"grabcut: the box {w}x{h} at {x}, {y} is not inside the image of {width}x{height}")
     if w * h >= width * height:
-        raise UsageError(
-            "grabcut: the box covers the whole image and leaves no background to learn", fix="draw it tighter"
-        )
+        raise UsageError("grabcut: the box covers the whole image, so no background is left", fix="draw it tighter")
     cv2.setRNGSeed(0)
     mask = np.zeros((height, width), np.uint8)
     cv2.grabCut(
@@ -298,31 +296,31 @@ def _points(rows: Any, shape_hw: tuple[int, ...]) -> list[tuple[int, int]]:
 _DARK = switch(
     "dark",
     "auto",
-    "things are dark on a bright ground; auto: the ground is what reaches the border most and varies least",
+    "objects are dark on a bright background; auto: the background touches the border most and varies least",
     choices=("auto",),
 )
-_SMALLEST = whole("smallest", 16, 1, 10**8, "smaller regions are left out, in pixels")
+_SMALLEST = whole("smallest", 16, 1, 10**8, "smallest region that is kept, in pixels")
 
 SEGMENTERS: Mapping[str, Segmenter] = MappingProxyType(
     {
-        "otsu": Segmenter(_otsu, "one cut of brightness, then connected parts", (_DARK, _SMALLEST), by="OpenCV"),
+        "otsu": Segmenter(_otsu, "one global threshold, then connected components", (_DARK, _SMALLEST), by="OpenCV"),
         "adaptive": Segmenter(
             _adaptive,
-            "a cut that follows the light, then connected parts",
+            "a local threshold, then connected components",
             (
-                whole("window", 51, 3, 2001, "pixels a side", odd=True),
-                number("offset", 5.0, -255, 255, "levels from the local mean"),
+                whole("window", 51, 3, 2001, "side of the window in pixels", odd=True),
+                number("offset", 5.0, -255, 255, "levels between the threshold and the local mean"),
                 _DARK,
                 _SMALLEST,
             ),
             by="OpenCV",
         ),
         "multi-otsu": Segmenter(
-            _multi_otsu, "several cuts of brightness", (whole("classes", 3, 2, 5, "ranges"),), False, "scikit-image"
+            _multi_otsu, "several global thresholds", (whole("classes", 3, 2, 5, "ranges"),), False, "scikit-image"
         ),
         "k-means": Segmenter(
             _k_means,
-            "clusters of colour",
+            "k-means clusters of colour",
             (
                 whole("clusters", 5, 2, 64, "how many"),
                 number("reach", 0.0, 0, 10, "weight of position relative to colour"),
@@ -335,7 +333,7 @@ SEGMENTERS: Mapping[str, Segmenter] = MappingProxyType(
             "compact superpixels",
             (
                 whole("regions", 250, 2, 100_000, "about how many"),
-                number("compactness", 10.0, 0.01, 1000, "more is rounder"),
+                number("compactness", 10.0, 0.01, 1000, "larger is rounder"),
             ),
             False,
             "scikit-image",
@@ -344,8 +342,8 @@ SEGMENTERS: Mapping[str, Segmenter] = MappingProxyType(
             _felzenszwalb,
             "regions of any size along edges",
             (
-                number("scale", 100.0, 1, 10_000, "more gives larger regions"),
-                number("sigma", 0.8, 0, 20, "blur before"),
+                number("scale", 100.0, 1, 10_000, "larger gives larger regions"),
+                number("sigma", 0.8, 0, 20, "sigma of a blur before, in pixels"),
                 _SMALLEST,
             ),
             False,
@@ -353,21 +351,21 @@ SEGMENTERS: Mapping[str, Segmenter] = MappingProxyType(
         ),
         "quick-shift": Segmenter(
             _quick_shift,
-            "modes of colour and place",
+            "modes of colour and position",
             (
                 number("size", 3.0, 1, 20, "sigma of the density"),
-                number("distance", 10.0, 1, 100, "more gives larger regions"),
-                number("ratio", 0.5, 0, 1, "weight of colour against place"),
+                number("distance", 10.0, 1, 100, "larger gives larger regions"),
+                number("ratio", 0.5, 0, 1, "weight of colour against position"),
             ),
             False,
             "scikit-image",
         ),
         "watershed": Segmenter(
             _watershed,
-            "split things that touch, or flood from given points",
+            "split objects that touch, or flood from given points",
             (
                 numbers("markers", "auto", "points x y/x y to flood from", choices=("auto",)),
-                number("waist", 2.0, 0.1, 1000, "narrower by more pixels than this is a split"),
+                number("waist", 2.0, 0.1, 1000, "split where an object narrows by more pixels than this"),
                 _DARK,
                 _SMALLEST,
             ),
@@ -375,20 +373,26 @@ SEGMENTERS: Mapping[str, Segmenter] = MappingProxyType(
         ),
         "grabcut": Segmenter(
             _grabcut,
-            "cut out what is in a box",
-            (numbers("box", None, "x y width height in pixels"), whole("rounds", 5, 1, 50, "of the graph cut")),
+            "cut out the object in a box",
+            (
+                numbers("box", None, "x y width height in pixels"),
+                whole("rounds", 5, 1, 50, "iterations of the graph cut"),
+            ),
             by="OpenCV",
         ),
         "flood": Segmenter(
             _flood,
-            "what is joined to given points",
-            (numbers("points", None, "points x y/x y"), number("tolerance", 16.0, 0, 255, "levels of 0-255")),
+            "region growing from given points",
+            (
+                numbers("points", None, "points x y/x y"),
+                number("tolerance", 16.0, 0, 255, "largest difference, in levels of 0-255"),
+            ),
             by="OpenCV",
         ),
         "components": Segmenter(
             _components,
-            "connected parts of a mask",
-            (number("at", 0.0, 0, 254, "brighter than this"), _SMALLEST),
+            "connected components of a mask",
+            (number("at", 0.0, 0, 254, "foreground is brighter than this level"), _SMALLEST),
             by="OpenCV",
         ),
     }

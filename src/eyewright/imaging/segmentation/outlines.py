@@ -70,7 +70,7 @@ def coco_annotations(labels: Labels, regions: Sequence[Region], name: str) -> di
 
 
 def draw_regions(image: Pixels, labels: Labels, *, strength: float = 0.45) -> NDArray[np.uint8]:
-    """Colour the regions over the image, each other than its neighbours as far as its number tells, and outline them.
+    """Colour the regions over the image, mostly in other colours than their neighbours, and outline them.
 
     Label 0 is left as it is.
     """

@@ -1,6 +1,6 @@
 """What a file that is meant to be a video holds, by its first bytes and boxes: why no picture can be read from it."""
 
-__all__ = ["CONTAINERS", "no_video", "unopened_video"]
+__all__ = ["CONTAINERS", "index_of", "no_video", "unopened_video"]
 
 import re
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from eyewright.core.errors import InputError
 from eyewright.core.quoting import quoted
+from eyewright.imaging.media import media_of, said_to_hold
 
 # A playlist or a concat script names other files and hosts; a container holds its own pictures. By first bytes.
 CONTAINERS = (
@@ -21,18 +22,25 @@ _MOST_INDEX = 64 * 2**20
 
 
 def no_video(path: Path, start: bytes) -> InputError | None:
-    """Return why a file that begins with `start`, 16 bytes or all, is no container of pictures; None if it is one."""
+    """Return why a file that begins with `start`, 4,096 bytes or all, is no container of video; None if it is one."""
+    if media_of(start) in ("animation", "picture"):
+        # Some begin with a container's mark.
+        return _other(path, start)
     if any(start[at : at + len(mark)] == mark for at, mark in CONTAINERS):
         return None
     if not start:
         return InputError(f"{quoted(path)} is empty", fix="copy it again", code="not_a_video")
     if any(start[at : at + len(mark)] == mark for at, mark in _SOUNDS):
-        return InputError(f"{quoted(path)} holds sound, no pictures", fix="pass a video", code="not_a_video")
-    return InputError(
-        f"{quoted(path)} is not a video that is read, by its content",
-        fix="convert it to MP4 or MKV",
-        code="not_a_video",
+        return InputError(f"{quoted(path)} has sound only, no video stream", fix="pass a video", code="not_a_video")
+    return _other(path, start)
+
+
+def _other(path: Path, start: bytes) -> InputError:
+    found = said_to_hold(start)
+    fix = (
+        "pass a video" if not found.endswith(" image") else "pass a video, an animation or a folder of numbered images"
     )
+    return InputError(f"expected a video at {quoted(path)}, found {found}", fix=fix, code="not_a_video")
 
 
 def unopened_video(path: Path) -> InputError:
@@ -54,13 +62,23 @@ def unopened_video(path: Path) -> InputError:
             file.seek(at)
             index = file.read(min(size, _MOST_INDEX))
             if len(index) == size and not _PICTURES.search(index):
-                found = "holds no pictures, only sound" if b"soun" in index else "holds no frames"
+                found = "has no video stream, only sound" if b"soun" in index else "holds no frames"
                 return InputError(f"{quoted(path)} {found}", fix="pass a video", code="not_a_video")
     return InputError(
         f"{quoted(path)} holds no pictures that can be decoded",
         fix="copy it again, or convert it to MP4",
         code="unreadable_video",
     )
+
+
+def index_of(path: Path, most: int) -> bytes | None:
+    """Return the content of the index (moov) of an MP4 or MOV file, `most` bytes of it; None where it has none."""
+    with open(path, "rb") as file:
+        place = dict(_boxes(file)).get("moov")
+        if place is None:
+            return None
+        file.seek(place[0])
+        return file.read(min(place[1], most))
 
 
 def _boxes(file: BinaryIO) -> Iterator[tuple[str, tuple[int, int]]]:

@@ -4,6 +4,7 @@ __all__ = [
     "VIDEO_EXTENSIONS",
     "file_stamp",
     "in_order",
+    "is_video",
     "iter_images",
     "list_sources",
     "read_files",
@@ -34,6 +35,7 @@ from eyewright.imaging.ahead import read_ahead, read_images, read_prepared
 from eyewright.imaging.decode import Pixels, name_unreadable, read_image
 from eyewright.imaging.given import given_source
 from eyewright.imaging.headers import FORMATS, Limits
+from eyewright.imaging.media import media_of
 from eyewright.imaging.preparation import Preparation
 from eyewright.imaging.reduction import Prepared
 from eyewright.imaging.sources.frames import Frame
@@ -45,11 +47,22 @@ _DIGITS = re.compile(r"([0-9]+)")
 
 _EXTENSIONS = frozenset(e for exts in FORMATS.values() for e in exts)
 VIDEO_EXTENSIONS = frozenset(
-    {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".ogv", ".wmv"}
+    {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".ogv", ".wmv", ".3gp", ".mts"}
 )
-"""What a video file is called; what it is, its first bytes say."""
+"""What a video file is called; what it is, its content says (`imaging.media`)."""
 
 _NOT_FILES = re.compile(r"^((rtsps?|https?|sane):|\d{1,3}$)", re.IGNORECASE)
+
+
+def is_video(path: Path) -> bool:
+    """Return whether a file is a video: by its content, and by its name where it holds nothing that is known or is
+    not there, so that reading says what is wrong with it.
+
+    >>> is_video(Path("not-there.mp4")), is_video(Path("not-there.png"))
+    (True, False)
+    """
+    held = media_of(path)
+    return held == "video" or (held == "other" and path.suffix.lower() in VIDEO_EXTENSIONS)
 
 
 def files_below(folder: Path, extensions: Container[str]) -> list[Path]:
@@ -99,7 +112,7 @@ def list_sources(source: str | Path) -> list[Path | str]:
         return ["-"]
     path = Path(text)
     if path.is_file():
-        if path.suffix.lower() in VIDEO_EXTENSIONS:
+        if is_video(path):
             raise UsageError(f"{quoted(path.name)} is a video, not an image", fix="open it with eyewright.open_source")
         return [path]
     if path.is_dir():

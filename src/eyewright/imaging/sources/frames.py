@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from eyewright.imaging.video_facts import VideoFacts
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -31,10 +33,14 @@ class Frame:
 class Source(Protocol):
     """Frames one after another, and a device or connection that is given back by `close`.
 
-    `live` is True where frames come at their own pace whether or not they are taken: cameras and streams.
+    `live` is True where frames come at their own pace whether or not they are taken: cameras and streams. `facts` is
+    what is special about a video file, as far as it was read, and None for anything else.
     """
 
     live: bool
+
+    @property
+    def facts(self) -> VideoFacts | None: ...
 
     def __iter__(self) -> Iterator[Frame]: ...
 

@@ -61,9 +61,10 @@ class MjpegStream:
         if response.status != 200:
             status = f"{response.status} {response.reason}"
             self.close()
-            raise InputError(
-                f"{quoted(self._shown)} answers {status}", fix="check the address and the password", code="no_stream"
-            )
+            fix = "try again later" if response.status >= 500 else "check the address"
+            if response.status in (401, 403):
+                fix = "check the user and the password in the address"
+            raise InputError(f"{quoted(self._shown)} answered with status {status}", fix=fix, code="no_stream")
         found = re.search(r'multipart/[-\w]+\s*;.*boundary="?([^";,]+)', content, re.IGNORECASE)
         self._stream = response
         self._boundary = None if found is None else found[1].strip().removeprefix("--").encode("latin-1")
@@ -110,7 +111,7 @@ class MjpegStream:
             ) from error
 
     def _part_header(self) -> int | None:
-        """Read to the end of the next part's header; give its length, -1 where none is said, None at the end."""
+        """Read to the end of the next part's header; return its length, -1 where none is said, None at the end."""
         length, lines, begun = -1, 0, False
         while lines < 64:
             line = self._stream.readline(_HEADER_BYTES)

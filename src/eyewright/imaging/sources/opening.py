@@ -1,6 +1,6 @@
 """Open any source: what a name means, and stride, limits, latest-frame mode and reconnection for all of them."""
 
-__all__ = ["is_endless", "is_stream", "open_source"]
+__all__ = ["is_endless", "is_moving", "is_stream", "open_source"]
 
 import contextlib
 import functools
@@ -21,12 +21,15 @@ from eyewright.core.report import Finding
 from eyewright.imaging.decode import name_unreadable, read_frames
 from eyewright.imaging.given import given_source
 from eyewright.imaging.headers import Limits
-from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, in_order, list_sources, read_files, read_named
+from eyewright.imaging.media import media_of
+from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, in_order, is_video, list_sources, read_files, read_named
 from eyewright.imaging.sources.frames import Frame, Source
+from eyewright.imaging.video_facts import VideoFacts
 
 _LOG = logging.getLogger(__name__)
 _Note = Callable[[Finding], None] | None
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https", "file", "sane"})
 
 
 def is_endless(source: str | Path | int) -> bool:
@@ -44,6 +47,8 @@ def is_endless(source: str | Path | int) -> bool:
 def is_stream(source: Any) -> bool:
     """Return whether a source gives frames by itself: a video, camera, stream or scanner, not files or arrays.
 
+    A file that is there is a video by its content, whatever it is called; one that is not, by its name.
+
     >>> is_stream("rtsp://camera/1"), is_stream("0"), is_stream("photos/")
     (True, True, False)
     """
@@ -57,7 +62,19 @@ def is_stream(source: Any) -> bool:
     path = Path(named)
     # An address is of one file, whatever its name looks like.
     one = named is not source or path.exists() or not glob.has_magic(str(path))
-    return one and path.suffix.lower() in VIDEO_EXTENSIONS
+    return one and is_video(path)
+
+
+def is_moving(source: Any) -> bool:
+    """Return whether a source gives frames that have times: a stream (`is_stream`), or an animation, of which
+    `open_source` gives every picture with `pages`.
+
+    >>> is_moving("clip.mp4"), is_moving("photo.gif")
+    (True, False)
+    """
+    if is_stream(source):
+        return True
+    return isinstance(source, str | Path) and media_of(given_source(source)) == "animation"
 
 
 def open_source(
@@ -79,12 +96,13 @@ def open_source(
     `reconnect` times in a row (None: 10), after pauses of 0.5 s doubling to 30 s; time and index continue. `timeout_s`
     bounds how long a stream may take to answer or to give its next frame.
 
-    With `note`, an image of a folder that cannot be read is left out and noted, and so is a video that breaks off;
-    without, the first is an error and the second a warning of the log.
+    With `note`, an image of a folder that cannot be read is left out and noted; after the last frame of a video, it is
+    noted that it breaks off, is turned by its metadata, or has a variable frame rate. Without, the first is an error,
+    and the others are lines of the log.
 
     With `pages`, every page of a document and every picture of an animation is a frame, not the first alone.
 
-    The protocol and host of a stream are the caller's: never pass an address that a client of yours has sent.
+    The protocol and host of a stream are the caller's: never pass on an address received from a client.
 
     >>> import tempfile
     >>> import numpy as np
@@ -103,13 +121,18 @@ def open_source(
         raise UsageError(f"expected a stride and a limit of at least 1, found {stride} and {max_frames}")
     text = os.fspath(source) if not isinstance(source, int) else str(source)
     limits = limits or Limits()
+    scheme = re.match(r"^([a-z][a-z0-9+.]+)://", text, re.IGNORECASE)
+    if scheme is not None and scheme[1].lower() not in _SCHEMES and not Path(text).exists():
+        raise UsageError(
+            f"{scheme[1]}:// addresses are not read", fix="pass a path, or an rtsp:// or http:// MJPEG address"
+        )
     again: Callable[[], _Frames] | None = None
     if re.match(r"^(rtsps?|https?):", text, re.IGNORECASE):
         again = functools.partial(_open_stream, text, timeout_s, limits)
         opened = again()
     else:
         opened = _open_local(source, text, timeout_s, pages, limits, note)
-    return _Opened(opened, again, stride, max_frames, latest, 10 if reconnect is None else reconnect, note)
+    return _Opened(opened, again, stride, max_frames, latest, 10 if reconnect is None else reconnect, note, text)
 
 
 def _open_stream(address: str, timeout_s: float, limits: Limits) -> "_Frames":
@@ -156,18 +179,28 @@ class _Files:
 
     def __init__(self, text: str, pages: bool, limits: Limits, note: _Note) -> None:
         self._items, self._pages, self._limits = in_order(list_sources(text)), pages, limits
-        self._note = note if len(self._items) > 1 else None
+        self._note, self._alone = note, len(self._items) == 1
 
     def frames(self) -> Iterator[Frame]:
         # One that cannot be read has its time, and the frames after it keep theirs.
+        begun = None
+        if self._alone and self._note is not None and Path(self._items[0]).suffix.lower() in VIDEO_EXTENSIONS:
+            text = "the file is named as a video and holds a picture"
+            self._note(Finding("not_a_video", text, "pass a video", str(self._items[0]), severity="note"))
         for index, (item, found) in enumerate(self._found()):
             origin = "-" if item == "-" else str(Path(item).resolve())
             if isinstance(found, UnreadableImageError):
-                if self._note is None:
+                if self._note is not None and item == begun:
+                    # The pictures before the damage are the animation.
+                    text = f"the animation breaks off: {found.message}"
+                    self._note(Finding("video_breaks_off", text, found.fix or "copy it again", origin))
+                    continue
+                if self._note is None or self._alone:
                     raise found
                 self._note(Finding(found.code, found.message, found.fix or "", origin))
             else:
                 image, shown_at = found
+                begun = item
                 yield Frame(image, origin, index, shown_at)
 
     def _found(self) -> Iterator[tuple[Path | str, tuple[Any, float | None] | UnreadableImageError]]:
@@ -196,9 +229,9 @@ class _Opened:
 
     def __init__(
         self, opened: _Frames, again: Callable[[], _Frames] | None, stride: int, max_frames: int | None, latest: bool,
-        reconnect: int, note: _Note = None,
+        reconnect: int, note: _Note = None, name: str = "",
     ) -> None:  # fmt: skip
-        self.live, self._note = opened.live, note
+        self.live, self._note, self._name = opened.live, note, name
         self._opened, self._again = opened, again
         self._stride, self._max_frames, self._latest, self._reconnect = stride, max_frames, latest, reconnect
         self._closed = threading.Event()
@@ -206,18 +239,31 @@ class _Opened:
     def __iter__(self) -> Iterator[Frame]:
         frames = self._newest() if self._latest and self.live else self._unbroken()
         given = 0
-        for frame in frames:
-            if frame.index % self._stride:
-                continue
-            yield frame
-            given += 1
-            if self._max_frames is not None and given >= self._max_frames:
-                return
-        short: Finding | None = getattr(self._opened, "short", None)
-        if short is not None and self._note is not None:
-            self._note(short)
-        elif short is not None:
-            _LOG.warning("%s", short)
+        try:
+            for frame in frames:
+                if frame.index % self._stride:
+                    continue
+                yield frame
+                given += 1
+                if self._max_frames is not None and given >= self._max_frames:
+                    return
+        finally:
+            if given:
+                self._tell()
+
+    @property
+    def facts(self) -> VideoFacts | None:
+        """What is special about a video file, as far as it was read; None for any other source."""
+        found: VideoFacts | None = getattr(self._opened, "facts", None)
+        return found
+
+    def _tell(self) -> None:
+        facts = self.facts
+        for found in () if facts is None else facts.findings(self._name):
+            if self._note is not None:
+                self._note(found)
+            else:
+                _LOG.log(logging.INFO if found.severity == "note" else logging.WARNING, "%s", found)
 
     def _unbroken(self) -> Iterator[Frame]:
         """Yield frames across breaks, index and time continuing."""

@@ -23,7 +23,7 @@ def frame_times(frames: Iterable[Frame], *, fps: float | None = None, assumed_fp
     [0.0, 0.5, 0.5]
     """
     if fps is not None and not 0 < fps < 1e5:
-        raise UsageError(f"expected frames a second above 0, found {fps!r}", fix="change --fps")
+        raise UsageError(f"expected a frame rate above 0 frames/s, found {fps!r}", fix="change --fps")
     last = 0.0
     for frame in frames:
         time_s = frame.index / fps if fps is not None else frame.time_s
@@ -44,7 +44,7 @@ def sample_by_time(frames: Iterable[Frame], per_second: float) -> Iterator[Frame
     [0, 3, 6, 9]
     """
     if not 0 < per_second < 1e5:
-        raise UsageError(f"expected frames a second above 0, found {per_second!r}", fix="change --rate")
+        raise UsageError(f"expected a frame rate above 0 frames/s, found {per_second!r}", fix="change --rate")
     tick = 0
     for frame in frames:
         if frame.time_s is None:

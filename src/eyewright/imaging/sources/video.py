@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import time
+from array import array
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -22,12 +23,12 @@ from eyewright.core.extras import import_extra
 from eyewright.core.machine.limits import camera_file
 from eyewright.core.quoting import quoted
 from eyewright.core.regular import open_regular
-from eyewright.core.report import Finding
 from eyewright.imaging.decode import Pixels
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.sources.containers import no_video, unopened_video
 from eyewright.imaging.sources.files import file_stamp, reread_file
 from eyewright.imaging.sources.frames import Frame, resized
+from eyewright.imaging.video_facts import VideoFacts, facts_of, has_sound
 
 _LARGE = 640 * 360
 
@@ -37,17 +38,17 @@ _WHOLE, _FEW = 0.9, 3
 
 
 class VideoFile:
-    """The frames of a video file, upright, with their times. After the last one `short` is a finding where the file
-    states many more frames than it gives."""
+    """The frames of a video file, upright, with their times. After the last one `facts` tells whether the file gives
+    many fewer frames than it states."""
 
     live = False
-    short: Finding | None = None
     _index = 0
+    _short = ""
 
     def __init__(self, path: Path, *, limits: Limits) -> None:
         # FFmpeg would wait for a FIFO, and so would a plain open.
         with open_regular(path, most=sys.maxsize, follow=True) as file:
-            start = file.read(16)
+            start = file.read(4096)
         wrong = no_video(path, start)
         if wrong is not None:
             raise wrong
@@ -65,6 +66,15 @@ class VideoFile:
         if not self._capture.isOpened():
             raise unopened_video(path)
         _check_size(self._capture, str(path), limits)
+        # Clockwise, as phones state it.
+        self._rotation = int(self._capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
+        self._sound: bool | None = has_sound(path)
+        self._times = array("d")
+
+    @property
+    def facts(self) -> VideoFacts:
+        """What is special about the file, as far as it was read."""
+        return facts_of(self._times[:], rotation=self._rotation, sound=self._sound, breaks_off=self._short)
 
     @property
     def stated(self) -> tuple[int, float]:
@@ -93,6 +103,7 @@ class VideoFile:
         get, grab, position = self._capture.get, self._capture.grab, cv2.CAP_PROP_POS_MSEC
         index = 0
         last_s = longest_s = 0.0
+        del self._times[:]
         while True:
             # Before the frame is taken, this is the time of the frame that comes.
             when = get(position) / 1000
@@ -110,6 +121,7 @@ class VideoFile:
             time_s = max(when, get(position) / 1000) if index else 0.0
             last_s, longest_s = time_s, max(longest_s, time_s - last_s)
             self._index = index
+            self._times.append(time_s)
             yield index, time_s
             index += 1
 
@@ -154,8 +166,7 @@ class VideoFile:
             return
         # Of WebM and Matroska the number is the length times a rate, which uneven frames do not have.
         if not fps or end_s < _WHOLE * stated / fps:
-            text = f"the video breaks off: {given:,} of about {stated:,.0f} frames can be read"
-            self.short = Finding("video_breaks_off", text, "copy it again", str(self._path))
+            self._short = f"the video breaks off: {given:,} of about {stated:,.0f} frames can be read"
 
     def close(self) -> None:
         """Close the file."""
@@ -223,7 +234,7 @@ class Camera:
         if not self._capture.isOpened():
             raise InputError(
                 f"camera {number} cannot be opened",
-                fix="close what else uses it, or give this user the right to it",
+                fix="close what else uses it, or give this user permission to use it",
                 code="no_camera",
             )
 
@@ -233,7 +244,7 @@ class Camera:
             good, picture = self._capture.read()
             if not good:
                 raise InputError(
-                    f"camera {self._number} gives no more pictures", fix="plug it in again", code="no_camera"
+                    f"camera {self._number} sends no more frames", fix="plug it in again", code="no_camera"
                 )
             yield Frame(_rgb(cv2, picture), f"camera {self._number}", index, time.monotonic() - started)
             index += 1
@@ -259,7 +270,7 @@ class RtspStream:
         if not self._capture.isOpened():
             self._capture.release()
             raise InputError(
-                f"{quoted(self._shown)} gives no stream", fix="check the address and the password", code="no_stream"
+                f"{quoted(self._shown)} sends no stream", fix="check the address and the password", code="no_stream"
             )
         _check_size(self._capture, self._shown, limits)
 

@@ -15,7 +15,7 @@ def _filter(default: str) -> Parameter:
     return word("filter", default, geometry.FILTERS, "how pixels are resampled")
 
 
-_EDGE = word("edge", "fill", ("fill", "mirror", "repeat"), "what lies outside the picture")
+_EDGE = word("edge", "fill", ("fill", "mirror", "repeat"), "how pixels outside the image are filled")
 _FILL = number("fill", 255.0, 0, 255, "the grey of what is filled, 0-255")
 
 STEPS: Mapping[str, Kind] = MappingProxyType(
@@ -23,7 +23,7 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
         "denoise": Kind(
             nets.denoise,
             "denoise",
-            "take noise away, or by a net undo what it was trained to",
+            "remove noise, or apply a restoration model",
             "denoise:bilateral,strength=20",
             (
                 word("method", denoise.METHODS[0], denoise.METHODS, "which filter"),
@@ -39,14 +39,14 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
                 whole("patch", 7, 3, 21, "side of the patches that are compared", only=("nlm",), odd=True),
                 whole("search", 21, 5, 61, "side of the area that is searched", only=("nlm",), odd=True),
                 number("reach", 2.0, 0.5, 50, "sigma in pixels", only=("bilateral",)),
-                place("net", "a bundle of the task restore, in place of a method"),
+                place("net", "a bundle of the task restore, instead of a method"),
             ),
             by="OpenCV; scikit-image for tv and wavelet",
         ),
         "median": Kind(
             lambda image, size: denoise.denoise(image, method="median", strength=size // 2),
             "denoise",
-            "the middle value of a window; for single wrong pixels",
+            "median filter; for salt-and-pepper noise",
             "median:3",
             (whole("size", 3, 1, 63, "side of the window in pixels", odd=True),),
             by="OpenCV; SciPy for 16 bits above 5 pixels",
@@ -54,18 +54,18 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
         "equalise": Kind(
             enhance.equalise,
             "enhance",
-            "spread brightness evenly over all levels",
+            "histogram equalisation",
             "equalise",
             by="OpenCV; a table for 16 bits",
         ),
         "clahe": Kind(
             enhance.clahe,
             "enhance",
-            "equalise locally, with limited contrast",
+            "local histogram equalisation with limited contrast",
             "clahe:clip=2,tiles=8",
             (
-                number("clip", 2.0, 0.1, 100, "limit of contrast, in multiples of the mean count"),
-                whole("tiles", 8, 1, 64, "parts along either side"),
+                number("clip", 2.0, 0.1, 100, "clip limit, in multiples of the mean count"),
+                whole("tiles", 8, 1, 64, "tiles along either side"),
             ),
             by="OpenCV",
         ),
@@ -83,7 +83,7 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
             "stretch values to the full range",
             "autocontrast:cutoff=0.5",
             (
-                number("cutoff", 0.5, 0, 49, "percent at either end that may become black or white"),
+                number("cutoff", 0.5, 0, 49, "percent of pixels clipped at either end"),
                 word("channels", "together", ("together", "each"), "one range for all channels, or one for each"),
             ),
             by="a table, looked up by OpenCV",
@@ -91,11 +91,11 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
         "whitebalance": Kind(
             enhance.white_balance,
             "enhance",
-            "take a colour cast away",
+            "remove a colour cast",
             "whitebalance:shades",
             (
-                word("method", "shades", ("shades", "grey-world", "white-patch"), "what is taken to be grey"),
-                number("percent", 1.0, 0, 50, "of the pixels that are white", only=("white-patch",)),
+                word("method", "shades", ("shades", "grey-world", "white-patch"), "what is assumed to be grey"),
+                number("percent", 1.0, 0, 50, "of the pixels that count as white", only=("white-patch",)),
             ),
             colours=("rgb",),
             by="a table, looked up by OpenCV",
@@ -108,14 +108,14 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
             (
                 number("radius", 2.0, 0.1, 100, "sigma of the blur in pixels"),
                 number("amount", 1.0, 0, 10, "how much of the difference is added"),
-                number("threshold", 0.0, 0, 255, "smaller differences are left alone"),
+                number("threshold", 0.0, 0, 255, "smaller differences are not sharpened"),
             ),
             by="OpenCV",
         ),
         "retinex": Kind(
             enhance.retinex,
             "enhance",
-            "even out the lighting",
+            "even out the lighting (multi-scale retinex)",
             "retinex",
             (numbers("scales", "15 80 250", "sigmas in pixels"),),
             by="NumPy and OpenCV",
@@ -123,10 +123,10 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
         "dehaze": Kind(
             enhance.dehaze,
             "enhance",
-            "take haze and fog away by the dark channel",
+            "remove haze and fog with the dark channel prior",
             "dehaze:0.95",
             (
-                number("strength", 0.95, 0, 1, "how much of the haze is taken"),
+                number("strength", 0.95, 0, 1, "how much of the haze is removed"),
                 whole("window", 15, 3, 101, "side of the window of the dark channel", odd=True),
             ),
             by="NumPy and OpenCV",
@@ -138,18 +138,18 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
             "deblur:wiener,blur=motion,size=9,angle=30",
             (
                 word("method", "wiener", ("wiener", "richardson-lucy"), "which inverse"),
-                word("blur", "gaussian", ("gaussian", "disk", "motion"), "what blurred it"),
+                word("blur", "gaussian", ("gaussian", "disk", "motion"), "kind of blur"),
                 number("size", 2.0, 0.3, 100, "sigma, radius or length in pixels"),
                 number("angle", 0.0, -360, 360, "direction of the motion in degrees"),
-                number("balance", 0.01, 1e-6, 10, "more is smoother", only=("wiener",)),
-                whole("iterations", 20, 1, 500, "more is sharper, and noisier", only=("richardson-lucy",)),
+                number("balance", 0.01, 1e-6, 10, "larger is smoother", only=("wiener",)),
+                whole("iterations", 20, 1, 500, "more is sharper and noisier", only=("richardson-lucy",)),
             ),
             by="SciPy's Fourier transform; OpenCV",
         ),
         "smooth": Kind(
             smooth.smooth,
             "smooth",
-            "smooth, across edges or up to them",
+            "smooth, with or without keeping edges",
             "smooth:guided,size=8",
             (
                 word("method", "gaussian", ("gaussian", "box", "guided", "edge"), "which filter"),
@@ -177,9 +177,9 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
             "max or average pooling, as in a net",
             "pool:max,size=2",
             (
-                word("method", "max", ("max", "average"), "what is taken of a window"),
+                word("method", "max", ("max", "average"), "which value of a window is kept"),
                 whole("size", 2, 1, 256, "side of the window"),
-                whole("stride", 0, 0, 256, "step between windows; 0: its size"),
+                whole("stride", 0, 0, 256, "step between windows; 0: the window's size"),
             ),
             keeps_size=False,
             by="NumPy; OpenCV for the mean",
@@ -200,12 +200,12 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
         "upscale": Kind(
             nets.upscale,
             "geometry",
-            "enlarge by a whole number, also by a net that was trained to",
+            "enlarge by an integer factor, with a filter or a super-resolution model",
             "upscale:2,method=lanczos",
             (
                 whole("factor", 2, 1, 8, "how many times larger a side becomes"),
                 word("method", nets.METHODS[0], nets.METHODS, "the filter"),
-                place("net", "a bundle of the task restore that was trained on down:2, in place of a filter"),
+                place("net", "a bundle of the task restore trained on down:2, instead of a filter"),
             ),
             keeps_size=False,
             by="OpenCV",
@@ -213,11 +213,11 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
         "letterbox": Kind(
             geometry.letterbox,
             "geometry",
-            "fit the whole image into a frame",
+            "scale to fit a frame and pad the rest",
             "letterbox:640x480",
             (
                 size("size", "640", "WIDTHxHEIGHT, or the side of a square"),
-                number("fill", 114.0, 0, 255, "the grey of the rest, 0-255"),
+                number("fill", 114.0, 0, 255, "the grey of the padding, 0-255"),
                 _filter("bilinear"),
             ),
             keeps_size=False,
@@ -251,11 +251,11 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
         "rotate": Kind(
             geometry.rotate,
             "geometry",
-            "turn counter-clockwise",
+            "rotate counter-clockwise",
             "rotate:12.5",
             (
                 number("angle", 90.0, -360, 360, "degrees"),
-                switch("expand", True, "grow the picture to hold all of it"),
+                switch("expand", True, "enlarge the canvas so that nothing is cut off"),
                 _EDGE,
                 _FILL,
                 word("filter", "bicubic", ("nearest", "bilinear", "bicubic", "lanczos"), "how pixels are resampled"),
@@ -268,17 +268,13 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
             "geometry",
             "mirror",
             "flip:horizontal",
-            (
-                word(
-                    "axis", "horizontal", ("horizontal", "vertical", "both"), "left and right, top and bottom, or both"
-                ),
-            ),
+            (word("axis", "horizontal", ("horizontal", "vertical", "both"), "left-right, top-bottom, or both"),),
             by="OpenCV",
         ),
         "perspective": Kind(
             geometry.perspective,
             "geometry",
-            "see a plane from the front",
+            "correct the perspective of a plane",
             "perspective:10 20/300 15/310 220/5 230",
             (
                 numbers("corners", None, "four corners x y, top left first, clockwise"),
@@ -291,33 +287,33 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
         "undistort": Kind(
             geometry.undistort,
             "geometry",
-            "straighten what a lens bends",
+            "correct lens distortion",
             "undistort:k1=-0.2",
             (
                 *(number(n, 0.0, -10, 10, f"coefficient {n} of Brown's model") for n in ("k1", "k2", "k3", "p1", "p2")),
                 number("focal", 1.0, 0.1, 100, "focal length in widths of the image"),
-                number("cx", 0.5, 0, 1, "the lens's axis, fraction of the width"),
-                number("cy", 0.5, 0, 1, "the lens's axis, fraction of the height"),
+                number("cx", 0.5, 0, 1, "optical centre, fraction of the width"),
+                number("cy", 0.5, 0, 1, "optical centre, fraction of the height"),
             ),
             by="OpenCV",
         ),
         "deskew": Kind(
             geometry.deskew,
             "geometry",
-            "turn a scanned page upright",
+            "straighten a scanned page",
             "deskew",
             (
-                number("limit", 15.0, 0.5, 45, "the largest angle that is looked for, degrees"),
+                number("limit", 15.0, 0.5, 45, "largest angle to search, degrees"),
                 _FILL,
             ),
             by="OpenCV",
         ),
-        "grey": Kind(shapes.grey, "colour", "make grey", "grey", by="OpenCV"),
-        "rgb": Kind(shapes.rgb, "colour", "make three channels of grey", "rgb", by="NumPy"),
+        "grey": Kind(shapes.grey, "colour", "convert to grey", "grey", by="OpenCV"),
+        "rgb": Kind(shapes.rgb, "colour", "convert grey to three channels", "rgb", by="NumPy"),
         "colour": Kind(
             shapes.colour,
             "colour",
-            "give the channels of another colour space",
+            "convert to another colour space",
             "colour:lab",
             (word("to", "hsv", shapes.SPACES, "which space"),),
             colours=("rgb",),
@@ -326,12 +322,12 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
         "depth": Kind(
             shapes.depth,
             "colour",
-            "give 8 or 16 bits a channel",
+            "convert to 8 or 16 bits per channel",
             "depth:8",
             (whole("bits", 8, 8, 16, "8 or 16"),),
             by="NumPy",
         ),
-        "invert": Kind(shapes.invert, "colour", "give the negative", "invert", by="OpenCV"),
+        "invert": Kind(shapes.invert, "colour", "invert (negative)", "invert", by="OpenCV"),
         "morphology": Kind(
             shapes.morphology,
             "shapes",
@@ -353,10 +349,10 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
         "sobel": Kind(
             shapes.sobel,
             "shapes",
-            "the slope of brightness, grey",
+            "gradient of brightness, as grey",
             "sobel",
             (
-                word("direction", "both", ("both", "x", "y"), "of the slope"),
+                word("direction", "both", ("both", "x", "y"), "of the gradient"),
                 whole("size", 3, 3, 7, "of the kernel", odd=True),
             ),
             by="OpenCV",
@@ -364,7 +360,7 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
         "laplacian": Kind(
             shapes.laplacian,
             "shapes",
-            "the curvature of brightness, grey",
+            "second derivative of brightness, as grey",
             "laplacian",
             (whole("size", 1, 1, 7, "of the kernel", odd=True),),
             by="OpenCV",
@@ -372,19 +368,19 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
         "canny": Kind(
             shapes.canny,
             "shapes",
-            "thin edges, white on black",
+            "thin edges, white on black (Canny)",
             "canny:low=50,high=150",
             (
-                number("low", 50.0, 0, 2000, "slope that continues with an edge"),
-                number("high", 150.0, 0, 2000, "slope that begins an edge"),
-                number("sigma", 1.4, 0, 20, "blur before, pixels; 0 for none"),
+                number("low", 50.0, 0, 2000, "lower threshold: a gradient that continues an edge"),
+                number("high", 150.0, 0, 2000, "upper threshold: a gradient that starts an edge"),
+                number("sigma", 1.4, 0, 20, "sigma of a blur before, pixels; 0 for none"),
             ),
             by="OpenCV",
         ),
         "threshold": Kind(
             shapes.threshold,
             "shapes",
-            "black and white, grey",
+            "threshold to black and white",
             "threshold:otsu",
             (
                 word("method", "otsu", ("otsu", "fixed", "triangle", "mean", "gaussian", "sauvola"), "which cut"),
@@ -392,7 +388,7 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
                 whole(
                     "window", 31, 3, 1001, "side of the neighbourhood", only=("mean", "gaussian", "sauvola"), odd=True
                 ),
-                number("offset", 5.0, -255, 255, "below the local mean", only=("mean", "gaussian")),
+                number("offset", 5.0, -255, 255, "subtracted from the local mean", only=("mean", "gaussian")),
                 number("k", 0.2, -1, 1, "weight of the deviation", only=("sauvola",)),
                 switch("invert", False, "dark is white"),
             ),
@@ -401,10 +397,10 @@ STEPS: Mapping[str, Kind] = MappingProxyType(
         "corrupt": Kind(
             corrupt.corrupt,
             "corruptions",
-            "damage as ImageNet-C does, to measure robustness",
+            "apply a corruption of ImageNet-C, to measure robustness",
             "corrupt:fog,severity=3",
             (
-                word("kind", "gaussian_noise", corrupt.CORRUPTIONS, "which of the fifteen"),
+                word("kind", "gaussian_noise", corrupt.CORRUPTIONS, "which of the fifteen corruptions"),
                 whole("severity", 3, 1, 5, "1 is mild, 5 is severe"),
             ),
             depths=("uint8",),

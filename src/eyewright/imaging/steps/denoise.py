@@ -69,7 +69,8 @@ def denoise(
         strength = auto_strength(image, method=method, patch=patch, search=search, reach=reach)
     if method == "median" and float(strength) > 31:
         raise UsageError(
-            "denoise: expected a radius of at most 31 pixels for median, found more", code="step_parameter"
+            f"denoise: expected a radius of at most 31 pixels for median, found {float(strength):g}",
+            code="step_parameter",
         )
     return filters[method](image, float(strength))
 

@@ -52,7 +52,7 @@ _SHOWN = {
 
 
 def write_gallery(folder: Path, *, image: str | Path | None = None) -> Path:
-    """Write `steps.html`, a page with every step's example on one picture; give its path.
+    """Write `steps.html`, a page with every step's example on one picture; return its path.
 
     Raises:
         InputError: the picture cannot be read.

@@ -127,7 +127,8 @@ def pad(
     sides = [int(v) for v in by[0]]
     if len(sides) not in (1, 4) or min(sides) < 0 or max(sides) > 8192:
         raise UsageError(
-            "pad: expected one number of 0 to 8192, or four (top right bottom left)", code="step_parameter"
+            f"pad: expected one number of 0 to 8192, or four (top right bottom left), found {sides}",
+            code="step_parameter",
         )
     top, right, bottom, left = sides * 4 if len(sides) == 1 else sides
     if edge == "fill":
@@ -178,7 +179,9 @@ def perspective(
     """
     cv2 = opencv()
     if len(corners) != 4 or len(corners[0]) != 2:
-        raise UsageError("perspective: expected corners=X Y/X Y/X Y/X Y", code="step_parameter")
+        raise UsageError(
+            f"perspective: expected corners=X Y/X Y/X Y/X Y, found {len(corners)} points", code="step_parameter"
+        )
     source = np.array(corners, np.float32)
     a, b, c, d = source
     (ax, ay), (bx, by) = c - a, d - b

@@ -82,7 +82,7 @@ def attacks_in(suite: str, names: Sequence[str] | None, *, gradients: bool) -> t
     for name in names:
         if attack_named(name).needs == "gradients" and not gradients:
             raise UsageError(
-                f"the attack {name!r} needs the gradients of a run, found a model that only answers",
+                f"the attack {name!r} needs the gradients of a run, found a model that returns predictions only",
                 fix="pass the run, or use square or boundary",
             )
     return tuple(dict.fromkeys(names))

@@ -193,4 +193,9 @@ def _filter(asked: Filter) -> Filter:
 
 def _check_method(request: Request, *methods: str) -> None:
     if request.method not in methods:
-        raise HttpError(405, "method", f"expected {' or '.join(methods)}", headers={"allow": ", ".join(methods)})
+        raise HttpError(
+            405,
+            "method",
+            f"expected {' or '.join(methods)}, found {request.method[:20]}",
+            headers={"allow": ", ".join(methods)},
+        )

@@ -211,7 +211,7 @@ function answerCard(a, second = false) {
   parts.push(list);
   if (a.explanations && a.explanations[0]) {
     const e = a.explanations[0];
-    parts.push(make("p", { class: "sub", text: e.faithful ? `Heat for ${e.label}: covering it changes the answer more than any of 19 random maps.` : `Heat for ${e.label}: it does not beat all of 19 random maps, do not believe it.` }));
+    parts.push(make("p", { class: "sub", text: e.faithful ? `Heat for ${e.label}: covering it changes the prediction more than any of 19 random maps.` : `Heat for ${e.label}: it does not beat all of 19 random maps, so do not rely on it.` }));
   }
   parts.push(make("p", { class: "hash", text: `prediction ${a.prediction_id} · bundle ${a.digest.slice(0, 16)}` }));
   return parts;
@@ -221,7 +221,7 @@ async function explain() {
   const shot = state.shot, name = $("model").value;
   if (!shot) return;
   $("explain").disabled = true;
-  say(shot.clip ? "Covering moments of the clip and asking again …" : "Covering parts of the image and asking again …");
+  say(shot.clip ? "Covering moments of the clip and predicting again …" : "Covering parts of the image and predicting again …");
   try {
     const found = await ask(name, shot.blob, { explain: "true" });
     const e = found.explanations[0];
@@ -388,13 +388,13 @@ function takeFiles(files) {
   }
   if (!$("view-search").hidden) {
     const file = [...files].find(isPicture);
-    if (!file) { say("This is no image.", true); return; }
+    if (!file) { say("This is not an image.", true); return; }
     searchImage(file, file.name || "pasted image");
     return;
   }
   if (!$("view-fill").hidden) {
     const file = [...files].find(isPicture);
-    if (file) fillImage(file, file.name || "pasted image"); else tellFill("This is no image.", true);
+    if (file) fillImage(file, file.name || "pasted image"); else tellFill("This is not an image.", true);
     return;
   }
   if (state.stream) cameraOff();

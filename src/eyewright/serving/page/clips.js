@@ -19,9 +19,9 @@ function inviteFor() {
 // Predicts clips one after another; each stays in the list.
 async function takeClips(files) {
   const clips = files.filter(isVideo), other = files.length - clips.length;
-  if (!clips.length) { say("This is no video: the model takes clips.", true); return; }
+  if (!clips.length) { say("This is not a video: the model takes clips.", true); return; }
   for (const file of clips) await look(file, file.name || "clip");
-  if (other) say(`${other} of ${files.length} files are no videos and are left out.`);
+  if (other) say(`${other} of ${files.length} files are not videos and are left out.`);
 }
 
 // Shows the stage of a shot: the canvases of an image, or the player of a clip.
@@ -29,7 +29,6 @@ function stageFor(shot) {
   const player = $("clip");
   $("canvases").hidden = Boolean(shot.clip);
   player.hidden = !shot.clip || shot.unplayable;
-  $("clip-note").hidden = !shot.unplayable;
   timelines(shot);
   if (!shot.clip) { player.removeAttribute("src"); return; }
   if (player.getAttribute("src") === shot.address) return;
@@ -64,10 +63,15 @@ function timelines(shot) {
   const rests = Boolean(moments) && Math.max(...moments) > 0;
   $("over-time").hidden = !over;
   $("moments").hidden = !rests;
+  // What is special about the file: turned by its metadata, uneven frames, an end that is missing.
+  const notes = [...((a && a.video && a.video.notes) || [])];
+  if (shot.unplayable) notes.unshift("Your browser cannot play this kind of video; the server reads it.");
+  $("clip-note").hidden = !notes.length;
+  $("clip-note").textContent = notes.map((note) => note[0].toUpperCase() + note.slice(1).replace(/\.?$/, ".")).join(" ");
   if (over) $("over-time").replaceChildren(make("p", { class: "sub", text: "Probabilities over time" }), timeline(shot, stackOf(over)), peaks(over));
   if (rests) {
     const e = a.explanations[0];
-    $("moments").replaceChildren(make("p", { class: "sub", text: `Frames on which ${e.label} rests` }), timeline(shot, columnsOf(moments), HIGH / 2));
+    $("moments").replaceChildren(make("p", { class: "sub", text: `Frames that support ${e.label}` }), timeline(shot, columnsOf(moments), HIGH / 2));
   }
 }
 

@@ -47,7 +47,7 @@ function enterFill() {
 async function fillImage(blob, name) {
   const address = URL.createObjectURL(blob);
   let image;
-  try { image = await loadImage(address); } catch (_) { tellFill(`${name} is no image that the browser can read.`, true); return; } finally { URL.revokeObjectURL(address); }
+  try { image = await loadImage(address); } catch (_) { tellFill(`${name} is not an image that this browser can read.`, true); return; } finally { URL.revokeObjectURL(address); }
   if (hole.busy) return;
   const mask = document.createElement("canvas");
   mask.width = image.width; mask.height = image.height;

@@ -116,8 +116,8 @@ function showLive() {
   if (!s) return;
   $("live-frame").classList.toggle("stale", s.state !== "live");
   $("live-lines-tools").hidden = s.tracks === null && s.frames > 0;
-  const facts = [`${s.frames.toLocaleString("en")} frames looked at`, `${s.frames_per_s ?? 0} a second`];
-  if (s.dropped) facts.push(`${s.dropped.toLocaleString("en")} dropped, because newer ones had come`);
+  const facts = [`${s.frames.toLocaleString("en")} frames processed`, `${s.frames_per_s ?? 0} frames/s`];
+  if (s.dropped) facts.push(`${s.dropped.toLocaleString("en")} dropped, because newer ones arrived`);
   if (s.reconnects) facts.push(`opened again ${s.reconnects} time${s.reconnects === 1 ? "" : "s"}`);
   if (s.restarts) facts.push(`started again ${s.restarts} time${s.restarts === 1 ? "" : "s"}`);
   $("live-facts").textContent = facts.join(" · ");
@@ -150,9 +150,9 @@ function countTables(s) {
   if (s.tracks !== null) {
     const counted = {};
     for (const t of s.tracks) counted[t.label] = (counted[t.label] || 0) + 1;
-    const now = Object.entries(counted).map(([label, n]) => make("span", { class: "chip", text: `${label} ${n}` }));
-    parts.push(make("section", {}, make("h2", { text: "In view" }), now.length ? make("p", {}, ...now) : make("p", { class: "note", text: "nobody and nothing" }),
-      make("p", { class: "note", text: `${s.n_tracks.toLocaleString("en")} followed since the start` })));
+    const now = Object.entries(counted).map(([label, n]) => make("span", { class: "chip", text: `${n.toLocaleString("en")} × ${label}` }));
+    parts.push(make("section", {}, make("h2", { text: "In view" }), now.length ? make("p", {}, ...now) : make("p", { class: "note", text: "nothing" }),
+      make("p", { class: "note", text: `${s.n_tracks.toLocaleString("en")} tracked since the start` })));
   } else if (s.headline) {
     parts.push(make("section", {}, make("h2", { text: "Prediction" }), make("p", { class: "top", text: s.headline })));
   }

@@ -62,7 +62,7 @@ function packCounts(counts) {
 async function shapeOf(file, width, height) {
   const address = URL.createObjectURL(file);
   let image;
-  try { image = await loadImage(address); } catch (_) { throw new Error(`${file.name} is no image that the browser can read.`); } finally { URL.revokeObjectURL(address); }
+  try { image = await loadImage(address); } catch (_) { throw new Error(`${file.name} is not an image that this browser can read.`); } finally { URL.revokeObjectURL(address); }
   if (image.width !== width || image.height !== height) throw new Error(`The mask has ${image.width}x${image.height} pixels, expected those of the image, ${width}x${height}.`);
   const canvas = document.createElement("canvas");
   canvas.width = width; canvas.height = height;

@@ -74,19 +74,25 @@ async function runSearch() {
     const found = await (await call("/v1/search", { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } })).json();
     if (number === sought.asked) showHits(found);
   } catch (error) {
-    if (number === sought.asked) tellSearch(error.message, "bad");
+    if (number !== sought.asked) return;
+    // Hits of the search before would be taken for the answer.
+    $("search-hits").replaceChildren();
+    tellSearch(error.message, "bad");
   }
 }
 
 function showHits(found) {
-  const of = `of ${found.searched.toLocaleString()} images, in ${Math.round(found.total_ms)} ms`;
+  const of = `of ${found.searched.toLocaleString()} images`;
+  const time = ` (${Math.round(found.total_ms)} ms)`;
   $("search-hits").classList.toggle("unfit", found.fits === false);
-  if (found.fits === false) tellSearch(`Nothing fits: none ${of}, scores above chance. The nearest are below.`, "none");
-  else tellSearch(`${found.hits.length} nearest ${of}.${found.fits === null ? unsaid(found) : ""}`);
+  const notes = found.notes.map((note) => ` Note: ${note}.`).join("");
+  if (found.fits === false) tellSearch(`Nothing fits: none ${of} scores above chance${time}. The nearest are below.${notes}`, "none");
+  else tellSearch(`${found.hits.length} nearest ${of}${time}.${found.fits === null ? unsaid(found) : ""}${notes}`);
   $("search-hits").replaceChildren(...found.hits.map(hitItem));
 }
 
 function unsaid(found) {
+  if (!found.familiar) return " Whether they fit is not known: the model was not trained on queries like this one.";
   if (found.hits.some((hit) => hit.p === null)) return " There are too few images to say whether they fit.";
   return " A group of images scores far above all others: they may all fit, and no single one stands out.";
 }

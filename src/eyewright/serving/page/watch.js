@@ -92,7 +92,7 @@ function driftWords(windows) {
   if (!windows.length) return "No window of predictions is full yet.";
   const last = windows[windows.length - 1], alarms = windows.filter((w) => w.alarm).length;
   const moved = last.moved.length ? `; moved: ${last.moved.join(", ")}` : "";
-  return `${windows.length} windows, ${alarms} alarm${alarms === 1 ? "" : "s"}; the last: p = ${last.p.toPrecision(2)}${moved}. Low p means that what comes in has changed.`;
+  return `${windows.length} windows, ${alarms} alarm${alarms === 1 ? "" : "s"}; the last: p = ${last.p.toPrecision(2)}${moved}. A low p-value means that the inputs have drifted.`;
 }
 
 function driftChart(windows) {

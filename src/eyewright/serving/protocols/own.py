@@ -122,7 +122,7 @@ async def feedback(service: Service, request: Request) -> Response:
     "new_classes"}; or a PNG of class ids as the body, the corrected mask of ?prediction_id=…"""
     if service.recorder is None:
         raise HttpError(
-            404, "no_log", "the server keeps no log, so feedback has nowhere to go", fix="start it with one"
+            404, "no_log", "the server keeps no log, so feedback cannot be stored", fix="start it without --no-log"
         )
     if request.media_type.startswith("image/"):
         prediction_id = request.query.get("prediction_id", "")
@@ -171,7 +171,7 @@ async def _mask_of(service: Service, request: Request, prediction_id: str) -> li
 async def watch(service: Service, request: Request) -> Response:
     """GET /v1/watch: what the monitor sees, for the page's charts"""
     if service.recorder is None:
-        raise HttpError(404, "no_log", "the server keeps no log", fix="start it with one")
+        raise HttpError(404, "no_log", "the server keeps no log", fix="start it without --no-log")
     found = await _in_thread(service.recorder.watch)
     return json_response({**found, "trouble": without_paths(found["trouble"])})
 

@@ -14,6 +14,7 @@ from eyewright.core.errors import BusyError, InputError, LateError
 from eyewright.serving.base64text import decode_base64
 from eyewright.serving.exchange import HttpError, Request, Response, json_response, parse_json
 from eyewright.serving.forms import read_form
+from eyewright.serving.messages import Doubted
 from eyewright.serving.models import Model
 from eyewright.serving.options import read_options
 from eyewright.serving.parsing import parse_apart
@@ -28,7 +29,7 @@ from eyewright.serving.search_schemas import (
     SearchOptions,
     ThumbnailQuery,
 )
-from eyewright.serving.searching import Searcher, Sought
+from eyewright.serving.searching import Searcher, Sought, Vector
 from eyewright.serving.service import Service
 from eyewright.serving.settings import Settings
 
@@ -63,10 +64,21 @@ async def search(service: Service, request: Request) -> Response:
     if not (asked.words or image or asked.like):
         raise HttpError(400, "nothing_sought", "expected words, an image or like, found none", fix="send one of them")
     model = await _model(service, searcher, name)
-    vectors = [await service.embed_words(model, asked.words)] if asked.words else []
+    doubts: list[Doubted] = []
+
+    async def embedded(words: str | None) -> list[Vector]:
+        if not words:
+            return []
+        vector, doubt = await service.embed_words(model, words)
+        doubts.append(doubt)
+        return [vector]
+
+    vectors = await embedded(asked.words)
     if image:
-        vectors.append(await service.embed_image(model, image))
-    away = [await service.embed_words(model, asked.unlike_words)] if asked.unlike_words else []
+        vector, doubt = await service.embed_image(model, image)
+        vectors.append(vector)
+        doubts.append(doubt)
+    away = await embedded(asked.unlike_words)
     sought = Sought(
         vectors, away, asked.like or (), asked.unlike or (), asked.n or _USUAL, asked.folder or None, asked.max_p,
         model.digest,
@@ -75,7 +87,10 @@ async def search(service: Service, request: Request) -> Response:
     found = await _apart(service, left, lambda: searcher.find(name, sought))
     hits = [SearchHit(**hit, image=f"/v1/index/{name}/images/{hit['id']}") for hit in found["hits"]]
     total = round((time.monotonic() - started) * 1000, 2)
-    return json_response(Searched(name, model.name, found["searched"], found["fits"], hits, total))
+    notes = list(dict.fromkeys([*(note for doubt in doubts for note in doubt.notes), *found.get("notes", ())]))
+    familiar = all(doubt.familiar for doubt in doubts)
+    fits = None if found["fits"] and not familiar else found["fits"]
+    return json_response(Searched(name, model.name, found["searched"], fits, familiar, hits, notes, total))
 
 
 async def thumbnail(service: Service, request: Request, name: str, id: str) -> Response:
@@ -92,9 +107,13 @@ async def thumbnail(service: Service, request: Request, name: str, id: str) -> R
 
 def _asked(request: Request, settings: Settings) -> tuple[bytes, SearchBody]:
     """Return the image, if there is one, and what else is sought."""
-    if request.media_type == "application/json" or (not request.media_type and request.body[:1] == b"{"):
+    # No image begins so, and curl calls whatever it sends a form.
+    written = request.body[:1] == b"{" and not request.media_type.startswith(("image/", "multipart/"))
+    if request.media_type == "application/json" or written:
         if request.query:
-            raise HttpError(400, "query", "expected what is sought in the JSON, found a query", fix="move it there")
+            raise HttpError(
+                400, "query", "expected the search in the JSON body, found a query string", fix="move it there"
+            )
         body = parse_json(request.body, settings, type=SearchBody)
         image = b"" if isinstance(body.image, msgspec.UnsetType) else decode_base64(body.image)
         request.body = b""
@@ -162,12 +181,12 @@ async def _shown(service: Service, name: str) -> IndexShown:
 async def _apart(service: Service, left_s: float, call: Callable[[], T]) -> T:
     """Return what `call` returns in a thread; calls wait for each other, since each takes a core."""
     if service.searching >= service.settings.queue:
-        raise BusyError("the server has more searches waiting than it takes", fix="try again in a second")
+        raise BusyError("the server's queue of searches is full", fix="try again in a second")
     service.searching += 1
     try:
         async with asyncio.timeout(max(0.0, left_s)), service.search_turn:
             return await asyncio.to_thread(call)
     except TimeoutError:
-        raise LateError("there was no answer before the deadline", fix="try again later, or ask for less") from None
+        raise LateError("there was no response before the deadline", fix="try again later, or ask for less") from None
     finally:
         service.searching -= 1

@@ -41,15 +41,20 @@ def render_tracks(
     stays = [t["last_s"] - t["first_s"] for t in tracks]
     tiles = [
         ("tracks", f"{n:,}", "objects with an identity"),
-        ("duration", _duration(gathered.end_s), f"{fps:.3g} frames a second" if fps else ""),
-        ("median track", f"{float(np.median(stays)):.1f} s" if stays else "–", "from first to last sight"),
+        ("duration", _duration(gathered.end_s), f"{fps:.3g} frames per second" if fps else ""),
+        ("median track", f"{float(np.median(stays)):.1f} s" if stays else "–", "from first to last detection"),
         ("most at once", f"{max((len(rows) for _, rows in gathered.frames), default=0):,}", "in one frame"),
     ]
     clips = [(c.crossing, c.data) for c in gathered.clips]
     labels = recorder.labels
+    # A track has one class on the page: the one that it has at the end.
+    final = recorder.label_ids()
     height, width = gathered.size_hw
     content = {
-        "frames": gathered.frames,
+        "frames": [
+            (time_s, [(i, final.get(i, label), *corners) for i, label, *corners in rows])
+            for time_s, rows in gathered.frames
+        ],
         "labels": labels,
         "size": [width, height],
         "end_s": gathered.end_s,
@@ -79,7 +84,7 @@ def render_tracks(
         clips=[
             {
                 "time_s": c.time_s, "line": c.line, "direction": c.direction, "id": c.track_id,
-                "label": labels[c.label_id] if c.label_id < len(labels) else f"class {c.label_id}",
+                "label": _name(labels, final.get(c.track_id, c.label_id)),
             }
             for c, _ in clips
         ],
@@ -93,6 +98,10 @@ def render_tracks(
 
 def _read(name: str) -> str:
     return (_HERE / name).read_text("utf-8")
+
+
+def _name(labels: Sequence[str], label_id: int) -> str:
+    return labels[label_id] if label_id < len(labels) else f"class {label_id}"
 
 
 def _times(n: int) -> str:

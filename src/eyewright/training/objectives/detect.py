@@ -181,7 +181,7 @@ def _side_loss(sides: Tensor, reach: Tensor) -> Tensor:
 def _mask_loss(
     found: Detections, i: int, mine: Tensor, of: Tensor, truth: Tensor, owners: Tensor
 ) -> tuple[Tensor, int]:
-    """Return the summed loss of the masks of matched points, at most 64 an image, and how many there were."""
+    """Return the summed loss of the masks of matched points, at most 64 per image, and how many there were."""
     if len(mine) > 64:
         some = torch.linspace(0, len(mine) - 1, 64, device=mine.device).long()
         mine, of, truth = mine[some], of[some], truth[some]

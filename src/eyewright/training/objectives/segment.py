@@ -11,7 +11,7 @@ from torch.nn import functional
 from eyewright.training.recipe import Recipe, unknown_loss
 
 IGNORE = 255
-"""The class id of pixels that count for nothing: ignore regions, and what lies outside the image."""
+"""The class id of pixels that are ignored: ignore regions, and what lies outside the image."""
 
 _MOST_WEIGHT = 8.0
 
@@ -30,7 +30,7 @@ def class_balance(pixels: Tensor) -> Tensor:
 
 
 def segmentation_objective(recipe: Recipe, weights: Tensor | None = None) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return `loss(logits (N, C, H, W), masks uint8 (N, H, W)) -> scalar`; 255 in a mask counts for nothing.
+    """Return `loss(logits (N, C, H, W), masks uint8 (N, H, W)) -> scalar`; 255 in a mask is ignored.
 
     "dice_cross_entropy" adds to the weighted cross-entropy the soft Dice loss of every class in the batch but the
     background (Milletari et al. 2016, "V-Net"); "dice" is that alone; "focal" is Lin et al. 2017 with gamma 2;
