@@ -162,8 +162,8 @@ def test_what_a_lossy_format_does_is_not_contradicted(
 ) -> None:
     argv = ["inpaint", str(picture), "--box", "3,3,1,1", "--method", "ns", "--out"]
     assert main([*argv, str(tmp_path / "o.jpg")]) == 0
-    assert capsys.readouterr().out.splitlines()[1] == "what is filled is a guess"
+    assert capsys.readouterr().out.splitlines()[1] == "the filled pixels are a guess"
     assert main([*argv, str(tmp_path / "o.png")]) == 0
     said = capsys.readouterr().out
     assert said.startswith("1 pixel (below 0.1%) filled by ns")
-    assert "all other pixels are as they were" in said
+    assert "all others are unchanged" in said

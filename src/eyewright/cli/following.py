@@ -155,12 +155,12 @@ def track(o: argparse.Namespace) -> Result:
     if o.detections is not None:
         for name in ("bundle", "one"):
             if getattr(o, name) is not None:
-                raise UsageError(f"--detections needs no {name.replace('one', '--one')}", fix="leave one of both out")
+                raise UsageError(f"--detections needs no {name.replace('one', '--one')}", fix="leave one of them out")
         for name, default in _OF_PICTURES.items():
             if (type(getattr(o, name)), getattr(o, name)) != (type(default), default):
                 raise UsageError(
                     f"--{name.replace('_', '-')} does not work with --detections, whose rows are all tracked",
-                    fix="leave one of both out",
+                    fix="leave one of them out",
                 )
         return _track_files(o, saved)
     if o.frames is not None:
@@ -437,7 +437,9 @@ def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     found = recorder.to_json()
     seconds = time.monotonic() - started
     m = len(found["tracks"])
-    text = [f"{m:,} track{'s' * (m != 1)} in {n:,} frame{'s' * (n != 1)}, {n / max(seconds, 1e-9):.1f} frames a second"]
+    text = [
+        f"{m:,} track{'s' * (m != 1)} in {n:,} frame{'s' * (n != 1)}, {n / max(seconds, 1e-9):.1f} frames per second"
+    ]
     text += _counts_text(found, "")
     if truth is not None:
         import numpy as np
@@ -471,7 +473,7 @@ def _truth_of(o: argparse.Namespace, name: str, live: bool) -> "TrackSequence":
     known = {s.name: s for s in find_sequences(Path(o.truth), "truth")}
     if len(known) > 1 and name not in known:
         raise InputError(
-            f"expected true tracks of {name!r} in {quoted(o.truth)}, found none",
+            f"expected ground-truth tracks of {name!r} in {quoted(o.truth)}, found none",
             fix=f"pass its file, or name it {name}.txt",
             code="missing_sequence",
         )
@@ -511,7 +513,7 @@ def evaluate_tracks(o: argparse.Namespace) -> Result:
     from eyewright.lifecycle.track_scores import evaluate_tracks as measure
 
     if o.data is None:
-        raise UsageError("expected tracks and their truth", fix="eyewright evaluate --task track TRACKS TRUTH")
+        raise UsageError("expected tracks and their ground truth", fix="eyewright evaluate --task track TRACKS TRUTH")
     scores = measure(o.model, o.data, seed=o.seed or 0)
     out: dict[str, Path] = {}
     content = {
@@ -538,7 +540,9 @@ def compare_tracks(o: argparse.Namespace) -> Result:
     from eyewright.lifecycle.track_scores import compare_tracks as compare
 
     if o.data is None:
-        raise UsageError("expected two sets of tracks and their truth", fix="eyewright compare --task track A B TRUTH")
+        raise UsageError(
+            "expected two sets of tracks and their ground truth", fix="eyewright compare --task track A B TRUTH"
+        )
     found = compare(o.a, o.b, o.data, seed=o.seed or 0)
     # Rows of the ground truth are read twice and reported once.
     findings = list({str(f): f for f in (*found.a.findings, *found.b.findings)}.values())

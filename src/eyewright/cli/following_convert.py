@@ -29,7 +29,7 @@ def convert_tracks(o: argparse.Namespace) -> Result:
     if o.to not in _FORMS:
         raise UsageError(f"tracks cannot be written as {o.to!r}", fix="pass --to mot, csv, json, coco or yolo")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{o.out!r} holds something already", fix="choose another --out", code="output_not_empty")
+        raise UsageError(f"{o.out!r} is not empty", fix="choose another --out", code="output_not_empty")
     sequences = find_sequences(Path(o.data), "tracks")
     files: dict[str, TrackFile] = {}
     findings: list[Any] = []
@@ -89,9 +89,9 @@ def _lost(to: str, files: "Mapping[str, TrackFile]") -> list[str]:
     if to == "mot":
         named = any(label != "object" for f in files.values() for label in f.tracks.labels)
         lost += ["classes: MOT's tracks have none"] if named else []
-        lost += ["times: MOT's rows have frames alone"] if timed else []
+        lost += ["times: MOT's rows have only frame numbers"] if timed else []
     if to == "yolo":
-        lost += ["times: YOLO's labels have frames alone"] if timed else []
+        lost += ["times: YOLO's labels have only frame numbers"] if timed else []
         some = sum(1 for f in files.values() if 0 < np.isfinite(f.tracks.scores).sum() < len(f.tracks))
         lost += [f"scores of {some:,} sequences: not all of their boxes have one"] if some else []
     if to in ("mot", "csv"):

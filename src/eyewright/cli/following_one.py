@@ -27,7 +27,7 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
 
     for name in _NOT_HERE:
         if getattr(o, name):
-            raise UsageError(f"--one works without {name.replace('_', '-')}", fix="leave one of both out")
+            raise UsageError(f"--one works without {name.replace('_', '-')}", fix="leave one of them out")
     box = _box(o.one)
     started = time.monotonic()
     folder = None if o.out is None else Path(o.out).resolve()

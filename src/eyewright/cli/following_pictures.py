@@ -24,7 +24,7 @@ class Pictures:
     """What is drawn of one sequence; a frame is in the video, or an image, when `add` returns.
 
     Raises:
-        OutputError: a file cannot be written, or the folder of images holds something already.
+        OutputError: a file cannot be written, or the folder of images is not empty.
     """
 
     def __init__(self, folder: Path, name: str, saved: Collection[str], watch: "Watch") -> None:

@@ -81,7 +81,7 @@ class PredictionFiles:
 
     Raises:
         UsageError: the task does not support it (`Task.require`).
-        OutputError: a folder of it holds something already, whose files would mix with the new ones.
+        OutputError: a folder of it is not empty: its files would mix with the new ones.
     """
 
     def __init__(

@@ -96,7 +96,7 @@ def inpaint(o: argparse.Namespace) -> Result:
         pixels = f"{done.pixels:,} pixel{'s' * (done.pixels != 1)} ({share})"
         text.append(f"{pixels}{where} filled by {done.method}: {shown_path(done.out)}")
         kept = not any(f.code == "format_loses" for f in done.findings)
-        text.append(f"what is filled is a guess{'; all other pixels are as they were' * kept}")
+        text.append(f"the filled pixels are a guess{'; all others are unchanged' * kept}")
     if not o.json:
         warn_of(done.findings)
     return {
