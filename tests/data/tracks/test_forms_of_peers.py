@@ -297,7 +297,7 @@ def test_yolo_labels_that_are_written_keep_identities(tmp_path: Path) -> None:
         ('{"videos": [], "annotations": []}', ""),
         ('{"videos": [{"id": 1}], "images": [], "annotations": [{"video_id": 1}]}', "not listed"),
         ('{"videos": [{"id": 1, "name": null, "fps": "x", "width": -1}], "annotations": [{"bboxes": [[1]]}]}', ""),
-        ('{"sequences": [{"segmentations": [{"1": {"rle": "zz"}}]}]}', "run lengths"),
+        ('{"sequences": [{"segmentations": [{"1": {"rle": "zz"}}]}]}', "run-length encoded"),
         ('{"images": [{"id": [], "file_name": 3}], "annotations": [{"image_id": {}}]}', "not listed"),
     ],
 )  # fmt: skip

@@ -115,7 +115,7 @@ class CocoVideo:
 
 
 class _Identities:
-    """Identities as whole numbers: those that are none get numbers of their own."""
+    """Identities as whole numbers: other identities get new numbers."""
 
     def __init__(self) -> None:
         self.words: dict[str, int] = {}
@@ -347,7 +347,7 @@ def _of_burst(content: Mapping[str, Any], path: Path, categories: Mapping[str, s
                 place = f"{shown}.segmentations[{n}]"
                 box = None if size is None else _mask_box(mask, size)
                 if box is None:
-                    problems.append(("row", f"expected a mask as run lengths of the frame's size in {place}"))
+                    problems.append(("row", f"expected a run-length encoded mask of the frame's size in {place}"))
                     continue
                 about = {"track_id": track, "category_id": labels.get(str(track)), **_scored(mask)}
                 boxes.append(_Box(place, numbers[n] if n < len(numbers) else n + 1, about, box))
