@@ -67,7 +67,8 @@ class Table:
 
 @dataclass(frozen=True)
 class Shot:
-    """One, two or four small pictures, (data address, what it shows), with lines below them; `of` names the classes in it."""
+    """One, two or four small pictures, (data address, what it shows), with lines below them; `of` names the classes in
+    it."""
 
     images: Sequence[tuple[str, str]]
     lines: Sequence[Line]
