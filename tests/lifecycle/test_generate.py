@@ -249,3 +249,23 @@ def test_a_judge_that_does_not_fit_its_arrays_is_not_verified(
     monkeypatch.setattr(trial, "_here", set())
     with pytest.raises(BundleError, match=said):
         ew.verify(folder)
+
+
+def test_a_flat_folder_is_learnt_as_one_class_whose_judge_tells_turns_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generators, "_GAN_WIDTHS", (8, 8, 8))
+    monkeypatch.setattr("eyewright.learners.generate._VIEWS", 1)
+    monkeypatch.setattr("eyewright.lifecycle.judging._EPOCHS", 3)
+    for k in range(90):
+        # Light above, dark below: turns differ.
+        levels = np.linspace(250, 60 + k, 32)[:, None, None] + np.random.default_rng(k).normal(0, 4, (32, 32, 3))
+        write_image(tmp_path / "photos" / f"{k:02d}.png", levels.clip(0, 255).astype(np.uint8))
+    made = ew.run(tmp_path / "photos", task="generate", model="gan_net", out=tmp_path / "run", epochs=1, batch=16)
+    assert made.report.labels == ("photos",)
+    judge = made.run.predictor.judge
+    assert judge.labels.names == ("photos", *(f"photos, turned by {turn}°" for turn in (90, 180, 270)))
+    assert judge.accuracy["value"] > 0.8
+    assert len(judge.train) == made.run.about["dataset"]["images"]["train"]
+    assert not [f for f in ew.doctor(tmp_path / "photos", task="generate") if f.severity == "error"]
+    assert {item["seen"].partition(",")[0] for item in made.report.items} == {"photos"}

@@ -22,7 +22,8 @@ _SEEN, _SEEN_A_SECOND, _EPOCHS = 120_000, 250, 60
 def train_judge(dataset: "Dataset", scan: "Scan", recipe: "Recipe", folder: "Path", plan: RunPlan) -> None:
     """Train and write the judge of a generator into the run folder, if its learner names one and it is not there yet.
 
-    It is trained for at most 60 epochs and 120,000 images, fewer where the budget is short.
+    It is trained for at most 60 epochs and 120,000 images, fewer where the budget is short. Where there is one class,
+    it learns to tell the images from themselves turned by 90, 180 and 270 degrees.
     """
     from eyewright.bundle.judge import FOLDER, judge_in, open_judge
     from eyewright.bundle.session import open_session
@@ -37,6 +38,13 @@ def train_judge(dataset: "Dataset", scan: "Scan", recipe: "Recipe", folder: "Pat
     from eyewright.exporting.judge import export_judge
 
     learner.check(dataset)
+    given, learnt = dataset, None
+    if len(dataset.labels) == 1:
+        from eyewright.data.turned import with_turns
+
+        dataset, scan = with_turns(dataset, scan, task=learner.judge)
+        learnt = dataset
+    preparation = learner.preparation(given, scan, recipe, None)
     left = None if plan.deadline is None else plan.deadline - time.monotonic()
     seen = _SEEN if left is None else min(_SEEN, _SEEN_A_SECOND * left)
     own = type(recipe)(
@@ -54,13 +62,13 @@ def train_judge(dataset: "Dataset", scan: "Scan", recipe: "Recipe", folder: "Pat
         folder=place,
         build_of=build_of,
         plan=RunPlan(
-            preparation=learner.preparation(dataset, scan, recipe, None),
+            preparation=preparation,
             workers=plan.workers,
             resume=plan.resume and (place / "checkpoints").is_dir(),
             notes={"data_path": plan.notes.get("data_path", "")},
         ),
     )
-    export_judge(run, dataset, place)
+    export_judge(run, given, place, learnt=learnt)
     judge = open_judge(place, open_session)
     a = judge.accuracy
     plan.say(
