@@ -1,4 +1,4 @@
-"""Images turned by four quarters, told apart by how far: what a classifier learns from where there are no classes."""
+"""Images turned by four quarters, with the angle as their class: what a classifier learns from images without classes."""
 
 __all__ = ["with_turns"]
 

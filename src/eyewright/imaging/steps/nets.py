@@ -42,7 +42,7 @@ def denoise(image: Pixels, *, net: str = "", method: str = classical.METHODS[0],
 def _denoiser(place: str) -> Any:
     opened: Any = _open(place)
     if opened.degradation.scale != 1:
-        raise UsageError(f"denoise: {place!r} enlarges images", fix="use the step upscale", code="step_parameter")
+        raise UsageError(f"denoise: {quoted(place)} enlarges images", fix="use the step upscale", code="step_parameter")
     return opened
 
 
