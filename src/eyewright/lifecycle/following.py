@@ -226,7 +226,7 @@ def _track_file(
 
 
 def _timed(tracks: Tracks, times_s: Sequence[float], rate: float) -> Tracks:
-    """Return rows with the time of their frame; after the last frame of a video times go on at its mean rate."""
+    """Return rows with the time of their frame; after the last frame of a video times continue at its mean rate."""
     known = np.asarray(times_s, np.float64)
     after = np.maximum(tracks.frames - len(known), 0) / rate
     return replace(tracks, times_s=known[np.clip(tracks.frames, 1, len(known)) - 1] + after)
