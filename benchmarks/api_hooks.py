@@ -2,8 +2,8 @@
 
 They are read in schemathesis' own environment. Only requests that are meant to be valid are changed: an image in
 base64 is an image, an option fits the task of the model and the other options, a tensor has as many values as its shape
-says, feedback is on a prediction that was made and of labels that its model knows. Everything else stays as
-schemathesis generates it.
+says, feedback is on a prediction that was made and of labels that its model knows, what is to be filled is said in one
+way and lies inside the image. Everything else stays as schemathesis generates it.
 """
 
 import base64
@@ -19,7 +19,12 @@ from hypothesis import strategies as st
 
 
 def _png(side: int, value: int) -> bytes:
-    rows = b"".join(b"\0" + bytes([value] * side) for _ in range(side))
+    return _png_of([bytes([value] * side)] * side)
+
+
+def _png_of(lines: list[bytes]) -> bytes:
+    """Return a square grey image of these rows."""
+    side, rows = len(lines), b"".join(b"\0" + line for line in lines)
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -30,6 +35,8 @@ def _png(side: int, value: int) -> bytes:
 
 ADDRESS = os.environ["EYEWRIGHT_ADDRESS"]
 IMAGES = [_png(side, value) for side, value in ((8, 0), (32, 128), (50, 255))]
+# White in a box, and as large as the second image.
+MASK = _png_of([bytes([0] * 10 + [255 * (8 < row < 14)] * 12 + [0] * 10) for row in range(32)])
 TEXTS = [base64.b64encode(i).decode() for i in IMAGES]
 PLACES = "".join(
     f'<{kind} name="{kind}" toName="image"/>' for kind in ("Choices", "RectangleLabels", "BrushLabels", "Text")
@@ -79,6 +86,36 @@ def _form(case: Any, kwargs: Any, model: dict[str, Any]) -> None:
     kwargs["files"] = [("file", ("image.png", IMAGES[1]))]
 
 
+def _fill(case: Any, kwargs: Any) -> None:
+    """Say where to fill in one way, inside the image, and by a method that every model has."""
+    fields = dict(case.body) if isinstance(case.body, dict) else {}
+    where = "box" if "mask" not in fields else "mask"
+    nested = fields.pop("parameters", None) if case.media_type == "application/json" else None
+    given = {
+        **(case.query or {}),
+        **(nested or {}),
+        **{k: v for k, v in fields.items() if k not in ("image", "file", "mask")},
+    }
+    options = {k: v for k, v in given.items() if v is not None and k not in ("box", "feather")}
+    if options.get("method") == "net":
+        options["method"] = "ns"
+    # A hole that grows over the whole image is refused.
+    options = {**options, **({"grow": min(int(options["grow"]), 2)} if "grow" in options else {})}
+    if where == "box":
+        options["box"] = "3,4,12,5"
+    case.query = {}
+    if case.media_type == "application/json":
+        mask = {"mask": base64.b64encode(MASK).decode()} if where == "mask" else {}
+        case.body = {"image": TEXTS[1], **mask, "parameters": options}
+    elif case.media_type == "multipart/form-data":
+        kwargs["data"] = {k: str(v) for k, v in options.items()}
+        kwargs["files"] = [("file", ("image.png", IMAGES[1]))]
+        kwargs["files"] += [("mask", ("mask.png", MASK))] if where == "mask" else []
+    else:
+        case.query = options
+        kwargs["data"] = IMAGES[1]
+
+
 def _infer(case: Any, model: dict[str, Any]) -> None:
     body = case.body if isinstance(case.body, dict) else {}
     inputs = [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [TEXTS[0]]}]
@@ -116,6 +153,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         _infer(case, model)
     elif path == "/v1/feedback":
         _feedback(case, kwargs)
+    elif path == "/v1/models/{name}/inpaint":
+        _fill(case, kwargs)
     elif path == "/v1/search" and case.media_type == "application/json":
         # What is sought is in the body or in the query, not in both.
         case.query = {}

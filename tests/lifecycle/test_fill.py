@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from tests.lifecycle.test_restore import draw
+from tests.serving.conftest import serving
 
 import eyewright as ew
 from eyewright import lifecycle
@@ -190,3 +191,68 @@ def test_options_that_contradict_holes_are_refused(photos: Path, tmp_path: Path)
     ):
         with pytest.raises(EyewrightError, match=says):
             ew.train(photos, out=tmp_path / "run", **options(**given))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "says"),
+    [
+        ("verify BUNDLE", 0, "golden pairs agree"),
+        ("compare BUNDLE BUNDLE PHOTOS", 0, "no significant difference"),
+        ("inpaint IMAGE --box 3,3,9,9 --with BUNDLE --method net --out OUT/a.png", 0, "filled by net"),
+        ("compress BUNDLE --data PHOTOS --out OUT", 2, "compress is supported for models that take one image"),
+        ("compress RUN --methods prune --out OUT", 2, "image and mask; fill images with eyewright inpaint --with"),
+        ("explain BUNDLE IMAGE --out OUT", 2, "explain is supported for models that take one image"),
+        ("attend BUNDLE IMAGE --out OUT", 4, "has no weights that torch can read"),
+        ("predict BUNDLE IMAGE", 2, "predict is supported for models that take one image"),
+        ("predict BUNDLE --source PHOTOS --on local --out OUT", 2, "fill images with eyewright inpaint --with"),
+        ("cost BUNDLE --source PHOTOS --images 10", 2, "fill images with eyewright inpaint --with"),
+        ("index PHOTOS --model BUNDLE --out OUT", 2, "fill images with eyewright inpaint --with"),
+        ("restore BUNDLE IMAGE --out OUT", 2, "use eyewright inpaint --with BUNDLE"),
+        ("process IMAGE --steps denoise:net=BUNDLE --out OUT", 2, "use eyewright inpaint --with BUNDLE"),
+        ("export BUNDLE --to openvino --out OUT", 2, "supported for models that take one image"),
+        ("export BUNDLE --to web --out OUT", 2, "the web target is not supported for restoration"),
+        ("export BUNDLE --to transformers.js --out OUT", 2, "is not supported for restoration"),
+        ("export BUNDLE --to torch --out OUT", 4, "holds no weights of a catalogue net"),
+        ("attack BUNDLE PHOTOS --out OUT", 2, "attack is not supported for restoration"),
+        ("certify BUNDLE PHOTOS", 2, "certify is not supported for restoration"),
+        ("track BUNDLE IMAGE", 4, "expected a bundle that gives boxes"),
+    ],
+)  # fmt: skip
+def test_each_command_takes_such_a_bundle_or_says_why_not_in_one_line(
+    argv: str,
+    code: int,
+    says: str,
+    filled,  # type: ignore[no-untyped-def]
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {
+        "BUNDLE": filled.paths["bundle"], "RUN": filled.run.folder, "PHOTOS": photos, "OUT": tmp_path,
+        "IMAGE": photos / "test" / "12.png",
+    }  # fmt: skip
+    for name, place in places.items():
+        argv = argv.replace(name, str(place))
+    # What is left out by --quiet is progress of a refusal, and all of a success.
+    assert main([*argv.split(), *["--quiet"] * (code > 0)]) == code
+    found = capsys.readouterr()
+    assert says in found.out + found.err
+    assert code == 0 or found.err.count("\n") == 1
+
+
+def test_evaluate_measures_a_net_for_own_masks_on_drawn_holes(filled, photos: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    reports = [ew.evaluate(model, photos) for model in (filled.bundle, filled.run)]
+    own, again = (r.metrics["psnr"].value for r in reports)
+    assert own == pytest.approx(again, abs=1e-3), "bundle and run fill alike"
+    assert reports[0].metrics["psnr_baseline"].value == reports[1].metrics["psnr_baseline"].value
+    assert reports[0].tables["degrade"] == "holes:10-20"
+
+
+def test_a_server_inpaints_by_such_a_bundle_and_predicts_nothing(filled, photos: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    image = (photos / "test" / "12.png").read_bytes()
+    with serving(f"fill={filled.paths['bundle']}", "--workers", "1", cwd=tmp_path) as served:
+        done = served.post("/v1/models/fill/inpaint?box=3,3,9,9&method=net", image)
+        assert (done.status, done.headers["x-eyewright-method"]) == (200, "net")
+        refused = served.post("/v1/models/fill/predict", image)
+        assert refused.status == 400
+        assert "mask" in refused.json()["error"]

@@ -623,15 +623,6 @@ def test_what_numbers_follow_from_is_noted(tmp_path: Path, capsys: pytest.Captur
     assert "has boxes in 3 frames, and 6 of 9 frames with tracks are others" in notes["frames"]
 
 
-def test_equal_sequences_have_equal_ends_of_their_intervals(
-    sequences: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    found = _json(capsys, ["evaluate", "--task", "track", str(sequences), str(sequences)])["metrics"]
-    for name in ("hota", "loc_a", "motp", "idf1"):
-        assert found[name]["value"] == pytest.approx(1.0)
-        assert found[name]["low"] == pytest.approx(1.0, abs=1e-6)
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -645,7 +636,5 @@ def test_equal_sequences_have_equal_ends_of_their_intervals(
     ],
 )
 def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
-    assert main(["track", *words]) in (2, 3, 4)
-    error = capsys.readouterr().err
-    assert said in error or "some.bundle" in error
-    assert said in error or "ftp" in said
+    assert main(["track", *words]) == 2
+    assert said in capsys.readouterr().err

@@ -16,12 +16,13 @@ from eyewright.bundle import trial
 from eyewright.bundle.manifest import read_manifest, write_manifest
 from eyewright.bundle.verify import digest_folder
 from eyewright.cli.program import main
-from eyewright.core.errors import BundleError, DatasetError, UsageError
+from eyewright.core.errors import BudgetError, BundleError, DatasetError, UsageError
 from eyewright.core.predictor import predict_everything
 from eyewright.data import open_dataset
 from eyewright.exporting.bundle_writer import export_bundle
 from eyewright.imaging import write_image
 from eyewright.lifecycle.generating import _found
+from eyewright.lifecycle.judging import how_busy
 from eyewright.nets import generators
 
 
@@ -249,3 +250,36 @@ def test_a_judge_that_does_not_fit_its_arrays_is_not_verified(
     monkeypatch.setattr(trial, "_here", set())
     with pytest.raises(BundleError, match=said):
         ew.verify(folder)
+
+
+def test_a_flat_folder_is_learnt_as_one_class_whose_judge_tells_turns_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generators, "_GAN_WIDTHS", (8, 8, 8))
+    monkeypatch.setattr("eyewright.learners.generate._VIEWS", 1)
+    monkeypatch.setattr("eyewright.lifecycle.judging._EPOCHS", 3)
+    for k in range(90):
+        # Light above, dark below: turns differ.
+        levels = np.linspace(250, 60 + k, 32)[:, None, None] + np.random.default_rng(k).normal(0, 4, (32, 32, 3))
+        write_image(tmp_path / "photos" / f"{k:02d}.png", levels.clip(0, 255).astype(np.uint8))
+    made = ew.run(tmp_path / "photos", task="generate", model="gan_net", out=tmp_path / "run", epochs=1, batch=16)
+    assert made.report.labels == ("photos",)
+    judge = made.run.predictor.judge
+    assert judge.labels.names == ("photos", *(f"photos, turned by {turn}°" for turn in (90, 180, 270)))
+    assert judge.accuracy["value"] > 0.8
+    assert len(judge.train) == made.run.about["dataset"]["images"]["train"]
+    assert not [f for f in ew.doctor(tmp_path / "photos", task="generate") if f.severity == "error"]
+    assert {item["seen"].partition(",")[0] for item in made.report.items} == {"photos"}
+
+
+def test_a_budget_that_the_judge_uses_up_is_refused_for_every_net(
+    drawings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eyewright.lifecycle.judging._EPOCHS", 1)
+    monkeypatch.setattr("eyewright.lifecycle.judging._LEAST_S", 4000.0)
+    said: list[str] = []
+    with pytest.raises(BudgetError, match="the judge of its images took") as caught:
+        ew.train(drawings, task="generate", model="gan_net", budget="1h", out=tmp_path / "run", say=said.append)
+    assert int(caught.value.fix.split()[4]) > 4000
+    assert any(line.endswith(" s of the budget") for line in said)
+    assert how_busy() >= 1.0

@@ -153,6 +153,10 @@ def test_several_masks_or_boxes_are_all_filled(
     argv = ["inpaint", str(picture), "--method", "ns", "--out", str(tmp_path / "boxes.png")]
     assert main([*argv, "--box", "1,1,5,5", "--box", "40,30,2,3"]) == 0
     assert "31 pixels" in capsys.readouterr().out
+    assert main([*argv, "--overwrite", "--box", "-5,-5,20,20"]) == 0
+    found = capsys.readouterr()
+    assert "225 pixels" in found.out
+    assert "the box -5,-5,20,20 reaches over the edge" in found.err
     assert main([*argv, "--overwrite", "--box", "1,1,5,5", "--box", "400,30,2,3"]) == 2
     assert "the box 400,30,2,3 lies outside the image of 80x60" in capsys.readouterr().err
 

@@ -176,7 +176,9 @@ def test_a_step_with_a_net_works_in_a_batch_of_files(blurred, tmp_path: Path) ->
     assert code == 1
     restored = open_restorer(str(blurred.paths["bundle"]))(image).image
     assert np.array_equal(ew.read_image(tmp_path / "out" / "a.png"), 255 - restored)
-    assert main(["process", str(tmp_path / "in"), "--steps", "denoise:net=/nowhere", "--out", str(tmp_path / "o")]) == 1
+    for wrong, code in (("denoise:net=/nowhere", 3), (f"upscale:net={blurred.paths['bundle']}", 2)):
+        assert main(["process", str(tmp_path / "in"), "--steps", wrong, "--out", str(tmp_path / "o")]) == code
+        assert not (tmp_path / "o").exists(), "nothing is begun"
 
 
 def test_a_net_that_loses_is_a_finding_and_no_bundle(quick: None, photos: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.drawn_clips import draw_crossing, write_clip
+from tests.drawn_clips import draw_crossing, write_animation, write_clip
 from tests.serving.conftest import Served, serving
 
 import eyewright as ew
@@ -112,6 +112,25 @@ def test_a_clip_is_played_predicted_and_corrected_on_the_page(served: Served, ne
         expect(page.locator("#answer .top")).to_have_text(re.compile("wards"))
         page.click("#is-right")
         expect(page.locator("#status")).to_contain_text("Thank you")
+        # An animation plays as an image; what fails and what is left out is said, whichever is shown.
+        still, words, moving = tmp_path / "still.png", tmp_path / "words.mp4", tmp_path / "moves.gif"
+        still.write_bytes(_png())
+        words.write_text("no video")
+        write_animation(moving, draw_crossing(np.random.default_rng(9), rightwards=True), step_ms=80)
+        notes = tmp_path / "notes.txt"
+        notes.write_text("no clip")
+        page.set_input_files("#file", [str(p) for p in (still, words, notes, moving)])
+        expect(page.locator("#status")).to_contain_text("2 of 4 files cannot be predicted", timeout=20_000)
+        expect(page.locator("#status")).to_contain_text("still.png: expected a video")
+        expect(page.locator("#status")).to_contain_text("words.mp4: expected a video, found text")
+        expect(page.locator("#status")).to_contain_text("1 of 4 files is not a video")
+        expect(page.locator("#answer .top")).to_have_text(re.compile("wards"))
+        expect(page.locator("#clip")).to_be_visible()
+        expect(page.locator("#clip-note")).to_be_hidden()
+        expect(page.locator("#history-title")).to_have_text("Clips")
+        page.locator("#history button", has_text="words.mp4").click()
+        expect(page.locator("#clip-note")).to_have_text("Expected a video, found text; pass a video.", timeout=20_000)
+        expect(page.locator("#status")).to_contain_text("found text")
         page.select_option("#model", "shapes")
         expect(page.locator("#invite-what")).to_have_text("Drop images, a folder or a video here")
         expect(page.locator("#status")).to_have_text("This model takes images.")
@@ -154,6 +173,28 @@ def test_the_answer_on_a_clip_says_what_happens_when(served: Served, tmp_path: P
     assert strip.json["over_time"] is None
     assert "no times" in strip.json["over_time_reason"]
     assert "video" not in strip.json
+
+
+@pytest.mark.parametrize("ending", [".gif", ".png", ".webp"])
+def test_an_animation_is_answered_as_predict_reads_it(
+    served: Served, bundle: Path, tmp_path: Path, ending: str
+) -> None:
+    path = tmp_path / f"a{ending}"
+    write_animation(path, draw_crossing(np.random.default_rng(4), rightwards=True), step_ms=80)
+    told = served.post("/v1/models/clips/predict?over_time=true", path.read_bytes())
+    assert told.status == 200
+    scores = dict(zip(told.json["labels"], told.json["scores"], strict=True))
+    found = ew.load_bundle(bundle).predict(path)
+    assert [scores[label] for label in CLASSES] == pytest.approx(found.probabilities.tolist(), abs=1e-4)
+    assert len(told.json["over_time"]["time_s"]) > 3
+
+
+@pytest.mark.parametrize("size_hw", [(32, 32), (480, 640), (640, 480), (24 * 8 + 1, 24)])
+def test_a_still_image_that_is_no_strip_is_refused(served: Served, size_hw: tuple[int, int]) -> None:
+    refused = served.post("/v1/models/clips/predict", _png(size_hw))
+    assert refused.status == 422
+    assert refused.json["code"] == "not_a_video"
+    assert f"a PNG image of {size_hw[1]}x{size_hw[0]} pixels" in refused.json["error"]
 
 
 def _png(size_hw: tuple[int, int] = (32, 32)) -> bytes:

@@ -90,6 +90,7 @@ def test_opacity_and_16_bits_are_kept(served) -> None:
         ({"box": "70,1,5,5"}, 400, "expected a box inside the image of 60x40 pixels"),
         ({"box": "1,1,0,5"}, 400, "expected box as left,top,width,height"),
         ({"box": "1,1,5,5", "method": "net"}, 400, "a net that fills holes"),
+        ({"mask": encode_image(RNG.integers(0, 256, (40, 60), np.uint8))}, 400, "is grey"),
         ({"box": "1,1,5,5", "method": "magic"}, 400, "expected method as one of"),
         ({"box": "1,1,5,5", "grow": "2", "feather": "3"}, 400, "0 <= feather <= grow"),
     ],
@@ -106,3 +107,9 @@ def test_the_image_itself_must_be_one(served) -> None:
     assert served.post(f"{PATH}?box=1,1,2,2", b"", content_type="image/png").json["code"] == "empty"
     assert served.post(f"{PATH}?box=1,1,2,2", b"\x89PNG no", content_type="image/png").status == 422
     assert served.post("/v1/models/nobody/inpaint?box=1,1,2,2", b"x", content_type="image/png").status == 404
+
+
+def test_an_empty_mask_in_json_is_not_taken_for_none(served) -> None:  # type: ignore[no-untyped-def]
+    body = {"image": base64.b64encode(encode_image(IMAGE)).decode(), "mask": ""}
+    answer = served.post(PATH + "?box=1,1,5,5", body)
+    assert (answer.status, answer.json()["error"]) == (400, "expected a mask, found an empty text")

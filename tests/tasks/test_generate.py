@@ -31,6 +31,7 @@ class Known:
     train: NDArray[np.float32]
     held_out: NDArray[np.float32]
     digest: str = "0" * 64
+    labels: LabelSpace = field(default_factory=lambda: LabelSpace(("cat", "dog")))
 
     @property
     def accuracy(self) -> dict[str, float]:

@@ -53,7 +53,7 @@ def test_coverage_collapses_below_half_of_what_real_images_reach(high: float | N
     faults = find_faults(report(coverage=Metric(0.3, 0.2, high), floor=Metric(0.8)))
     assert [(f.code, f.severity) for f in faults] == [("collapse", "error")] * found
     if found:
-        assert faults[0].message == "coverage 30.0% is below half that of real ones, 80.0%: mode collapse"
+        assert faults[0].message == "coverage 30.0% is less than half that of real images, 80.0%: mode collapse"
     assert codes(report(coverage=Metric(0.3, 0.2, high), floor=Metric(0.0))) == []
     assert codes(report(coverage=Metric(0.3, 0.2, high), floor=Metric(None))) == []
 

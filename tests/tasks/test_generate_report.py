@@ -34,8 +34,9 @@ def made(
         return np.array(values, np.float32)[:, None]
 
     judge: Any = SimpleNamespace(
-        digest="a" * 64, accuracy={"value": 0.9}, axes=np.eye(1), train=column(train), held_out=column(held_out)
-    )
+        digest="a" * 64, accuracy={"value": 0.9}, axes=np.eye(1), train=column(train), held_out=column(held_out),
+        labels=dataset.labels,
+    )  # fmt: skip
     return GenerateResults(dataset, column(real), column(generated), np.array(seen), judge)
 
 

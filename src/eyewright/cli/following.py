@@ -187,13 +187,9 @@ def _without_source(o: argparse.Namespace) -> UsageError:
         )
     if o.bundle is None:
         return UsageError("expected a bundle and a video, or --detections FILE", fix="eyewright track BUNDLE VIDEO")
-    if is_stream(o.bundle):
-        return UsageError(
-            f"expected a bundle and a video, found only the video {quoted(o.bundle)}",
-            fix="eyewright track BUNDLE VIDEO",
-        )
+    missing = "bundle" if is_stream(o.bundle) else "video"
     return UsageError(
-        f"expected a video to track in with {quoted(o.bundle)}, found none", fix="eyewright track BUNDLE VIDEO"
+        f"expected a bundle and a video, found {quoted(o.bundle)} and no {missing}", fix="eyewright track BUNDLE VIDEO"
     )
 
 

@@ -102,6 +102,7 @@ def predict(o: argparse.Namespace) -> Result:
 
     from eyewright import lifecycle
     from eyewright.core.task import task_of
+    from eyewright.imaging.preparation import image_preparation
     from eyewright.imaging.sources import is_stream
 
     streamed = any(is_stream(text) for text in given)
@@ -123,7 +124,7 @@ def predict(o: argparse.Namespace) -> Result:
     views = {"conf": conf, "iou": o.iou, "flip": o.test_time_flip, "tile": o.tile, "overlap": o.overlap}
     shown_of = {} if o.top is None else {"top": o.top}
     findings: list[dict[str, Any]] = []
-    clip = bundle.preparation.clip
+    clip = image_preparation(bundle.inputs, "predict").clip
     if clip is not None:
         if o.save is not None:
             noun = task_of(bundle.task_name).words.noun

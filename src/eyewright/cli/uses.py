@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 def uses_of(made: "Bundle", task: str, bundle: str) -> list[str]:
     """Return the lines for a bundle of a task; `bundle` is its path as a user types it."""
     from eyewright.bundle.texts import has_texts
+    from eyewright.core.drawing import NOISE
     from eyewright.core.inputs import MASK
     from eyewright.core.task import task_of
     from eyewright.lifecycle.following import gives_boxes
@@ -20,6 +21,8 @@ def uses_of(made: "Bundle", task: str, bundle: str) -> list[str]:
     program = shown_program("eyewright")
     if MASK in made.inputs:
         return [f"  {program} inpaint IMAGE --mask MASK --with {bundle} --out FILLED.png"]
+    if NOISE in made.inputs:
+        return [f"  {program} generate {bundle} -n 64 --grid --out DIR"]
     known = task_of(task)
     what = known.reads.upper()
     searched = [

@@ -304,6 +304,7 @@ class Task:
             an image of a dataset.
         whole: `(predictor, examples)` to one prediction each, where a model is run several times per example, as on the
             tiles of an image; None where it is run once.
+        one_class: whether it also learns from images of one class; those that lie in no folder of a class are one then.
         asked: class ids of images to what a model that takes no image is run on in their place; None where it takes
             the images.
     """
@@ -350,6 +351,7 @@ class Task:
     asked: "Callable[[Sequence[int]], Sequence[Example]] | None" = None
     optional: frozenset[str] = frozenset()
     tried_on: "Callable[[NDArray[np.uint8], int, Any], Example] | None" = None
+    one_class: bool = False
 
     @property
     def main_metric(self) -> str:

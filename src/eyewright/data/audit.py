@@ -190,7 +190,7 @@ def _classes(dataset: Dataset) -> list[Finding]:
     found = []
     counts = dataset.counts()
     words = task_of(dataset.task).words
-    least = dataset.kind.least
+    least = min(1, dataset.kind.least) if task_of(dataset.task).one_class else dataset.kind.least
     if len(counts) < least:
         shown = ", ".join(map(repr, counts)) or "none"
         text = f"expected at least {least} class{'es' * (least != 1)}, found {len(counts)}: {shown}"

@@ -22,9 +22,10 @@ _MOST = 20_000
 _AT_ONCE = 500
 
 
-def export_judge(run: Run, dataset: Dataset, folder: Path) -> None:
+def export_judge(run: Run, dataset: Dataset, folder: Path, *, learnt: Dataset | None = None) -> None:
     """Write the classifier of a run as the judge of generated images, with the features of at most 20,000 training and
-    5,000 validation images, and its accuracy on the test part, else on the validation part."""
+    5,000 validation images, and its accuracy on the test part, else on the validation part, of what it has `learnt`:
+    by default these images."""
     with TemporaryDirectory() as place:
         path = Path(place) / "model.onnx"
         inputs = {IMAGE: run.preparation}
@@ -45,8 +46,11 @@ def export_judge(run: Run, dataset: Dataset, folder: Path) -> None:
 
     train, _ = measured(dataset.train, _MOST)
     held, right = measured(dataset.val, _MOST // 4)
-    if "test" in dataset.splits:
-        right = measured(dataset.test, _MOST // 4)[1]
+    tested = learnt or dataset
+    if "test" in tested.splits:
+        right = measured(tested.test, _MOST // 4)[1]
+    elif learnt is not None:
+        right = measured(learnt.val, _MOST // 4)[1]
     centre = train.mean(0)
     values, vectors = np.linalg.eigh(np.cov(train, rowvar=False))
     axes = vectors[:, np.argsort(values)[::-1][:_DIMENSIONS]]

@@ -1,6 +1,6 @@
 """Fill what is missing or unwanted in an image from what surrounds it; all other pixels stay as they are."""
 
-__all__ = ["METHODS", "FillByNet", "Filled", "choose_method", "grown", "inpaint_pixels"]
+__all__ = ["METHODS", "FillByNet", "Filled", "choose_method", "grown", "inpaint_pixels", "roughness"]
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -61,13 +61,18 @@ def choose_method(image: NDArray[Any], mask: NDArray[np.bool_]) -> str:
     # Where two strokes cross, a hole is deeper than they are wide.
     if float((grown(depth > _THIN, round(_THIN)) & mask).sum()) > _THICK_SHARE * float(mask.sum()):
         return "exemplar"
+    if roughness(image, mask) < _SMOOTH and int(mask.sum()) <= _MOST_BIHARMONIC:
+        return "biharmonic"
+    return "fsr" if _has_frequencies(image, mask) else "ns"
+
+
+def roughness(image: NDArray[Any], mask: NDArray[np.bool_]) -> float:
+    """Return how rough an image is around a hole: the median of its Laplacian within 4 pixels, in levels of 0-255."""
+    cv2 = opencv()
     ring = grown(mask, 4) & ~mask
     grey = _levels(image).mean(2)
     steep = np.abs(cv2.Laplacian(grey, cv2.CV_32F, ksize=1))[ring]
-    rough = float(np.median(steep)) if len(steep) else 0.0
-    if rough < _SMOOTH and int(mask.sum()) <= _MOST_BIHARMONIC:
-        return "biharmonic"
-    return "fsr" if _has_frequencies(image, mask) else "ns"
+    return float(np.median(steep)) if len(steep) else 0.0
 
 
 def _has_frequencies(image: NDArray[Any], mask: NDArray[np.bool_]) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.core.errors import BundleError, UsageError, plain_reason, spelling_hint
-from eyewright.core.inputs import IMAGE, Inputs, say_inputs
+from eyewright.core.inputs import IMAGE, MASK, Inputs, say_inputs
 from eyewright.imaging.reduction import Prepared, Reduced, reduction, to_srgb
 from eyewright.imaging.regions import cut_region
 from eyewright.imaging.sampling import ClipSampling
@@ -439,8 +439,8 @@ class Preparation:
             ) from None
 
 
-def image_preparation(inputs: Inputs) -> Preparation:
-    """Return how the image of a model is prepared that takes one image and nothing else.
+def image_preparation(inputs: Inputs, asked: str = "this") -> Preparation:
+    """Return how the image of a model is prepared that takes one image and nothing else; `asked` is what needs that.
 
     Raises:
         UsageError: the model takes something else.
@@ -448,8 +448,10 @@ def image_preparation(inputs: Inputs) -> Preparation:
     found = inputs.get(IMAGE)
     if len(inputs) != 1 or not isinstance(found, Preparation):
         raise UsageError(
-            f"this is supported for models that take one image; this one takes {say_inputs(inputs)}",
-            fix="use a model of images, or predict with Bundle.predict_images",
+            f"{asked} is supported for models that take one image; this one takes {say_inputs(inputs)}",
+            fix="fill images with eyewright inpaint --with"
+            if MASK in inputs
+            else "use a model of images, or predict with Bundle.predict_images",
         )
     return found
 

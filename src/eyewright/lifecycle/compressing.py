@@ -13,8 +13,10 @@ import numpy as np
 from eyewright.catalog import build_of
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import BudgetError, DatasetError, RefusedError, UsageError
+from eyewright.core.predictor import inputs_of
 from eyewright.core.report import Report
 from eyewright.core.task import task_of
+from eyewright.imaging.preparation import image_preparation
 from eyewright.imaging.sources import iter_images
 from eyewright.lifecycle.datasets import (
     PathLike,
@@ -106,7 +108,9 @@ def compress(
     folder = Path(out) if out is not None else free_folder(Path("runs") / "compressed", name)
     if resume and out is None:
         raise UsageError("expected --out with --resume, found none", fix="name the folder to continue in")
-    task_of(load_model(model)[0].task_name).require("compress")
+    predictor = load_model(model)[0]
+    task_of(predictor.task_name).require("compress")
+    image_preparation(inputs_of(predictor), "compress")
     parent = _parent_of(model, data, folder, ignore=ignore, seed=seed, quiet=quiet, say=say)
     task = parent.bundle.task_name
     refuse_private(parent.bundle.manifest.provenance, "compress")

@@ -11,9 +11,11 @@ import numpy as np
 
 from eyewright.core.errors import UnreadableImageError
 from eyewright.core.files import write_bytes, write_json
+from eyewright.core.predictor import inputs_of
 from eyewright.core.task import task_of
 from eyewright.imaging import shrink, write_image
 from eyewright.imaging.clips import iter_examples
+from eyewright.imaging.preparation import image_preparation
 from eyewright.imaging.sources import list_sources, read_files
 from eyewright.lifecycle.datasets import PathLike
 from eyewright.lifecycle.opening import load_model
@@ -68,7 +70,8 @@ def explain_each(
     task_of(predictor.task_name).require("explain")
     rows: list[dict[str, Any]] = []
     seen = 0
-    for image, name in _examples(source, predictor.preparation.clip, left_out):
+    preparation = image_preparation(inputs_of(predictor), "explain")
+    for image, name in _examples(source, preparation.clip, left_out):
         seen += 1
         for one in explain_images(
             predictor,

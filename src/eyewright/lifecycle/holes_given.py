@@ -63,22 +63,26 @@ def masks_hole(
     return hole, findings
 
 
-def boxes_hole(size_hw: tuple[int, ...], boxes: Sequence[Corners]) -> NDArray[np.bool_]:
-    """Return what lies in any of these boxes, x, y, width and height in pixels, bool (H, W).
+def boxes_hole(
+    size_hw: tuple[int, ...], boxes: Sequence[Corners], place: str
+) -> tuple[NDArray[np.bool_], list[Finding]]:
+    """Return what lies in any of these boxes, x, y, width and height in pixels, bool (H, W), and notes about boxes that
+    reach over the edge of the image at `place`.
 
     Raises:
         UsageError: a box lies outside the image.
     """
-    hole = np.zeros(size_hw[:2], bool)
+    hole, findings = np.zeros(size_hw[:2], bool), []
     for x, y, width, height in boxes:
         one = _boxed(size_hw, (x, y, x + width, y + height))
+        shown, size = f"the box {x:g},{y:g},{width:g},{height:g}", f"{size_hw[1]}x{size_hw[0]} pixels"
         if not one.any():
-            raise UsageError(
-                f"the box {x:g},{y:g},{width:g},{height:g} lies outside the image of {size_hw[1]}x{size_hw[0]} pixels",
-                fix="change --box",
-            )
+            raise UsageError(f"{shown} lies outside the image of {size}", fix="change --box")
+        if x < 0 or y < 0 or x + width > size_hw[1] or y + height > size_hw[0]:
+            text = f"{shown} reaches over the edge of the image of {size}: what lies inside is filled"
+            findings.append(Finding("box_cut", text, "", place, severity="note"))
         hole |= one
-    return hole
+    return hole, findings
 
 
 def objects_hole(

@@ -112,7 +112,7 @@ def inpaint(
     if masks:
         hole, findings = masks_hole(masks, pixels.shape, limits)
     elif boxes:
-        hole = boxes_hole(pixels.shape, boxes)
+        hole, findings = boxes_hole(pixels.shape, boxes, str(image))
     else:
         assert model is not None
         hole, n_objects = objects_hole(Path(model), Path(image), pixels.shape, labels, conf)

@@ -261,9 +261,8 @@ def _measured(
             drawn[name].append(value)
     n_truth = sum(s.n_truth for s in sides[0][1])
     result = {}
-    for name, exact in point.items():
-        # Sums of the same terms differ in their last digits: near 1 these are far apart on the scale of an interval.
-        kind, samples, number = TRACKING_METRICS[name], np.concatenate(drawn[name]).round(12), round(exact, 12)
+    for name, number in point.items():
+        kind, samples = TRACKING_METRICS[name], np.concatenate(drawn[name])
         bounds = (-np.inf, np.inf)
         if kind == "count" and plan.by_t and n > 1:
             # A sum over sequences: leaving one out scales it, which the jackknife of a mean takes back.
@@ -274,5 +273,5 @@ def _measured(
         low, high = plan.interval(number, samples, kind=how, bounds=bounds) if n > 1 else (np.nan, np.nan)
         method = word + ("t over sequences" if plan.by_t else "bootstrap over sequences")
         known = bool(np.isfinite(low) and np.isfinite(high))
-        result[name] = Metric(exact, low if known else None, high if known else None, n_truth, method, groups=n)
+        result[name] = Metric(number, low if known else None, high if known else None, n_truth, method, groups=n)
     return result

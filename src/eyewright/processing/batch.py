@@ -28,6 +28,7 @@ from eyewright.imaging.encode import DEEP_FORMATS, WRITTEN, encode_image, extens
 from eyewright.imaging.headers import FORMATS, Limits
 from eyewright.imaging.sources import Frame, is_stream, list_sources, open_source
 from eyewright.imaging.steps import Steps, parse_steps
+from eyewright.imaging.steps.nets import check_nets
 from eyewright.imaging.workers import Bounds, Worker
 from eyewright.processing.contact import contact_sheet
 from eyewright.processing.jobs import read_native
@@ -94,6 +95,7 @@ def process_source(
         OutputError: the folder cannot be written.
     """
     chain = steps if isinstance(steps, Steps) else parse_steps(steps)
+    check_nets([(s.name, s.values) for s in chain.steps])
     if not 1 <= quality <= 100 or (workers is not None and workers < 1):
         raise UsageError(f"expected a quality of 1 to 100 and a worker, found {quality:g} and {workers}")
     folder = Path(out)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from eyewright.core.errors import UsageError
 from eyewright.imaging.steps import Steps, parse_steps
+from eyewright.imaging.steps.nets import check_nets
 from eyewright.processing.batch import format_named, refuse_overlap
 from eyewright.scaling.jobs import make_plan
 from eyewright.scaling.outputs import check_outputs
@@ -58,4 +59,5 @@ def _options(steps: str | Steps, *, to: str | None, quality: float, seed: int, d
     if not 1 <= quality <= 100:
         raise UsageError(f"expected a quality of 1 to 100, found {quality:g}", fix="change --quality")
     chain = steps if isinstance(steps, Steps) else parse_steps(steps)
+    check_nets([(s.name, s.values) for s in chain.steps])
     return {"steps": str(chain), "to": format_named(to), "quality": float(quality), "seed": seed, "draft": draft}

@@ -274,5 +274,6 @@ TASK = Task(
     followed="label_agreement",
     inputs=MappingProxyType({NOISE: "eyewright.core.drawing:NoiseInput", CLASS: "eyewright.core.drawing:ClassInput"}),
     asked=asked,
+    one_class=True,
 )
 """New images like those of a folder."""

@@ -43,7 +43,8 @@ def find_faults(report: Report) -> list[Finding]:
     if floor is not None and floor.value:
         whole = report.metrics["coverage"]
         if whole.high is not None and whole.high < _COLLAPSED * floor.value:
-            text = f"coverage {whole.value or 0:.1%} is below half that of real ones, {floor.value:.1%}: mode collapse"
+            real = f"{floor.value:.1%}"
+            text = f"coverage {whole.value or 0:.1%} is less than half that of real images, {real}: mode collapse"
             fix = "train longer, on more images, or with the other --model"
             found.append(Finding("collapse", text, fix, severity="error"))
         else:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from eyewright.core.drawing import CLASS, NOISE
 from eyewright.core.errors import UsageError
 from eyewright.core.inputs import prepare
+from eyewright.core.labels import LabelSpace
 from eyewright.core.predictor import Predictor, inputs_of
 from eyewright.core.report import Metric, Report
 from eyewright.core.rng import generator
@@ -38,6 +39,9 @@ _REPLICATES = 100
 
 class Judge(Protocol):
     """What measures generated images (`bundle.judge.Judge`)."""
+
+    @property
+    def labels(self) -> LabelSpace: ...
 
     @property
     def digest(self) -> str: ...
@@ -128,9 +132,9 @@ class GenerateResults:
         return Followed(lambda w: w @ right / w.sum(1), interval, hits=self.agrees)
 
     def answers(self) -> NDArray[np.float64]:
-        """Return the class that the judge sees in each image, as 1 in its column, (N, C)."""
-        found = np.zeros((len(self.seen), len(self.dataset.labels)))
-        found[np.arange(len(self.seen)), self.seen] = 1
+        """Return the class that the judge sees in each image, as 1 in its column, (N, C); of one class it also sees
+        images that are turned, which are of none."""
+        found: NDArray[np.float64] = (self.seen[:, None] == np.arange(len(self.dataset.labels))).astype(np.float64)
         return found
 
     def asked(self, metric: str) -> NDArray[np.bool_]:
@@ -140,9 +144,9 @@ class GenerateResults:
     def rows(self) -> Iterator[tuple[str, ...]]:
         """Yield what is known of the image that was generated for each real one."""
         yield ("id", "seed", "asked", "seen", "covered", "nearest_training", "copy")
-        names = self.dataset.labels.names
+        names, said = self.dataset.labels.names, self.judge.labels.names
         for k, sample in enumerate(self.dataset.samples):
-            told = (names[int(sample.target)], names[self.seen[k]])  # type: ignore[call-overload]
+            told = (names[int(sample.target)], said[self.seen[k]])  # type: ignore[call-overload]
             flags = (str(int(self.near.covered[k])), f"{self.copied.distance[k]:.6g}", str(int(self.copied.near[k])))
             yield (sample.id, str(k), *told, *flags)
 
@@ -255,7 +259,7 @@ def list_items(results: GenerateResults) -> list[dict[str, Any]]:
             "index": int(i),
             "seed": int(i),
             "label": names[int(results.dataset.targets[i])],
-            "seen": names[int(results.seen[i])],
+            "seen": results.judge.labels.names[int(results.seen[i])],
             "copy": bool(results.copied.near[i]),
             "distance": float(distance[i]),
             "score": float(results.near.covered[i]),
@@ -282,7 +286,7 @@ def compare(a: GenerateResults, b: GenerateResults, seed: int) -> Comparison:
 
 def changed(before: GenerateResults, after: GenerateResults) -> list[dict[str, Any]]:
     """Return the images in which the judge sees another class."""
-    names = before.dataset.labels.names
+    names = before.judge.labels.names
     return [
         {
             "id": before.dataset.samples[i].id,

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from eyewright.core.errors import DatasetError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.quoting import quoted
+from eyewright.core.task import task_of
 from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.readers.naming import EXTENSIONS, SPLITS, Images
@@ -53,6 +54,7 @@ def read_folders(tree: Tree, names: Sequence[str], label_depth: int | None, task
     direct = {"/".join(p[int(has_splits) : -1]) for p in parts.values()}
     samples, outside = [], []
     names_of: dict[str, str] = {}
+    alone: list[str] = []
     for name, p in parts.items():
         folders = p[int(has_splits) : -1]
         if not folders or (has_splits and p[0].lower() not in SPLITS):
@@ -65,10 +67,15 @@ def read_folders(tree: Tree, names: Sequence[str], label_depth: int | None, task
         instead = f"expected one folder per class, found {len(images)} images without one"
         if (read := _labelled_by_table(tree, names, instead, task)) is not None:
             return read
-        raise DatasetError(
-            f"expected one folder per class, found {len(images)} images without one",
-            fix="sort them into folders named after their class, or pass a CSV of path,label",
-        )
+        if not task_of(task).one_class:
+            raise DatasetError(
+                f"expected one folder per class, found {len(images)} images without one",
+                fix="sort them into folders named after their class, or pass a CSV of path,label",
+            )
+        only = _class_of_all(tree)
+        names_of = {n: only for n in outside if not has_splits or parts[n][0].lower() in SPLITS}
+        outside = [n for n in outside if n not in names_of]
+        alone.append(f"the images are not sorted into classes: they are one class, {only!r}")
     if len(set(names_of.values())) == 1 and not sure:
         only = next(iter(names_of.values()))
         instead = f"expected folders of several classes, found {only!r} alone"
@@ -81,7 +88,7 @@ def read_folders(tree: Tree, names: Sequence[str], label_depth: int | None, task
         split = SPLITS[parts[name][0].lower()] if has_splits else None
         samples.append(Sample(name, Label(ids[label]), split))
     odd = sum(not is_text(posixpath.dirname(name)) for name in names_of)
-    notes = []
+    notes = alone
     if any("/" in n for n in labels.names):
         tops_n = len({n.split("/")[0] for n in labels.names})
         notes.append(
@@ -105,6 +112,13 @@ def read_folders(tree: Tree, names: Sequence[str], label_depth: int | None, task
             left_out=left_out_images(outside, "it lies outside every class folder"),
         ),
     )
+
+
+def _class_of_all(tree: Tree) -> str:
+    """Return what the images of a folder or an archive are called where they have no classes: its name."""
+    name = tree.root.resolve().name
+    stem = name.rpartition(".")[0] if tree.root.is_file() else name
+    return unicodedata.normalize("NFC", as_text(stem)).strip() or "image"
 
 
 def _labelled_by_table(tree: Tree, names: Sequence[str], instead: str, task: str) -> Dataset | None:

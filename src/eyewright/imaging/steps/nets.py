@@ -1,8 +1,8 @@
 """Steps that a net can do: the net is a bundle on this machine, opened late and once."""
 
-__all__ = ["denoise", "refuse_nets", "upscale"]
+__all__ = ["check_nets", "denoise", "refuse_nets", "upscale"]
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -35,11 +35,40 @@ def denoise(image: Pixels, *, net: str = "", method: str = classical.METHODS[0],
         return classical.denoise(image, method=method, **given)
     if method != classical.METHODS[0]:
         raise UsageError("denoise: expected a method or a net, found both", fix="leave one out", code="step_parameter")
-    opened: Any = _open(net)
-    if opened.degradation.scale != 1:
-        raise UsageError(f"denoise: {net!r} enlarges images", fix="use the step upscale", code="step_parameter")
-    found: Pixels = opened(image).image
+    found: Pixels = _denoiser(net)(image).image
     return found
+
+
+def _denoiser(place: str) -> Any:
+    opened: Any = _open(place)
+    if opened.degradation.scale != 1:
+        raise UsageError(f"denoise: {place!r} enlarges images", fix="use the step upscale", code="step_parameter")
+    return opened
+
+
+def _enlarger(place: str, factor: int) -> Any:
+    opened: Any = _open(place)
+    if opened.degradation.scale != factor:
+        raise UsageError(
+            f"upscale: expected a net that enlarges {factor} times, found {quoted(opened.degradation)}",
+            fix="use another net",
+            code="step_parameter",
+        )
+    return opened
+
+
+def check_nets(steps: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """Open the bundles that steps, their names and parameters, will need: before many images are begun.
+
+    Raises:
+        InputError: nothing is there.
+        BundleError, UsageError: it is damaged, or for something else.
+    """
+    for name, values in steps:
+        if values.get("net") and name == "denoise":
+            _denoiser(values["net"])
+        elif values.get("net"):
+            _enlarger(values["net"], values.get("factor", 2))
 
 
 def upscale(image: Pixels, *, factor: int = 2, method: str = METHODS[0], net: str = "") -> Pixels:
@@ -53,13 +82,7 @@ def upscale(image: Pixels, *, factor: int = 2, method: str = METHODS[0], net: st
         UsageError: a net of another factor.
     """
     if net:
-        opened: Any = _open(net)
-        if opened.degradation.scale != factor:
-            raise UsageError(
-                f"upscale: expected a net that enlarges {factor} times, found {quoted(opened.degradation)}",
-                fix="use another net", code="step_parameter",
-            )  # fmt: skip
-        found: Pixels = opened(image).image
+        found: Pixels = _enlarger(net, factor)(image).image
         return found
     cv2 = opencv()
     how = cv2.INTER_CUBIC if method == "bicubic" else cv2.INTER_LANCZOS4

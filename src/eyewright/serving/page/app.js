@@ -51,6 +51,7 @@ async function look(blob, title) {
   else try { shot.image = await loadImage(shot.address); } catch (_) { shot.image = null; }
   await show(shot);
   remember(shot);
+  return shot;
 }
 
 async function show(shot) {
@@ -58,6 +59,7 @@ async function show(shot) {
   $("invite").hidden = true; stageFor(shot); $("controls").hidden = false; $("stage").classList.add("full");
   const names = [$("model").value, $("second").value].filter(Boolean);
   say("Looking …");
+  shot.failed = "";
   render();
   if (state.shots.includes(shot)) listShots();
   try {
@@ -67,7 +69,8 @@ async function show(shot) {
     const a = shot.answers[names[0]];
     say(shot.image || shot.clip ? `Answered in ${Math.round(a.timing_ms.total)} ms.` : "Answered. Your browser cannot show this kind of image.");
   } catch (error) {
-    if (state.shot === shot) { say(error.message, true); render(); }
+    shot.failed = error.message;
+    if (state.shot === shot) { say(error.message, true); render(); timelines(shot); }
   }
 }
 

@@ -12,16 +12,24 @@ function inviteFor() {
   $("invite-how").textContent = clips ? "or" : "or paste an image, or";
   $("another").textContent = clips ? "More clips" : "More images";
   $("stage").setAttribute("aria-label", (clips ? "Drop or choose video clips." : "Drop, paste or choose images.") + STEPS);
-  $("file").accept = clips ? "video/*,.mkv,.avi" : "image/*,video/*";
+  $("file").accept = clips ? "video/*,.mkv,.avi,image/*" : "image/*,video/*";
+  $("history-title").textContent = clips ? "Clips" : "Images";
+  $("history-note").textContent = `Arrow keys on the ${clips ? "clip" : "image"} step through them.`;
   $("webcam").hidden = clips;
 }
 
-// Predicts clips one after another; each stays in the list.
+// Images may move, and a browser tells types by names: these are sent too. The server tells clips by their content.
+const mayMove = (f) => !f.type || f.type.startsWith("image/");
+
+// Predicts clips one after another; each stays in the list. What is left out and what failed is said at the end.
 async function takeClips(files) {
-  const clips = files.filter(isVideo), other = files.length - clips.length;
+  const clips = files.filter((f) => isVideo(f) || mayMove(f)), other = files.length - clips.length, shots = [];
   if (!clips.length) { say("This is not a video: the model takes clips.", true); return; }
-  for (const file of clips) await look(file, file.name || "clip");
-  if (other) say(`${other} of ${files.length} files are not videos and are left out.`);
+  for (const file of clips) shots.push(await look(file, file.name || "clip"));
+  const failed = shots.filter((s) => s.failed), parts = [];
+  if (files.length > 1 && failed.length) parts.push(`${failed.length} of ${files.length} files cannot be predicted: ${failed.slice(0, 3).map((s) => `${s.title}: ${s.failed}`).join("; ")}${failed.length > 3 ? "; …" : ""}.`);
+  if (other) parts.push(`${other} of ${files.length} files ${other === 1 ? "is not a video and is" : "are not videos and are"} left out.`);
+  if (parts.length) say(parts.join(" "), failed.length > 0);
 }
 
 // Shows the stage of a shot: the canvases of an image, or the player of a clip.
@@ -32,6 +40,11 @@ function stageFor(shot) {
   timelines(shot);
   if (!shot.clip) { player.removeAttribute("src"); return; }
   if (player.getAttribute("src") === shot.address) return;
+  // An animation plays by itself, as an image.
+  const animated = shot.blob.type.startsWith("image/");
+  player.controls = !animated;
+  player.toggleAttribute("poster", animated);
+  if (animated) { player.removeAttribute("src"); player.load(); player.poster = shot.address; return; }
   player.ontimeupdate = movePlayheads;
   player.onloadedmetadata = () => { if (state.shot === shot) timelines(shot); };
   player.onerror = () => { if (state.shot === shot) { shot.unplayable = true; stageFor(shot); } };
@@ -65,7 +78,7 @@ function timelines(shot) {
   $("moments").hidden = !rests;
   // What is special about the file: turned by its metadata, uneven frames, an end that is missing.
   const notes = [...((a && a.video && a.video.notes) || [])];
-  if (shot.unplayable) notes.unshift("Your browser cannot play this kind of video; the server reads it.");
+  if (shot.unplayable) notes.unshift(shot.failed || "Your browser cannot play this kind of video; the server reads it.");
   $("clip-note").hidden = !notes.length;
   $("clip-note").textContent = notes.map((note) => note[0].toUpperCase() + note.slice(1).replace(/\.?$/, ".")).join(" ");
   if (over) $("over-time").replaceChildren(make("p", { class: "sub", text: "Probabilities over time" }), timeline(shot, stackOf(over)), peaks(over));

@@ -67,7 +67,10 @@ def _asked(request: Request, settings: Settings) -> tuple[bytes, bytes, FillOpti
     elif request.media_type == "application/json" or (not request.media_type and request.body[:1] == b"{"):
         body = parse_json(request.body, settings, type=FillBody)
         image, given = decode_base64(body.image), body.parameters or {}
-        mask = b"" if isinstance(body.mask, msgspec.UnsetType) else decode_base64(body.mask)
+        if not isinstance(body.mask, msgspec.UnsetType):
+            mask = decode_base64(body.mask)
+            if not mask:
+                raise HttpError(400, "empty", "expected a mask, found an empty text", fix="send an image in base64")
     else:
         image = request.body
     # It would be held twice while the request waits.
