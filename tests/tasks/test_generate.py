@@ -1,6 +1,6 @@
 """What a generator's arrays mean, how its images are measured, and which faults are found."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
