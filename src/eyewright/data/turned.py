@@ -1,4 +1,4 @@
-"""Images turned by four quarters, with the angle as their class: what a classifier learns from images without classes."""
+"""Images rotated by multiples of 90 degrees, with the rotation as their class: labels for data without classes."""
 
 __all__ = ["with_turns"]
 
@@ -49,7 +49,7 @@ def with_turns(dataset: Dataset, scan: Scan, *, task: str, most: int = _MOST) ->
     """Return the images of a dataset, at most `most` of them, turned by 0, 90, 180 and 270 degrees, with the turn as
     their class, and the scan of them. The first class is called as the images' own.
 
-    A classifier that tells turns apart has learnt what the images show (Gidaris et al. 2018).
+    A classifier that distinguishes rotations has learnt what the images show (Gidaris et al. 2018).
     """
     rows = np.unique(np.linspace(0, len(dataset) - 1, min(most, len(dataset))).round().astype(int)).tolist()
     name = dataset.labels.names[0]

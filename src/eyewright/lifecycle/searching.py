@@ -464,7 +464,7 @@ def index_of(index: "Index | PathLike") -> "Index":
 
 
 def _vector(embedder: Embedder, query: Any, doubts: list[Doubt]) -> NDArray[np.float32]:
-    """Return the unit vector of words or an image; `doubts` take what of it is not read, or not known to the model."""
+    """Return the unit vector of words or an image, and add to the list what is not read or not known to the model."""
     from eyewright.retrieval.coding import unit_vectors
 
     if isinstance(query, np.ndarray | Path) or _names_a_file(query):
