@@ -66,17 +66,24 @@ def test_patches_continue_a_texture_where_smooth_methods_blur_it() -> None:
     assert np.array_equal(again.image, inpaint_pixels(broken, hole, method="exemplar").image), "one seed, one result"
 
 
-def test_biharmonic_continues_a_ramp_and_is_chosen_for_scratches_in_it() -> None:
+def test_biharmonic_continues_a_ramp_and_is_chosen_for_scratches_in_it_where_fsr_is_not_supported() -> None:
     image = ramp()
     scratch = hole_in(image, 30, 10, 3, 60)
     broken = image.copy()
     broken[scratch] = 0
-    assert choose_method(broken, scratch) == "biharmonic"
-    found = inpaint_pixels(broken, scratch)
-    assert (found.method, psnr_in(found.image, image, scratch) > 45) == ("biharmonic", True)
+    deep = broken.astype(np.uint16) * 257
+    assert (choose_method(broken, scratch), choose_method(deep, scratch)) == ("fsr", "biharmonic")
+    found = inpaint_pixels(deep, scratch)
+    assert (found.method, psnr_in(found.image / 257, image, scratch) > 45) == ("biharmonic", True)
     noisy = np.random.default_rng(0).integers(0, 256, image.shape).astype(np.uint8)
     assert choose_method(noisy, scratch) == "fsr"
     assert choose_method(noisy.astype(np.uint16) * 257, scratch) == "ns"
+
+
+@pytest.mark.parametrize(("side", "chosen"), [(16, "fsr"), (32, "fsr"), (48, "fsr"), (60, "exemplar")])
+def test_patches_are_chosen_for_holes_that_frequencies_do_not_span(side: int, chosen: str) -> None:
+    image = bricks()
+    assert choose_method(image, hole_in(image, 30, 30, side, side)) == chosen
 
 
 def test_frequencies_continue_waves_that_navier_stokes_flattens() -> None:

@@ -255,4 +255,4 @@ def test_a_server_inpaints_by_such_a_bundle_and_predicts_nothing(filled, photos:
         assert (done.status, done.headers["x-eyewright-method"]) == (200, "net")
         refused = served.post("/v1/models/fill/predict", image)
         assert refused.status == 400
-        assert "mask" in refused.json()["error"]
+        assert "mask" in refused.words
