@@ -192,9 +192,10 @@ def _dataset(
         account=Account(
             len(samples),
             dropped=notes.dropped,
+            counted="clip",
             left_out=tuple(
                 Reason(what, len(several), several[0])
-                for what, several in (("a video without a class", unused), ("an image that is no clip", stills))
+                for what, several in (("no class", unused), ("a still image", stills))
                 if several
             ),
         ),
