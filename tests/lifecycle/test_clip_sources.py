@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.drawn_clips import draw_crossing, write_animation, write_clip
 
 import eyewright as ew
@@ -185,3 +186,14 @@ def test_clips_are_grouped_by_the_names_of_files_and_the_words_say_so(
     assert main(["doctor", str(tmp_path)]) in (0, 1)
     said = " ".join(capsys.readouterr().out.split())
     assert "12 clips in 6 groups are kept together: 6 of one group (recordings by the names of files)" in said
+
+
+def test_a_folder_of_animations_alone_is_one_of_clips(tmp_path: Path) -> None:
+    for label, seed in (("walk", 1), ("sit", 2)):
+        for k in range(3):
+            write_animation(tmp_path / label / f"{k}.gif", crossing(seed + k), step_ms=80)
+    assert open_dataset(tmp_path).task == "video"
+    assert open_dataset(tmp_path, task="classify").task == "classify"
+    for path in tmp_path.rglob("*.gif"):
+        Image.fromarray(crossing(1)[0]).save(path)
+    assert open_dataset(tmp_path).task == "classify"

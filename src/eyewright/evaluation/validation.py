@@ -294,7 +294,7 @@ def _by_distance(
     near: tuple[Nearness | None, Nearness | None],
     clusters: Sequence[Clusters],
     rng: np.random.Generator,
-    one: str,
+    one: str = "image",
 ) -> list[str]:
     sides = [s for s in near if s is not None and s.known.all()]
     if len(sides) < 2:
