@@ -180,7 +180,7 @@ def test_an_animation_is_answered_as_predict_reads_it(
     served: Served, bundle: Path, tmp_path: Path, ending: str
 ) -> None:
     path = tmp_path / f"a{ending}"
-    write_animation(path, draw_crossing(np.random.default_rng(4), rightwards=True), step_ms=80)
+    write_animation(path, draw_crossing(np.random.default_rng(4), rightwards=True), step_ms=200)
     told = served.post("/v1/models/clips/predict?over_time=true", path.read_bytes())
     assert told.status == 200
     scores = dict(zip(told.json["labels"], told.json["scores"], strict=True))

@@ -33,10 +33,12 @@ CONTRACT_OPTIONS: Mapping[str, str] = {
 def convert(o: argparse.Namespace) -> Result:
     """Write a dataset in another format."""
     from eyewright import lifecycle
+    from eyewright.core.task import task_of
 
     found = lifecycle.convert(o.data, to=o.to, out=o.out, task=o.task, ignore=tuple(o.ignore), edits=o.edits, **talk(o))
     objects = f", {found.objects:,} object{'s' * (found.objects != 1)}" if found.objects else ""
-    text = [f"wrote    {found.images:,} image{'s' * (found.images != 1)}{objects} to {shown_path(found.folder)}"]
+    one = task_of(found.task).reads
+    text = [f"wrote    {found.images:,} {one}{'s' * (found.images != 1)}{objects} to {shown_path(found.folder)}"]
     text += [f"lost     {line}" for line in found.lost]
     return {
         "task": found.task,

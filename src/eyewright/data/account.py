@@ -40,6 +40,7 @@ class Account:
         repaired: annotations that were read although they are written in another way than the format has it.
         reduced: annotations that were read without a part, such as key points or one polygon of several.
         left_out: images that are not used.
+        counted: what one of them is called: "image" or "clip".
     """
 
     read: int = 0
@@ -47,6 +48,7 @@ class Account:
     repaired: tuple[Reason, ...] = ()
     reduced: tuple[Reason, ...] = ()
     left_out: tuple[Reason, ...] = ()
+    counted: str = "image"
 
     @property
     def n_dropped(self) -> int:
@@ -67,7 +69,7 @@ class Account:
         return (
             *(f"annotations left out: {r}" for r in self.dropped),
             *(f"parts of annotations left out: {r}" for r in self.reduced),
-            *(f"images left out: {r}" for r in self.left_out),
+            *(f"{self.counted}s left out: {r}" for r in self.left_out),
         )
 
     def summary(self) -> str:
@@ -81,7 +83,7 @@ class Account:
             said.append(f"{sum(r.n for r in self.reduced):,} are used without a part")
         if self.left_out:
             n = sum(r.n for r in self.left_out)
-            said.append(f"{n:,} image{'s are' if n != 1 else ' is'} left out")
+            said.append(f"{n:,} {self.counted}{'s are' if n != 1 else ' is'} left out")
         reasons = [*self.dropped, *self.reduced, *self.left_out]
         first = reasons[0]
         if len(reasons) == 1:
@@ -109,7 +111,7 @@ class Account:
         kinds = {
             k: tuple(Reason(r["reason"], r["n"], r["path"], r["line"]) for r in content.get(k, ())) for k in _KINDS
         }
-        return cls(content.get("read", 0), **kinds)
+        return cls(content.get("read", 0), **kinds, counted=content.get("counted", "image"))
 
     def to_json(self) -> dict[str, Any]:
         """Return the account as plain JSON types, for `--json` and for a run's file."""
@@ -120,4 +122,5 @@ class Account:
             "left_out": self.left_out,
         }
         rows = {k: [{"reason": r.text, "n": r.n, "path": r.path, "line": r.line} for r in v] for k, v in kinds.items()}
-        return dict([("read", self.read), *rows.items()])
+        own = {} if self.counted == "image" else {"counted": self.counted}
+        return dict([("read", self.read), *rows.items(), *own.items()])

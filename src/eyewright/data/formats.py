@@ -261,7 +261,7 @@ def _open_tree(
     theirs = read_installed(tree, names)
     if theirs is not None:
         return _of_found(tree, names, theirs, task)
-    if task is None and (table is not None or holds_clips(names)):
+    if task is None and (table is not None or holds_clips(names, tree)):
         return read_clips(tree, names, _usual(LABEL, reads="clip"), table=table)
     if not names:
         raise DatasetError(

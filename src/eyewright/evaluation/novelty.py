@@ -110,7 +110,11 @@ def measure_novelty(novelty: Novelty | None, results: Results, *, seed: int = 0)
 
     hits = None if followed.hits is None else followed.hits[known]
     measured = _Measured(
-        replace(followed, number=under, hits=hits), None if groups is None else groups[known], seed, info
+        replace(followed, number=under, hits=hits),
+        None if groups is None else groups[known],
+        seed,
+        info,
+        int((known < len(novelty.near.distance)).sum()),
     )
     siblings = near.siblings
     table: dict[str, Any] = {
@@ -153,12 +157,14 @@ def measure_novelty(novelty: Novelty | None, results: Results, *, seed: int = 0)
 
 @dataclass(frozen=True, eq=False)
 class _Measured:
-    """A metric under weights of the images whose distance is known."""
+    """A metric under weights of the images whose distance is known; the first `n_test` are test images, the others
+    validation images."""
 
     followed: Followed
     groups: NDArray[Any] | None
     seed: int
     info: MetricInfo
+    n_test: int
 
     def part(self, member: NDArray[np.bool_]) -> dict[str, Any]:
         """Return the metric of some images with its interval."""
@@ -177,6 +183,8 @@ class _Measured:
         if hits is not None and (low == high or not np.isfinite(low)):
             low, high = share_interval(hits[rows], np.ones(len(rows)), plan.clusters)
         found = {"n": len(rows), "value": _finite(value), "low": _finite(low), "high": _finite(high)}
+        if self.n_test < len(member):
+            found["validation"] = int((rows >= self.n_test).sum())
         return found if self.groups is None else {**found, "groups": len(np.unique(self.groups[rows]))}
 
     def difference(self, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> dict[str, Any]:
@@ -224,7 +232,8 @@ def say_novelty(table: Mapping[str, Any] | None, task: str) -> str:
     if not table or "thirds" not in table:
         return ""
     n, siblings, beside = table["n"], table["siblings"], table["validation"]
-    images = "test images" if not beside else "validation and test images"
+    one = task_of(task).reads
+    images = f"test {one}s" if not beside else f"validation and test {one}s"
     info, unit = followed_metric(task), table.get("unit", "")
     name = info.title
 
@@ -234,13 +243,18 @@ def say_novelty(table: Mapping[str, Any] | None, task: str) -> str:
     def plainly(part: Mapping[str, Any]) -> str:
         return say_metric(info.name, part["value"], unit=unit)
 
+    def counted(part: Mapping[str, Any]) -> str:
+        """Say how many: validation images chose the epoch, and the headline is of test images alone."""
+        of = part.get("validation")
+        return f"{part['n']:,}" + (f" ({of:,} validation, {part['n'] - of:,} test)" if of else "")
+
     def apart(difference: Mapping[str, Any]) -> str:
         return _apart(info, unit, difference)
 
     if table["lower_without"]:
         alone, others = table["without_sibling"], table["with_sibling"]
         return (
-            f"On the {alone['n']:,} of {n:,} {images} without a near copy or sibling in the training data the {name} "
+            f"On the {counted(alone)} of {n:,} {images} without a near copy or sibling in the training data the {name} "
             f"is {said(alone)}, against {plainly(others)} on the rest "
             f"({apart(table['sibling_difference'])}): things that are new are harder."
         )
@@ -253,13 +267,13 @@ def say_novelty(table: Mapping[str, Any] | None, task: str) -> str:
         )
     elif siblings >= _MANY_SIBLINGS * n:
         text = f"{siblings:,} of the {n:,} {images} have a near copy or sibling in the training data"
-        text += f"; on the other {alone['n']:,} the {name} is {said(alone)}." if alone else "."
+        text += f"; on the other {counted(alone)} the {name} is {said(alone)}." if alone else "."
     else:
         text = ""
     if table["lower"]:
         newest, rest = table["thirds"][-1], table["rest"]
         return (
-            f"On the third of the {n:,} {images} least like any training image the {name} is "
+            f"On the third of the {n:,} {images} least like any training {one} the {name} is "
             f"{'only ' * info.higher_is_better}{said(newest)}, against {plainly(rest)} on the rest "
             f"({apart(table['difference'])}). {text}"
         ).strip()

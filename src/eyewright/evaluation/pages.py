@@ -164,7 +164,8 @@ def _validation_rows(report: Report) -> dict[str, Any] | None:
     choice = table["choice"]
     note = ""
     if choice:
-        note = f"The validation score is that of the best of {choice['epochs']} epochs, chosen on these images."
+        these = f"these {task_of(report.task).reads}s"
+        note = f"The validation score is that of the best of {choice['epochs']} epochs, chosen on {these}."
         if choice["optimism"]:
             points = show_change(choice["metric"], choice["optimism"], digits=1).removeprefix("+")
             note += f" Compared with the epochs around it, the choice alone makes it about {points} too high."

@@ -52,10 +52,12 @@ def say_choice(
     groups: int | None = None,
     optimism: float | None = None,
     unit: str = "",
+    counted: str = "image",
 ) -> str:
     """Say a best epoch's validation score, and in plain words that it is too high where few images chose the epoch.
 
-    `groups` is the number of groups that the images come in, `optimism` an estimate of `choice_optimism`.
+    `groups` is the number of groups that the images come in, `optimism` an estimate of `choice_optimism`, `counted`
+    what one of them is called.
 
     >>> say_choice("accuracy", 0.69, 108, 53, groups=11, optimism=0.043)[:70]
     'validation accuracy 69.0%, which tends to be too high, by about 4 poin'
@@ -63,7 +65,7 @@ def say_choice(
     'validation accuracy 69.0% (best of 12 epochs on 5,000 images)'
     """
     text = f"validation {metric_named(metric).title} {show_number(metric, score, unit)}"
-    of = f"{n:,} image{'s' * (n != 1)}"
+    of = f"{n:,} {counted}{'s' * (n != 1)}"
     if groups is not None and groups < n:
         of += f" in {groups:,} group{'s' * (groups != 1)}"
     if epochs < 2:
@@ -96,7 +98,9 @@ def validation_facts(about: Mapping[str, Any]) -> dict[str, Any] | None:
     if training.get("chosen") == "last":
         # No validation image chose among the epochs.
         epochs, optimism = 1, None
-    said = say_choice(metric, score, epochs, n, groups=groups, optimism=optimism, unit=_unit(about, metric))
+    said = say_choice(
+        metric, score, epochs, n, groups=groups, optimism=optimism, unit=_unit(about, metric), counted=_counted(about)
+    )
     return {
         "metric": metric,
         "value": score,
@@ -127,6 +131,11 @@ def say_score(about: Mapping[str, Any], *, before: str = "") -> str:
     return (
         f"{before}validation {metric_named(metric).title} {show_number(metric, facts['value'], _unit(about, metric))}"
     )
+
+
+def _counted(about: Mapping[str, Any]) -> str:
+    task = about.get("task")
+    return task_of(task).reads if task else "image"
 
 
 def _unit(about: Mapping[str, Any], metric: str) -> str:
@@ -240,10 +249,11 @@ def compare_validation(
     if epochs > 1:
         table["choice"] = {"metric": chosen_by, "epochs": epochs, "optimism": optimism}
     if table["differs"]:
+        one = sides[0][0].reads
         higher = float(scores.mean()) > float(test_scores.mean())
         table["causes"] = [
-            *_by_choice(higher, epochs, len(scores), optimism if is_rate(chosen_by) else None),
-            *_by_distance(higher, (validation.near, near), clusters, rng),
+            *_by_choice(higher, epochs, len(scores), optimism if is_rate(chosen_by) else None, one),
+            *_by_distance(higher, (validation.near, near), clusters, rng, one),
             *_by_class(sides, clusters, rng),
         ]
     return table
@@ -254,9 +264,9 @@ def validation_finding(table: Mapping[str, Any] | None, task: str) -> Finding | 
     if not table or not table["differs"]:
         return None
     info, unit = followed_metric(task), table.get("unit", "")
-    name = info.title
+    name, one = info.title, task_of(task).reads
     parts = [
-        f"{say_metric(info.name, table[side]['value'], unit=unit)} on {table[side]['n']:,} {side} images"
+        f"{say_metric(info.name, table[side]['value'], unit=unit)} on {table[side]['n']:,} {side} {one}s"
         for side in ("validation", "test")
     ]
     text = f"the {name} is {parts[0]} and {parts[1]}, a significant difference (p = {table['p_value']:.2g})"
@@ -272,10 +282,10 @@ def _clusters(dataset: Dataset) -> Clusters:
     return clusters_of(group_names(dataset)) or Clusters(np.arange(len(dataset)))
 
 
-def _by_choice(higher: bool, epochs: int, n: int, optimism: float | None) -> list[str]:
+def _by_choice(higher: bool, epochs: int, n: int, optimism: float | None, one: str = "image") -> list[str]:
     if not higher or epochs < _MANY_EPOCHS:
         return []
-    text = f"the best of {epochs} epochs was chosen on these {n:,} validation images"
+    text = f"the best of {epochs} epochs was chosen on these {n:,} validation {one}s"
     return [text if not optimism else f"{text}, which alone makes about {100 * optimism:.1f} points"]
 
 
@@ -284,6 +294,7 @@ def _by_distance(
     near: tuple[Nearness | None, Nearness | None],
     clusters: Sequence[Clusters],
     rng: np.random.Generator,
+    one: str = "image",
 ) -> list[str]:
     sides = [s for s in near if s is not None and s.known.all()]
     if len(sides) < 2:
@@ -299,7 +310,7 @@ def _by_distance(
     if p_value >= _LEVEL or way != higher:
         return []
     closer, farther = ("validation", "test") if higher else ("test", "validation")
-    text = f"{farther} images are less like the training images than {closer} images are (p = {p_value:.2g})"
+    text = f"{farther} {one}s are less like the training {one}s than {closer} {one}s are (p = {p_value:.2g})"
     if abs(shares[0] - shares[1]) > 0.1:
         text += f": {shares[0]:.0%} of validation and {shares[1]:.0%} of test have a near copy or sibling there"
     return [text]
@@ -326,7 +337,8 @@ def _by_class(
     if p_value * len(names) >= _LEVEL:
         return []
     shares = [f"{h[:, moved].mean():.0%}" for h in held]
-    return [f"“{names[moved]}” is in {shares[0]} of the validation images and in {shares[1]} of the test images"]
+    one = sides[0][0].reads
+    return [f"“{names[moved]}” is in {shares[0]} of the validation {one}s and in {shares[1]} of the test {one}s"]
 
 
 def _mixture_explains(sides: Sequence[tuple[Dataset, NDArray[np.float64]]]) -> bool:

@@ -1,6 +1,6 @@
 """What a file holds, by its content and whatever it is called: a video, an animation, a still picture, or neither."""
 
-__all__ = ["Media", "media_of", "said_to_hold"]
+__all__ = ["Media", "ending_of", "media_of", "said_to_hold"]
 
 import io
 import struct
@@ -40,6 +40,28 @@ def media_of(source: str | Path | bytes) -> Media:
             return _media(file)
     except (EyewrightError, OSError):
         return "other"
+
+
+def ending_of(start: bytes) -> str:
+    """Return what the name of a video or animation that begins so ends with; "" where that is not known.
+
+    >>> ending_of(b"\\0\\0\\0\\x18ftypqt  "), ending_of(b"GIF89a"), ending_of(b"hello")
+    ('.mov', '.gif', '')
+    """
+    if start[4:8] == b"ftyp":
+        return ".avif" if start[8:12] in (b"avis", b"avif") else ".mov" if start[8:12] == b"qt  " else ".mp4"
+    if start[:4] == b"RIFF":
+        return {b"AVI ": ".avi", b"WEBP": ".webp"}.get(start[8:12], "")
+    if start[:4] == b"\x1aE\xdf\xa3":
+        return ".webm" if b"webm" in start[:64] else ".mkv"
+    endings = (
+        (b"GIF8", ".gif"), (b"\x89PNG", ".png"), (b"FLV\x01", ".flv"), (b"OggS", ".ogv"), (b"\0\0\1\xba", ".mpg"),
+        (b"\0\0\1\xb3", ".mpg"), (_ASF, ".wmv"),
+    )  # fmt: skip
+    found = next((ending for mark, ending in endings if start.startswith(mark)), "")
+    if not found and _is_container(start):
+        found = ".ts" if start[:1] == b"G" else ".mts" if start[4:5] == b"G" else ".mov"
+    return found
 
 
 def said_to_hold(start: bytes) -> str:

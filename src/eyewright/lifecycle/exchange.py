@@ -102,7 +102,7 @@ def _without_unusable(dataset: "Dataset", error: Exception) -> "Dataset":
                 dataset.picture(i)
                 kept.append(sample)
             except UnreadableImageError:
-                left_out.setdefault("clips cannot be read", []).append(sample.id)
+                left_out.setdefault("cannot be read", []).append(sample.id)
             continue
         try:
             data = dataset.content(i)

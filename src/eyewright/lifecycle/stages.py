@@ -336,15 +336,17 @@ def evaluate(
                     "this is the data that the bundle was trained on",
                     fix="evaluate its run, or other images, or measure on it with --allow-leaks",
                 )
-        known = known_images(owner or predictor)
+        known, things = known_images(owner or predictor), f"{dataset.reads}s"
         own = untouched(owner, dataset, quiet=quiet)
         if group_by is not None or (not own and dataset.grouping is None):
             dataset = grouped_as(about, dataset, group_by=group_by, quiet=quiet)
         if known and not own:
             seen = count_seen(dataset, known, quiet=quiet)
             if seen and not allow_leaks:
-                raise LeakError(f"{seen:,} of the {len(dataset):,} images were trained on", fix=other_images_fix(owner))
-            warnings += [f"{seen} of these {len(dataset)} images were trained on (--allow-leaks)."] if seen else []
+                raise LeakError(
+                    f"{seen:,} of the {len(dataset):,} {things} were trained on", fix=other_images_fix(owner)
+                )
+            warnings += [f"{seen} of these {len(dataset)} {things} were trained on (--allow-leaks)."] if seen else []
     warnings += [f"{left_out}."] if left_out else []
     dataset = dataset.seen_by(*inputs_of(predictor).values())
     results = None
@@ -428,7 +430,7 @@ def compare(
     seen = count_seen(dataset, known, quiet=quiet) if known else 0
     if seen and not allow_leaks:
         raise LeakError(
-            f"{seen} of the {len(dataset)} images were trained on by one of the two",
+            f"{seen} of the {len(dataset)} {dataset.reads}s were trained on by one of the two",
             fix="use other images, or --allow-leaks, which counts them in the result",
         )
     return replace(compare_predictors(first, second, dataset, seed=seed, quiet=quiet), trained_on=seen)

@@ -43,6 +43,7 @@ _RECORDING = ("recording", *GROUP_COLUMNS)
 _START, _END = ("start_s", "time_start", "start"), ("end_s", "time_end", "end")
 _LAST_NUMBER = re.compile(r"[\W_]*[A-Za-z]?\d+$")
 _LINES_TRIED = 20
+_MAY_MOVE = frozenset({".gif", ".webp", ".apng"})
 _GROUPS_A_CLASS = 3
 
 
@@ -53,15 +54,27 @@ class _Row(NamedTuple):
     recording: str | None
 
 
-def holds_clips(names: Iterable[str]) -> bool:
-    """Return whether a folder's files are clips: there are videos, and at least as many as images.
+def holds_clips(names: Iterable[str], tree: Tree | None = None) -> bool:
+    """Return whether a folder's files are clips: there are videos, and at least as many as images; or all images are
+    animations. Whether an image is one, `tree` tells; without it, none is.
 
     >>> holds_clips(["walk/a.mp4", "walk/cover.jpg"]), holds_clips(["a.jpg", "b.jpg", "making-of.mp4"])
     (True, False)
     """
-    kinds = Counter(posixpath.splitext(n)[1].lower() for n in names)
-    videos = sum(n for e, n in kinds.items() if e in CLIP_EXTENSIONS)
-    return videos > 0 and videos >= sum(n for e, n in kinds.items() if e in EXTENSIONS)
+    endings = {n: posixpath.splitext(n)[1].lower() for n in names}
+    videos = sum(e in CLIP_EXTENSIONS for e in endings.values())
+    images = [n for n, e in endings.items() if e in EXTENSIONS]
+    if videos and videos >= len(images):
+        return True
+    may_move = [n for n in images if endings[n] in _MAY_MOVE]
+    if tree is None or not may_move:
+        return False
+    if not videos:
+        # Some tell enough of a large folder.
+        some = may_move[:: max(1, len(may_move) // _LINES_TRIED)]
+        return len(may_move) == len(images) and all(_held(tree, n) == "animation" for n in some)
+    moving = sum(_held(tree, n) == "animation" for n in may_move)
+    return videos + moving >= len(images) - moving
 
 
 def read_clips(tree: Tree, names: Sequence[str], task: str, *, table: str | None = None) -> Dataset:
@@ -192,9 +205,10 @@ def _dataset(
         account=Account(
             len(samples),
             dropped=notes.dropped,
+            counted="clip",
             left_out=tuple(
                 Reason(what, len(several), several[0])
-                for what, several in (("a video without a class", unused), ("an image that is no clip", stills))
+                for what, several in (("no class", unused), ("a still image", stills))
                 if several
             ),
         ),

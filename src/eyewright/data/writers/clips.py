@@ -14,17 +14,19 @@ from typing import cast
 import numpy as np
 
 from eyewright.core.files import checked_output, write_staged
-from eyewright.data.clip_tree import Clip, ClipTree
+from eyewright.data.clip_tree import CLIP_EXTENSIONS, Clip, ClipTree
 from eyewright.data.dataset import Sample
 from eyewright.data.targets.label import Label
 from eyewright.data.writers.class_folders import folder_names
 from eyewright.data.writers.work import Work
 from eyewright.imaging.clips import cut_strip, iter_clip_frames
+from eyewright.imaging.media import ending_of
 from eyewright.imaging.sources.frames import Frame
 from eyewright.imaging.webm import WebmWriter
 
 _QUALITY = 90
 _STEP_S = 0.1
+_HEAD = 4096
 _AGAIN = "clips that are a part of a longer file, or a folder of images: they are encoded again as WebM"
 _RECORDING = "the recording of each clip (clips-csv keeps it)"
 _SPACES = re.compile(r"\s+")
@@ -141,6 +143,10 @@ def _put(work: Work, sample: Sample, clip: Clip, folder: str, *, plain: bool = F
         if not clip.frames and not clip.strip:
             stem = f"{stem}_{_seconds(clip.start_s) or 0}_{_seconds(clip.end_s) or 'end'}"
         work.lost[_AGAIN] += 1
+    elif extension.lower() not in CLIP_EXTENSIONS:
+        # Others tell a video by its name.
+        with _tree(work).file(clip.file) as source, source.open("rb") as file:
+            extension = ending_of(file.read(_HEAD)) or extension
     if plain:
         stem = _SPACES.sub("_", stem)
     if work.names.get(f"{folder}/{stem}", sample.id) != sample.id:
