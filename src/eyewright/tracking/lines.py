@@ -207,7 +207,7 @@ class LineCounter:
         return found
 
     def settle(self, label_ids: Mapping[int, int]) -> None:
-        """Give crossings the class of their track in `label_ids`: those that are held, which must be all."""
+        """Set crossings to the class of their track in `label_ids`: those that are held, which must be all."""
         found = [replace(c, label_id=label_ids.get(c.track_id, c.label_id)) for c in self.crossings]
         self.crossings = deque(found, maxlen=self.crossings.maxlen)
         self._totals = Counter((c.direction, c.label_id) for c in found)
@@ -281,7 +281,7 @@ class ZoneCounter:
                 self._open.pop(track).left_s = side.run[0].time_s
 
     def settle(self, label_ids: Mapping[int, int]) -> None:
-        """Give visits the class of their track in `label_ids`."""
+        """Set visits to the class of their track in `label_ids`."""
         for visit in self.visits:
             visit.label_id = label_ids.get(visit.track_id, visit.label_id)
 

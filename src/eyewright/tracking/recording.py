@@ -175,7 +175,7 @@ class Recorder:
         return {i: s.label_id for i, s in self._spans.items()}
 
     def settle(self) -> None:
-        """Give every crossing and visit the class that its track has at the end, so that all that is written agrees.
+        """Set every crossing and visit to the class that its track has at the end, so that all that is written agrees.
 
         Nothing changes where tracks are forgotten: their classes are not known any longer.
         """
