@@ -181,8 +181,10 @@ class Recorder:
         """
         if self._forget_s is None:
             labels = self.label_ids()
-            for counter in (*self.lines, *self.zones):
-                counter.settle(labels)
+            for line in self.lines:
+                line.settle(labels)
+            for zone in self.zones:
+                zone.settle(labels)
 
     @property
     def crossings(self) -> list[Crossing]:
