@@ -127,8 +127,8 @@ def find_sequences(source: Path, kind: TrackKind) -> list[Sequence]:
     sequences: list[Sequence] = []
     for name, path in sorted(by_name.items()):
         videos = _videos_in(path)
-        own = [_with_info(name, path, source / name)] if videos is None else videos
-        sequences += [replace(s, findings=(*s.findings, *_left(path, others[name]))) for s in own]
+        each = [_with_info(name, path, source / name)] if videos is None else videos
+        sequences += [replace(s, findings=(*s.findings, *_left(path, others[name]))) for s in each]
     return _named_apart(sequences)
 
 

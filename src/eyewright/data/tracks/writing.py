@@ -100,7 +100,7 @@ def tracks_to_coco(files: Mapping[str, TrackFile]) -> dict[str, Any]:
     category = {label: k for k, label in enumerate(labels, 1)}
     each = [np.unique(f.tracks.ids).tolist() for f in files.values()]
     apart = len({i for ids in each for i in ids}) == sum(map(len, each))
-    videos, images, annotations, tracks = [], [], [], list[dict[str, Any]]()
+    videos, images, annotations, tracks = (list[dict[str, Any]]() for _ in range(4))
     for video, ((name, file), ids) in enumerate(zip(files.items(), each, strict=True), 1):
         own = {i: i if apart else len(tracks) + k for k, i in enumerate(ids, 1)}
         size = {} if file.size_hw is None else {"width": file.size_hw[1], "height": file.size_hw[0]}
