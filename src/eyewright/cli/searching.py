@@ -225,7 +225,7 @@ def _duplicates(o: argparse.Namespace) -> _Found:
     for g in groups[:50]:
         text.append(f"{len(g.members)} similar, {g.least:.3f} at least:")
         text += [f"  {'keep' if id == g.best else '    '} {printable(row.path)}" for id, row in g.members]
-    told = [
+    told: list[dict[str, Any]] = [
         {
             "paths": [row.path for _, row in g.members],
             "keep": next(row.path for id, row in g.members if id == g.best),
