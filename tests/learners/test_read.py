@@ -70,10 +70,11 @@ def test_validation_keeps_the_greedy_text() -> None:
 def test_a_reader_that_has_learnt_nothing_says_so() -> None:
     groups, rng = np.zeros(2, np.int64), np.random.default_rng(0)
     wanted = TextTargets([[1, 1, 2, 1, 2], [2, 1, 1, 2, 1]], np.array([9, 9]))
-    # By hand: "a" for each text leaves 4 of 5 characters out, "aab" 2 of them; nothing is read at all of 5 of 5.
+    # By hand: "a" for each text leaves 4 of 5 characters out, the first four of each 1, and nothing 5; "aaaaa" for both
+    # has 2 of 5 wrong.
     for kept, said in (
         ([[1, 0, 0], [1, 0, 0]], "80% on 2"),
-        ([[1, 1, 2], [2, 1, 1]], ""),
+        ([[1, 1, 2, 1], [2, 1, 1, 2]], ""),
         ([[0, 0, 0]] * 2, "100% on"),
     ):
         learning = ReadLearning(Recipe(task="read", augment="none"), ("a", "b"))

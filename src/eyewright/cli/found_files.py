@@ -39,7 +39,7 @@ def check_found_file(out: Path, index: Path, read: Iterable[Path]) -> None:
 
 def write_found(out: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Write rows: in CSV their `columns`, texts that a spreadsheet would run as a formula quoted, and None as an empty
-    cell; in JSON Lines everything, one object per line.
+    cell; in JSON Lines one object per line.
 
     Raises:
         OutputError: it cannot be written.

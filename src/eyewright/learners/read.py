@@ -34,7 +34,7 @@ _WIDEST = 2048
 _VIEWS = 60_000
 _NAMED = 3
 # A text of one character, or none, is about as wrong as this.
-_UNLEARNT = 0.8
+_UNLEARNT, _AS_CONSTANT = 0.8, 0.95
 
 
 class ReaderAnswers(nn.Module):
@@ -191,13 +191,34 @@ class ReadLearning:
     ) -> dict[str, dict[str, Any]]:
         """Nothing is calibrated: a line is shown with its probability, whatever that is."""
         cer = self.measure(kept, targets)["cer"] if len(kept) else 0.0
-        if cer >= _UNLEARNT:
+        constant = _constant_cer([row[row > 0] for row in targets[np.arange(len(kept))]])
+        if cer >= min(_UNLEARNT, _AS_CONSTANT * constant):
             self.unlearnt = (
                 f"the model has not learnt to read: its character error rate is {cer:.0%} on {len(kept):,} validation "
-                "lines, and a model that reads nothing has 100%"
+                f"lines, and that of one text for all of them {constant:.0%}"
             )
         about = {"method": "none", "reason": "probabilities of texts are shown as they are", "n": len(kept)}
         return {"calibration": {**about, "groups": len(np.unique(groups))}, "thresholds": {}}
+
+
+def _constant_cer(texts: Sequence[NDArray[np.integer[Any]]]) -> float:
+    """Return the lowest character error rate of one character, repeated, as the text of every line.
+
+    The edit distance of n times c and a text is the longer length less the smaller of n and the text's count of c.
+
+    >>> _constant_cer([np.array([1, 1, 2]), np.array([1, 2, 2])])
+    0.5
+    """
+    lengths = np.array([len(t) for t in texts], np.int64)
+    if not lengths.sum():
+        return 1.0
+    best = 1.0
+    for one in np.unique(np.concatenate(list(texts))):
+        counts = np.array([int((t == one).sum()) for t in texts])
+        for n in range(1, int(np.median(lengths)) + 1):
+            errors = np.maximum(lengths, n) - np.minimum(counts, n)
+            best = min(best, float(errors.sum() / lengths.sum()))
+    return best
 
 
 def learn(net: PixelNet, data: FitData, recipe: Recipe, dataset: Dataset, preparation: Preparation) -> ReadLearning:
