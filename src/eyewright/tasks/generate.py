@@ -225,8 +225,8 @@ TASK = Task(
         does="Generates new images of",
         gives="an image, uint8, for normal noise and a class id",
         usage="plot()",
-        limits="Generated images are invented and resemble the training images. The model may copy some of them and miss "
-        "others (mode collapse); the report measures both.",
+        limits="Generated images are invented and resemble the training images. The model may copy some of them and "
+        "miss others (mode collapse); the report measures both.",
         counted="image",
         score="fractions of the range",
         wins="better alone",
@@ -246,6 +246,8 @@ TASK = Task(
         MetricInfo("density", "density", "", tile=False, bounds=(0, _FREE[1]), kind="plain"),
         MetricInfo("kid", "KID", "", False, tile=False, bounds=_FREE, kind="plain"),
         MetricInfo("fid_floor", "FID of real images", "", False, tile=False, bounds=(0, _FREE[1]), kind="plain"),
+        MetricInfo("pixel_coverage", "coverage in pixels", "of validation images", tile=False),
+        MetricInfo("pixel_recall", "recall in pixels", "of validation images", tile=False),
         MetricInfo("coverage_floor", "coverage by real images", "", tile=False, kind="share"),
     ),
     options=frozenset(),
