@@ -183,7 +183,12 @@ def bad_inputs(tmp_path: Path) -> list[tuple[str, list[object], int, str]]:
         ("output in /proc", ["train", fine, "--out", "/proc/nowhere/run"], 2, "cannot write"),
         ("unknown step", ["process", fine, "--steps", "claeh", "--out", tmp_path / "p"], 2, "did you mean 'clahe'"),
         ("step out of range", ["process", fine, "--steps", "gamma:0", "--out", tmp_path / "p"], 2, "0.05 to 20"),
-        ("output inside input", ["process", fine, "--steps", "invert", "--out", fine / "o"], 2, "overlap: one is inside the other"),
+        (
+            "output inside input",
+            ["process", fine, "--steps", "invert", "--out", fine / "o"],
+            2,
+            "overlap: one is inside the other",
+        ),
         (
             "an empty source",
             ["process", tmp_path / "empty", "--steps", "invert", "--out", tmp_path / "p"],

@@ -56,7 +56,7 @@ def train(folder: Path, kind: Callable[..., Any], *, step: Any = None, **options
         augmentation=learning.augmentation,
         measure=learning.measure,
         condense=learning.condense,
-        main_metric="coverage",
+        main_metric="pixel_coverage",
         folder=folder / "checkpoints",
         device=torch.device("cpu"),
         step=step or LEARNER.step(net),
@@ -98,7 +98,7 @@ def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_weights(
     ours, theirs = (read_tensors(p)[0] for p in last)
     assert set(ours) == set(theirs)
     assert all(torch.equal(ours[k], theirs[k]) for k in ours), "both optimisers, averages and the strength are kept"
-    assert [r["val_coverage"] for r in first.history] == [r["val_coverage"] for r in second.history]
+    assert [r["val_pixel_coverage"] for r in first.history] == [r["val_pixel_coverage"] for r in second.history]
 
 
 def test_both_optimisers_are_one_state(tmp_path: Path) -> None:

@@ -58,6 +58,24 @@ def test_coverage_collapses_below_half_of_what_real_images_reach(high: float | N
     assert codes(report(coverage=Metric(0.3, 0.2, high), floor=Metric(None))) == []
 
 
+def test_an_undertrained_generator_has_not_collapsed() -> None:
+    short = {"said": "the budget was enough for 1 epoch", "fix": "give --budget 9m or more"}
+    for made in (
+        report(coverage=Metric(0.0, 0.0, 0.1), floor=Metric(0.8)),
+        report(floor=Metric(0.8), rows=[row("a", 0.1)]),
+    ):
+        (fault,) = find_faults(replace(made, tables={**made.tables, "undertrained": short}))
+        assert (fault.code, fault.severity, fault.fix) == ("undertrained", "error", "give --budget 9m or more")
+        assert fault.message.endswith("the generator is undertrained, the budget was enough for 1 epoch")
+        assert "collapse" not in fault.message
+
+
+def test_large_distances_are_written_as_on_the_tiles() -> None:
+    made = report(floor=Metric(0.95))
+    made = replace(made, metrics={**made.metrics, "fid": Metric(1062.3, 1005.0, 1120.0), "fid_floor": Metric(1822.5)})
+    assert "FID 1,062 (real images: 1,822)" in summarise(made)
+
+
 def test_classes_that_collapsed_are_named_where_the_whole_has_not() -> None:
     rows = [row("a", 0.1), row("b", 0.4), row("c", None), *(row(f"k{k}", 0.39) for k in range(4))]
     (fault,) = find_faults(report(floor=Metric(0.8), rows=rows))
@@ -80,7 +98,7 @@ def test_the_summary_says_by_whom_it_is_measured() -> None:
     made = report(floor=Metric(0.95))
     made = replace(made, metrics={**made.metrics, "fid_floor": Metric(1.234)})
     assert summarise(made) == (
-        "90.0% of the real images have a generated one near (real images reach 95.0%); FID 12.3 (real images: 1.23) in "
+        "90.0% of the real images have a generated one near (real images reach 95.0%); FID 12.35 (real images: 1.234) in "
         "64 features, 3 of them constant; 75.0% are seen as their class; 1.0% are nearer to a training image than 99% "
         "of held-out images. Measured by a classifier with accuracy 98.0% (digest 0123456789ab) that had no part in "
         "training the generator."
@@ -88,7 +106,7 @@ def test_the_summary_says_by_whom_it_is_measured() -> None:
     plain = report(coverage=Metric(None))
     plain = replace(plain, metrics={**plain.metrics, "fid": Metric(None), "fid_floor": Metric(None)})
     assert summarise(plain).startswith(
-        "not known of the real images have a generated one near (real images reach not known); FID 0 in 64 features"
+        "not known of the real images have a generated one near (real images reach not known); FID – in 64 features"
     )
 
 

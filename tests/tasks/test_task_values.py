@@ -46,7 +46,7 @@ NO_TILE = {
     "regress": set(), "tag": set(), "read": {"char_accuracy"},
     "embed": {"recall_at_5", "back_recall_at_5", "back_median_rank"},
     "restore": {"psnr_input", "psnr_baseline", "ssim_input"},
-    "generate": {"density", "kid", "fid_floor", "coverage_floor"},
+    "generate": {"density", "kid", "fid_floor", "coverage_floor", "pixel_coverage", "pixel_recall"},
 }  # fmt: skip
 # What two models are compared by on the same images, and what a budget of `compress --max-drop` can name.
 PAIRED = {

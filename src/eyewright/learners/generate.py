@@ -34,6 +34,7 @@ _LEAST, _FEW = 20, 500
 _VALIDATED, _FEATURES = 1000, 32
 # Images that make an epoch at least, where there are fewer.
 _VIEWS = 6400
+_LEAST_EPOCHS = 4
 _AT_ONCE = 250
 _R1_EVERY, _R1_WEIGHT = 16, 1.0
 _ADAPTED_BELOW = 10_000
@@ -119,7 +120,7 @@ def resolve(recipe: Recipe, n_train: int, preparation: Preparation) -> Recipe:
         raise UsageError("expected no accumulate for generation", fix="leave it out")
     epochs = recipe.epochs
     if epochs is None and recipe.budget_s is None:
-        epochs = int(np.clip(round(600_000 / max(n_train, _VIEWS)), 4, 100))
+        epochs = int(np.clip(round(600_000 / max(n_train, _VIEWS)), _LEAST_EPOCHS, 100))
     model = _USUAL if recipe.model == "auto" else recipe.model
     return replace(
         recipe,
@@ -213,7 +214,7 @@ class GenerateLearning:
     principal components of their pixels: the classifier that measures the result has no part in training.
     """
 
-    main_metric = "coverage"
+    main_metric = "pixel_coverage"
 
     def __init__(self, net: PixelNet, data: FitData, recipe: Recipe, n_classes: int) -> None:
         self.loss, self.seed = recipe.loss or "softplus", recipe.seed
@@ -281,10 +282,11 @@ class GenerateLearning:
     def measure(self, kept: NDArray[np.float64], targets: Any) -> Mapping[str, float]:
         """Return coverage and recall of the validation images and the Fréchet distance, in pixel components."""
         if not np.isfinite(kept).all() or len(kept) <= _LEAST // 3:
-            return {"coverage": 0.0, "recall": 0.0, "pixel_fid": 0.0}
+            return {"pixel_coverage": 0.0, "pixel_recall": 0.0, "pixel_fid": 0.0}
         near = neighbourhoods(self.real, kept)
         apart = frechet_distance(self.real, kept).value
-        return {"coverage": float(near.covered.mean()), "recall": float(near.recalled.mean()), "pixel_fid": apart}
+        found = {"pixel_coverage": near.covered, "pixel_recall": near.recalled}
+        return {**{k: float(v.mean()) for k, v in found.items()}, "pixel_fid": apart}
 
     def conclude(
         self, kept: Any, targets: Any, *, groups: NDArray[np.int64], rng: np.random.Generator
@@ -340,5 +342,6 @@ LEARNER = Learner(
     step=step,
     inputs=inputs,
     judge="classify",
+    least_seen=_LEAST_EPOCHS * _VIEWS,
 )
 """Draw images like those of a folder, by class."""

@@ -33,7 +33,7 @@ _AT_ONCE, _MOST = 250, 100_000
 _COPIES, _COLLAPSED, _ENOUGH = 0.02, 0.5, 100
 # Of fewer images, coverage depends on which they happen to be: they are compared with so many draws of real ones.
 _LEAST, _DRAWS, _LOWEST = 5, 100, 0.025
-_TOLD = frozenset({"copies", "collapse"})
+_TOLD = frozenset({"copies", "collapse", "undertrained"})
 _OURS = re.compile(r"(\d+-.*|grid)\.png")
 
 
@@ -134,8 +134,12 @@ def generate_images(
     removed = _remove_others(folder, wanted) if overwrite else 0
     judge = getattr(predictor, "judge", None)
     findings, copies = ([], None) if judge is None else _found(judge, images, whole=not ids, truncated=truncation < 1)
+    reported = _reported(owner.folder if owner is not None else predictor.folder)
+    if any(f.code == "undertrained" for f in reported):
+        # What is drawn is far from real images, and the report says why.
+        findings = [f for f in findings if f.code != "collapse"]
     seen = {f.code for f in findings}
-    findings += [f for f in _reported(owner.folder if owner is not None else predictor.folder) if f.code not in seen]
+    findings += [f for f in reported if f.code not in seen]
     return Generation(folder, tuple(files), sheet, tuple(findings), digest, copies, removed)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from eyewright.core.errors import DatasetError
 from eyewright.core.report import Report
 from eyewright.lifecycle.datasets import data_of_run, scan_of
+from eyewright.lifecycle.undertrained import undertrained
 
 if TYPE_CHECKING:
     from eyewright.data import Dataset
@@ -114,6 +115,8 @@ def with_findings(
         tested = {r["id"] for r in owner.split_rows() if r["split"] == "test"}
         if all(s.id in tested for s in dataset.samples):
             alike = count_look_alikes(owner.about.get("grouping"), len(dataset))
+    if short := undertrained(owner):
+        report = replace(report, tables={**report.tables, "undertrained": short})
     found = (
         novelty_finding(report.tables.get("novelty"), report.task),
         validation_finding(compared, report.task),

@@ -246,6 +246,8 @@ TASK = Task(
         MetricInfo("density", "density", "", tile=False, bounds=(0, _FREE[1]), kind="plain"),
         MetricInfo("kid", "KID", "", False, tile=False, bounds=_FREE, kind="plain"),
         MetricInfo("fid_floor", "FID of real images", "", False, tile=False, bounds=(0, _FREE[1]), kind="plain"),
+        MetricInfo("pixel_coverage", "coverage in pixels", "of validation images", tile=False),
+        MetricInfo("pixel_recall", "recall in pixels", "of validation images", tile=False),
         MetricInfo("coverage_floor", "coverage by real images", "", tile=False, kind="share"),
     ),
     options=frozenset(),

@@ -15,6 +15,7 @@ from eyewright.core.report import Finding, Report
 from eyewright.data.dataset import Dataset
 from eyewright.evaluation.blocks import Block, Cell, Gallery, Page, Shot, Span, Table
 from eyewright.evaluation.reporting import Explain, Pictures
+from eyewright.evaluation.units import show_number
 from eyewright.imaging.encode import data_uri
 
 _GRID, _PER_CLASS, _CLASSES = 64, 8, 12
@@ -24,7 +25,7 @@ _WEAK = 0.8
 
 
 def find_faults(report: Report) -> list[Finding]:
-    """Return an error where copies of training images or a collapse was found.
+    """Return an error where copies of training images or a collapse was found, or too little training for either.
 
     Images as new as held-out ones are below the limit in 1 % of the cases: copies are found where the lower end of the
     interval is above 2 %. Coverage has collapsed where it is less than half of what real images reach.
@@ -40,13 +41,18 @@ def find_faults(report: Report) -> list[Finding]:
             Finding("copies", text, "look at the nearest pairs; train on more images, or shorter", severity="error")
         )
     floor = report.metrics.get("coverage_floor")
+    # A net that has hardly learnt draws noise: it has not collapsed.
+    short = report.tables.get("undertrained")
     if floor is not None and floor.value:
         whole = report.metrics["coverage"]
         if whole.high is not None and whole.high < _COLLAPSED * floor.value:
-            real = f"{floor.value:.1%}"
-            text = f"coverage {whole.value or 0:.1%} is less than half that of real images, {real}: mode collapse"
-            fix = "train longer, on more images, or with the other --model"
-            found.append(Finding("collapse", text, fix, severity="error"))
+            text = f"coverage {whole.value or 0:.1%} is less than half that of real images, {floor.value:.1%}"
+            if short:
+                text = f"{text}: the generator is undertrained, {short['said']}"
+                found.append(Finding("undertrained", text, short["fix"], severity="error"))
+            else:
+                fix = "train longer, on more images, or with the other --model"
+                found.append(Finding("collapse", f"{text}: mode collapse", fix, severity="error"))
         else:
             few = [
                 r["label"]
@@ -55,8 +61,13 @@ def find_faults(report: Report) -> list[Finding]:
             ]
             if few:
                 shown = ", ".join(few[:4])
-                text = f"coverage of {shown} is less than half of that of real images: these classes have collapsed"
-                found.append(Finding("collapse", text, "add images of them, or train longer", severity="error"))
+                text = f"coverage of {shown} is less than half of that of real images"
+                if short:
+                    text = f"{text}: the generator is undertrained, {short['said']}"
+                    found.append(Finding("undertrained", text, short["fix"], severity="error"))
+                else:
+                    text, fix = f"{text}: these classes have collapsed", "add images of them, or train longer"
+                    found.append(Finding("collapse", text, fix, severity="error"))
     accuracy = report.tables["judge"]["accuracy"]
     if accuracy["value"] < _WEAK:
         text = f"the judge has an accuracy of {accuracy['value']:.1%} only: its features and classes say little"
@@ -76,12 +87,13 @@ def summarise(report: Report) -> str:
         return "not known" if metric is None or metric.value is None else f"{metric.value:.1%}"
 
     floor = m.get("fid_floor")
-    beside = "" if floor is None or floor.value is None else f" (real images: {floor.value:.3g})"
+    fid = show_number("fid", m["fid"].value, low=m["fid"].low, high=m["fid"].high)
+    beside = "" if floor is None or floor.value is None else f" (real images: {show_number('fid_floor', floor.value)})"
     accuracy = judge["accuracy"]
     return (
         f"{share('coverage')} of the real images have a generated one near (real images reach "
         f"{share('coverage_floor')}); "
-        f"FID {m['fid'].value or 0:.3g}{beside} in {judge['features']} features, {report.tables['dropped_features']} "
+        f"FID {fid}{beside} in {judge['features']} features, {report.tables['dropped_features']} "
         f"of them constant; {share('label_agreement')} are seen as their class; {share('copies')} are nearer to a "
         f"training image than 99% of held-out images. Measured by a classifier with accuracy {accuracy['value']:.1%} "
         f"(digest {judge['digest'][:12]}) that had no part in training the generator."

@@ -35,6 +35,8 @@ def find_faults(report: Report) -> list[Finding]:
         verb = "loses to" if loses else "is not significantly better than"
         text = f"the net {verb} {what}: {say_metric(name, metric.value, metric.low, metric.high, 'dB')}"
         fix = "train longer or on more images; use " + what if loses else "measure it on more images"
+        if loses and (short := report.tables.get("undertrained")):
+            text, fix = f"{text}; {short['said']}", f"{short['fix']}, or use {what}"
         found.append(Finding("loses_to_baseline", text, fix, severity="error" if loses else "warning"))
         break
     return found

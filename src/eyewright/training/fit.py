@@ -319,8 +319,9 @@ def _bar_text(epoch: int, epochs: int | None, images_per_s: float, loop: Loop) -
 
 def write_history(folder: Path, history: list[Mapping[str, str]]) -> None:
     """Write `metrics.csv` and `log.jsonl`: the very strings that the console shows."""
-    columns = list(history[0])
-    lines = [",".join(columns), *(",".join(row[c] for c in columns) for row in history)]
+    # A run that is resumed by another version may follow a number under another name.
+    columns = list(dict.fromkeys(c for row in history for c in row))
+    lines = [",".join(columns), *(",".join(row.get(c, "") for c in columns) for row in history)]
     write_text(folder / "metrics.csv", "\n".join(lines) + "\n")
     write_text(folder / "log.jsonl", "".join(dumps_json({"event": "epoch", **row}) + "\n" for row in history))
 
