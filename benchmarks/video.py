@@ -16,7 +16,8 @@ and with the same loop in PyAV, in an environment of its own (`pip install av nu
 `actions` trains on the 228 clips with the defaults, validates on recordings that are held out of them, and scores the
 135 clips of other recordings once a seed: accuracy and balanced accuracy (mean recall of the classes).
 
-Targets: accuracy 0.85 and balanced 0.80, the mean of 3 seeds of 20 minutes; at most 25 % of a core, lag at most a hop, memory flat for an hour; at least 0.9 times the bare loop.
+Targets: accuracy 0.85 and balanced 0.80, the mean of 3 seeds of 20 minutes; at most 25 % of a core, lag at most a hop,
+memory flat for an hour; at least 0.9 times the bare loop.
 """
 
 import argparse
