@@ -61,7 +61,6 @@ def test_patches_continue_a_texture_where_smooth_methods_blur_it() -> None:
     broken[hole] = 255
     found = {m: psnr_in(inpaint_pixels(broken, hole, method=m).image, image, hole) for m in ("ns", "exemplar")}
     assert found["exemplar"] > found["ns"] + 4
-    assert choose_method(broken, hole) == "exemplar"
     again = inpaint_pixels(broken, hole, method="exemplar")
     assert np.array_equal(again.image, inpaint_pixels(broken, hole, method="exemplar").image), "one seed, one result"
 

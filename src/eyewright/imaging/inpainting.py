@@ -25,7 +25,7 @@ _THIN = 12.0
 _THIN_SHARE = np.float32(0.6)
 _THICK_SHARE = 0.1
 _ROUNDING = 1e-6
-# On 111 photographs (benchmarks/inpaint_rule.py) fsr is ahead of patches by 0.9 dB in boxes of 32 pixels and by 0.6 dB
+# On 102 photographs (benchmarks/inpaint_rule.py) fsr is ahead of patches by 0.9 dB in boxes of 32 pixels and by 0.6 dB
 # in discs of 48, of biharmonic equations by 1.3 dB and no worse in smooth surroundings; and these of ns by 0.8 to 1.2
 # dB where the surroundings are smoother than this.
 _DEEP = 24.0
