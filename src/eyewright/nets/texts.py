@@ -422,7 +422,7 @@ class Published:
         return None if pad is None else int(pad)
 
     def _checked_text(self, text: str) -> str:
-        """Return a text that is none of the wrong ones.
+        """Return a text that can be read.
 
         Raises:
             InputError: it is empty, has too many characters, or is no UTF-8.
