@@ -58,7 +58,7 @@ def _enlarger(place: str, factor: int) -> Any:
 
 
 def check_nets(steps: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-    """Open the bundles that steps, their names and parameters, will need: before many images are begun.
+    """Open the bundles that steps, their names and parameters, will need, before the first image is processed.
 
     Raises:
         InputError: nothing is there.
