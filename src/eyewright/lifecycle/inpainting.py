@@ -96,7 +96,9 @@ def inpaint(
     if known is None:
         raise UsageError(f"expected --out as an image file, found {target.name!r}", fix="use a name such as filled.png")
     if any(_same_file(target, m) for m in masks):
-        raise UsageError(f"expected --out apart from the mask {quoted(target)}", fix="pass another --out")
+        raise UsageError(
+            f"expected --out and --mask to be two files, both are {quoted(target)}", fix="pass another --out"
+        )
     if target.exists() and not overwrite:
         raise UsageError(f"{quoted(target)} exists", fix="pass --overwrite, or another --out", code="exists")
     if test_time_augment and net is None:
