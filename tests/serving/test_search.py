@@ -73,8 +73,9 @@ def test_words_that_are_cut_are_said(searched: Served) -> None:
     assert answer.status == 200
     assert answer.json["notes"] == []
     many = " ".join(f"word{k}" for k in range(200))
-    (said,) = searched.post("/v1/search", {"words": many, "n": 1}).json["notes"]
-    assert "n-grams, of which the first 256 are read" in said
+    cut, unknown = searched.post("/v1/search", {"words": many, "n": 1}).json["notes"]
+    assert "n-grams, of which the first 256 are read" in cut
+    assert unknown.startswith("the model was not trained on the words 'word0', 'word1'")
 
 
 def test_json_is_taken_under_the_type_that_curl_sends(searched: Served) -> None:

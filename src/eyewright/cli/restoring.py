@@ -146,7 +146,7 @@ def add_restoring(verb: Any) -> None:
         help="side of the tiles; smaller ones need less memory and give the same result",
     )
     p.add_argument(
-        "--test-time-augment", action="store_true", help="average over 8 flips and rotations: better, 8 times the time"
+        "--test-time-augment", action="store_true", help="average over 8 flips and rotations: 8 times the time"
     )
     p.add_argument("--before-after", action="store_true", help="also write the image and the result side by side")
     p.add_argument("--map", action="store_true", help="also write a map of the changes")
