@@ -129,7 +129,8 @@ def test_a_clip_that_cannot_be_read_is_left_out_and_said(
     assert main(["convert", str(tmp_path / "data"), "--to", "clips", "--out", str(tmp_path / "out"), "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert told["images"] == 3
-    assert told["account"]["left_out"][0]["reason"] == "clips cannot be read"
+    assert told["account"]["left_out"][0]["reason"] == "cannot be read"
+    assert told["account"]["counted"] == "clip"
     assert not (tmp_path / "out/walk/1.avi").exists()
 
 

@@ -213,8 +213,8 @@ class Notes:
 
     def account(self) -> Account:
         """Return what was read and what was not, so far."""
-        parts: dict[str, Any] = {kind: tuple(reasons.values()) for kind, reasons in self._reasons.items()}
-        return Account(self.read, **parts)
+        parts = {kind: tuple(reasons.values()) for kind, reasons in self._reasons.items()}
+        return Account(self.read, parts["dropped"], parts["repaired"], parts["reduced"], parts["left_out"])
 
     def _count(self, kind: str, reason: str, n: int, path: str, line: int | None) -> None:
         if n:
