@@ -31,7 +31,10 @@ class Known:
     train: NDArray[np.float32]
     held_out: NDArray[np.float32]
     digest: str = "0" * 64
-    labels: LabelSpace = LabelSpace(("cat", "dog"))
+
+    @property
+    def labels(self) -> LabelSpace:
+        return LabelSpace(("cat", "dog"))
 
     @property
     def accuracy(self) -> dict[str, float]:
