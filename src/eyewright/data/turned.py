@@ -60,13 +60,13 @@ def with_turns(dataset: Dataset, scan: Scan, *, task: str, most: int = _MOST) ->
         for k, turn in enumerate(_TURNS)
     ]
     records = [_record(scan.records[i], turn) for i in rows for turn in _TURNS]
-    pictures = (
+    thumbnails, colours = (
         np.stack([np.rot90(own[i], k) for i in rows for k in range(4)]) for own in (scan.thumbnails, scan.colours)
     )
     turned = replace(
         dataset, tree=TurnedTree(dataset.tree), samples=_grouped(samples), labels=labels, task=task, grouping=None
     )
-    return turned, Scan(tuple(records), *pictures)
+    return turned, Scan(tuple(records), thumbnails, colours)
 
 
 def _turned(turn: int, name: str) -> str:
