@@ -137,7 +137,7 @@ def build_of(name: str, task: str = "classify") -> Callable[..., Any]:
 
         return hub_builder(name, learner_of(task).hub)
     if ":" not in name:
-        known = [*MODELS, *installed("eyewright.nets")]
+        known = [*nets_of(task), *installed("eyewright.nets")]
         raise UsageError(
             f"unknown model {name!r}", fix=published_fix(name, spelling_hint(name, known)), code="unknown_model"
         )

@@ -57,10 +57,13 @@ def trained(request: pytest.FixtureRequest, drawings: Path, tmp_path_factory: py
         yield made, bundle, parity, said
 
 
-def test_a_collapse_is_found_and_no_bundle_is_written(trained: Any) -> None:
+def test_too_little_training_is_found_and_no_bundle_is_written(trained: Any) -> None:
     made, _, _, said = trained
     assert made.bundle is None
-    assert {f.code for f in made.report.sections["findings"]} >= {"collapse", "few_images"}
+    assert {f.code for f in made.report.sections["findings"]} >= {"undertrained", "few_images"}
+    (short,) = [f for f in made.report.sections["findings"] if f.code == "undertrained"]
+    assert "only 2 epochs of training" in short.message
+    assert short.fix.startswith("train with --epochs ")
     assert any("takes no part in training it" in line for line in said), "the judge's digest and accuracy are said"
     judge = made.report.tables["judge"]
     assert any(judge["digest"][:12] in line for line in said)
@@ -179,7 +182,7 @@ def test_images_with_planted_copies_or_a_collapse_are_findings_of_what_was_drawn
         assert "collapse" not in [f.code for f in _found(judge, some, whole=True, truncated=False)[0]], seed
 
 
-def test_a_run_whose_report_says_collapse_draws_with_that_finding(
+def test_a_run_whose_report_finds_fault_draws_with_that_finding(
     trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made, bundle, _, _ = trained
@@ -188,7 +191,7 @@ def test_a_run_whose_report_says_collapse_draws_with_that_finding(
     assert main(["generate", str(made.run.folder), *asked, "--out", str(tmp_path / "a")]) == 1
     told = json.loads(capsys.readouterr().out)
     assert len(told["files"]) == 4, "the images are there all the same"
-    (found,) = [f for f in told["findings"] if f["code"] == "collapse"]
+    (found,) = [f for f in told["findings"] if f["code"] == "undertrained"]
     assert "own report says" in found["message"]
     assert not (bundle.folder / "report.json").exists()
     damaged = Path(shutil.copytree(made.run.folder, tmp_path / "run"))
@@ -218,6 +221,13 @@ def test_an_interpolation_is_one_row_and_its_names_say_both_classes(trained: Any
     assert [f.out.name for f in done.files] == [f"{k}-disc-to-cross.png" for k in range(5)]
     assert done.grid is not None
     assert ew.read_image(done.grid).shape == (34, 5 * 33 + 1, 3)
+
+
+def test_an_unknown_model_lists_those_of_the_task(drawings: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown model") as caught:
+        ew.train(drawings, task="generate", model="dcgan", out=tmp_path / "run")
+    assert caught.value.fix.startswith("choose one of: flow_net, gan_net")
+    assert "quick_net" not in caught.value.fix
 
 
 def test_few_images_are_refused(tmp_path: Path) -> None:

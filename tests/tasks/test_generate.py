@@ -1,6 +1,6 @@
 """What a generator's arrays mean, how its images are measured, and which faults are found."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,10 @@ class Known:
     train: NDArray[np.float32]
     held_out: NDArray[np.float32]
     digest: str = "0" * 64
-    labels: LabelSpace = field(default_factory=lambda: LabelSpace(("cat", "dog")))
+
+    @property
+    def labels(self) -> LabelSpace:
+        return LabelSpace(("cat", "dog"))
 
     @property
     def accuracy(self) -> dict[str, float]:

@@ -53,6 +53,10 @@ def test_a_finding_names_what_is_better_and_there_is_one() -> None:
         "the net loses to total variation (process --steps denoise:tv): -1.00 dB (95% interval -2.00 to -0.50)"
     )
     assert fault.fix == "train longer or on more images; use total variation (process --steps denoise:tv)"
+    short = {"said": "the budget was enough for 1 epoch", "fix": "give --budget 20m or more"}
+    (fault,) = find_faults(report(bad, undertrained=short))
+    assert fault.message.endswith("(95% interval -2.00 to -0.50); the budget was enough for 1 epoch")
+    assert fault.fix.startswith("give --budget 20m or more, or use total variation")
     (fault,) = find_faults(report(Metric(1.0, 0.5, 2.0), psnr_gain=Metric(0.5, -0.5, 1.0)))
     assert fault.message.startswith(
         "the net is not significantly better than the degraded image: 0.50 dB (95% interval -0.50 to 1.00)"

@@ -45,7 +45,8 @@ def train_judge(dataset: "Dataset", scan: "Scan", recipe: "Recipe", folder: "Pat
     from eyewright.exporting.judge import export_judge
 
     learner.check(dataset)
-    given, learnt = dataset, None
+    given = dataset
+    learnt: Dataset | None = None
     if len(dataset.labels) == 1:
         from eyewright.data.turned import with_turns
 
