@@ -273,7 +273,7 @@ class TestMotionJpeg:
     def test_a_page_that_is_no_camera_and_a_refusal_are_named(self, camera) -> None:
         with pytest.raises(InputError, match="expected motion JPEG"):
             open_source(camera().url.replace("video.mjpg", "page"))
-        with pytest.raises(InputError, match="answers 401"):
+        with pytest.raises(InputError, match="answered with status 401"):
             open_source(camera(status=401).url)
 
     def test_one_that_never_answers_costs_the_timeout_and_no_more(self, camera) -> None:
