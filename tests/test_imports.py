@@ -20,6 +20,7 @@ LATE_MODULES = {
     "eyewright.imaging.preparation",
     "eyewright.imaging.sources.opening",
     "eyewright.imaging.tiles",
+    "eyewright.imaging.video_facts",
 }
 """Every command or prediction loads them, and they do something before, or seldom, what they import late."""
 

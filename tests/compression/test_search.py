@@ -235,7 +235,7 @@ def test_a_bundle_is_compressed_with_the_data_it_was_made_from(finished, tmp_pat
         max_bytes=120_000, budget="300s",
     )  # fmt: skip
     assert found.winner.bytes <= 120_000
-    with pytest.raises(RefusedError, match="not compressed yet"):
+    with pytest.raises(RefusedError, match="expected an uncompressed model"):
         ew.compress(found.bundle.folder, data=data, out=tmp_path / "c")
 
 

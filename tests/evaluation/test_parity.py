@@ -50,7 +50,7 @@ def test_of_two_level_boxes_either_may_stay() -> None:
 def test_a_box_that_stays_where_it_was_clearly_less_sure_is_another_answer() -> None:
     trained = _Told([ONE, OTHER], [0.7002, 0.7])
     exported = _Told([ONE, OTHER], [0.7, 0.7002])
-    with pytest.raises(ParityError, match="in 4 answers"):
+    with pytest.raises(ParityError, match="in 4 predictions"):
         check_parity(trained, exported, _Images())
 
 
@@ -108,7 +108,7 @@ def test_probabilities_may_differ_by_a_ten_thousandth() -> None:
 
 
 def test_another_answer_fails_however_near_it_is() -> None:
-    with pytest.raises(ParityError, match=r"\(allowed 0.0001\), in 3 answers on 3 images"):
+    with pytest.raises(ParityError, match=r"\(allowed 0.0001\), in 3 predictions on 3 images"):
         check_parity(_Scores(0.50001), _Scores(0.49999), _Many(3))
 
 

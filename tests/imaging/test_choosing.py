@@ -69,7 +69,7 @@ def test_a_file_that_states_the_truth_is_decoded_once(tmp_path: Path, n: int, na
     path = written(tmp_path / name, noise(n), code="MJPG" if name == "a.avi" else "mp4v")
     strip, info = read_clip(path, ClipSampling())
     assert np.array_equal(strip, expected(path, ClipSampling()))
-    assert (info.frames, info.size_hw, info.short) == (n, (48, 64), "")
+    assert (info.frames, info.size_hw, info.video and info.video.breaks_off) == (n, (48, 64), "")
     assert len(opened) == 1
 
 
@@ -108,7 +108,7 @@ def test_a_clip_that_breaks_off_says_so(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     strip, info = read_clip(path, ClipSampling(8))
     assert np.array_equal(strip, expected(path, ClipSampling(8)))
-    assert info.short == f"the video breaks off: {info.frames} of about 60 frames can be read"
+    assert info.video.breaks_off == f"the video breaks off: {info.frames} of about 60 frames can be read"
 
 
 @pytest.mark.parametrize("name", ["asl_gestures/book.mkv", "asl_gestures/milk.mkv"])

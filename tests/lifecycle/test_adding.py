@@ -172,7 +172,7 @@ def test_other_classes_other_models_and_other_tasks_are_refused(
     folder = Path(shutil.copytree(drawings, tmp_path / "renamed"))
     for part in ("train", "val", "test"):
         (folder / part / "ring").rename(folder / part / "torus")
-    with pytest.raises(RefusedError, match="lacks 'torus'; it also has 'ring'"):
+    with pytest.raises(RefusedError, match="does not know 'torus'; it also knows 'ring'"):
         drawn_for(_loaded(folder), AddGenerated(generator), tmp_path / "d", say=_silent)
     with pytest.raises(EyewrightError, match="not supported for generation"):
         ew.train(drawings, task="generate", add_generated=generator, epochs=1, out=tmp_path / "run")

@@ -215,7 +215,7 @@ def test_options_that_contradict_holes_are_refused(photos: Path, tmp_path: Path)
         ("export BUNDLE --to torch --out OUT", 4, "holds no weights of a catalogue net"),
         ("attack BUNDLE PHOTOS --out OUT", 2, "attack is not supported for restoration"),
         ("certify BUNDLE PHOTOS", 2, "certify is not supported for restoration"),
-        ("track BUNDLE IMAGE", 4, "expected a bundle that gives boxes"),
+        ("track BUNDLE IMAGE", 4, "expected a bundle that predicts boxes"),
     ],
 )  # fmt: skip
 def test_each_command_takes_such_a_bundle_or_says_why_not_in_one_line(

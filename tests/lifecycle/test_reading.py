@@ -202,7 +202,7 @@ def test_training_goes_on_in_the_alphabet_of_the_weights(lined, texts: Path, tmp
     split = [f"{row},{'test' if k % 4 == 0 else 'train'}" for k, row in enumerate(rows[1:40])]
     odd = ["path,text,split", *split, f"{texts / '239.png'},IQ,train"]
     (tmp_path / "odd.csv").write_text("\n".join(odd))
-    with pytest.raises(DatasetError, match="the weights do not know: 'Q'"):
+    with pytest.raises(DatasetError, match="characters that are new to the weights: 'Q'"):
         ew.train(tmp_path / "odd.csv", task="read", weights=lined.bundle.folder, out=tmp_path / "no", epochs=1)
 
 

@@ -84,7 +84,7 @@ def test_training_evaluation_prediction_and_serving_agree_to_the_bit(trained, mo
     served = _Served(ModelPlace("m", str(bundle.folder), digest), orders)
     for wants in (("prediction",), ("prediction", "picture")):
         for path, wanted, one in zip(paths, pixels, seen, strict=True):
-            given, (placement,), _ = served._prepared(Job(0, path.read_bytes(), 1e12, wants))
+            given, (placement,), *_ = served._prepared(Job(0, path.read_bytes(), 1e12, wants))
             assert np.array_equal(given["image"][0], wanted)
             assert placement.source_hw == one.source_hw
 

@@ -142,7 +142,7 @@ def test_who_is_late_is_dropped_until_it_asks_again() -> None:
     scene.send("b", scene.update(np.full(SIZE, 3.0), 1))
     thread.join(10)
     assert set(scene.found) == {"a", "b"}
-    assert "b is back" in scene.said
+    assert "b has reconnected" in scene.said
 
 
 def test_who_leaves_is_not_waited_for() -> None:

@@ -212,7 +212,7 @@ def test_addresses_that_cannot_be_meant_are_refused(address: str) -> None:
 
 
 def test_a_coordinator_that_is_not_there_is_given_up_at_last() -> None:
-    with pytest.raises(RefusedError, match=r"out of reach for 0\.2 s") as caught:
+    with pytest.raises(RefusedError, match=r"could not be reached for 0\.2 s") as caught:
         Coordinator("127.0.0.1:1", patience_s=0.2).description()
     assert caught.value.code == "coordinator_lost"
 

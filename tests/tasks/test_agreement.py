@@ -63,7 +63,7 @@ def test_another_top_class_is_another_answer_though_the_difference_is_small(task
 
     apart = 0.4 * LIMITS[task]["float32"]
     if task == "classify":
-        with pytest.raises(ParityError, match="in 2 answers"):
+        with pytest.raises(ParityError, match="in 2 predictions"):
             check_parity(level(apart), level(-apart), _Images())
     else:
         # Of pixels a gap within the tolerance is level.

@@ -43,10 +43,10 @@ def test_charts_are_of_images_and_of_objects_that_can_be_measured() -> None:
     data = dataset([[0, 0, 5, 5]] * 3, [], [[0, 0, 5, 5]])
     titles = [(title, note) for title, note, _ in AUDIT.charts(data, scan((10, 10), (10, 10), (10, 10)))]
     assert titles == [
-        ("Objects in an image", "median 1"),
+        ("Objects per image", "median 1"),
         ("Size of objects", "side of a square of its area, in per cent of the image's"),
     ]
-    assert [t for t, _, _ in AUDIT.charts(data, scan(None, None, None))] == ["Objects in an image"]
+    assert [t for t, _, _ in AUDIT.charts(data, scan(None, None, None))] == ["Objects per image"]
     assert list(AUDIT.charts(dataset(), scan())) == []
 
 

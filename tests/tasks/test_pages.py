@@ -253,7 +253,7 @@ def test_the_doctor_charts_how_many_and_how_large_objects_are(tmp_path: Path) ->
     data = marked()
     records = [SimpleNamespace(info=SimpleNamespace(size_hw=(100, 200)))] * 2
     charts = list(reporting_of("detect").audit.charts(data, SimpleNamespace(records=records)))  # type: ignore[arg-type]
-    assert next((title, note) for title, note, _ in charts) == ("Objects in an image", "median 1")
+    assert next((title, note) for title, note, _ in charts) == ("Objects per image", "median 1")
     assert charts[1][0] == "Size of objects"
     # 20 x 40 of 20,000 pixels is a fifth of a side, 200 x 100 a whole one.
     assert "20.0 – " in charts[1][2]

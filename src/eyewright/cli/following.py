@@ -306,8 +306,9 @@ def _track_files(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         out |= write_tracks(o, saved, sequence.name, sequence.tracks, sequence.fps, sequence.n_frames)
         if sequence.name in shown and (drawn or reports(saved)):
             paths = draw_sequence(o, saved, sequence, shown[sequence.name], watch, missing.append)
-            if "video" in paths and (quiet := without_sound(shown[sequence.name].source, paths["video"])) is not None:
-                missing.append(quiet)
+            drawn_video = paths.get("video")
+            quiet = None if drawn_video is None else without_sound(shown[sequence.name].source, drawn_video)
+            missing += [] if quiet is None else [quiet]
             out |= paths if len(sequences) == 1 else {kind: Path(o.out).resolve() for kind in paths}
         elif reports(saved):
             out |= write_report(o, sequence.name, sequence, watch, several=len(sequences) > 1)
@@ -428,8 +429,9 @@ def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
             out |= write_tracks(o, ended, name, tracks, fps, int(tracks.n_frames)) if ended else {}
         output.report(recorder, n, fps)
         out |= output.paths
-    if "video" in out:
-        note_sound(str(o.source), out["video"], findings)
+    drawn = out.get("video")
+    if drawn is not None:
+        note_sound(str(o.source), drawn, findings)
     found = recorder.to_json()
     seconds = time.monotonic() - started
     m = len(found["tracks"])

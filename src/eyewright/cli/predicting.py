@@ -163,8 +163,9 @@ def predict(o: argparse.Namespace) -> Result:
             # A long folder is shown as it goes; nothing is held back to the end.
             shown = _line(prediction.line(**shown_of), row)
             print(printable(f"{item}: {shown}" if time_s is None else f"{time_s:8.2f} s: {shown}"), flush=True)
-    if "video" in output.paths:
-        note_sound(o.source, output.paths["video"], findings)
+    drawn = output.paths.get("video")
+    if drawn is not None:
+        note_sound(o.source, drawn, findings)
     if not n:
         raise UnreadableImageError("none of the images can be read", fix="see the lines above")
     return {

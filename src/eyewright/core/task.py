@@ -305,6 +305,8 @@ class Task:
         whole: `(predictor, examples)` to one prediction each, where a model is run several times per example, as on the
             tiles of an image; None where it is run once.
         one_class: whether it also learns from images of one class; those that lie in no folder of a class are one then.
+        least_seen: from how many images, each counted as often as it is seen, a net must learn before its measures
+            say what is wrong with it; 0 where nothing is said.
         asked: class ids of images to what a model that takes no image is run on in their place; None where it takes
             the images.
     """
@@ -352,6 +354,7 @@ class Task:
     optional: frozenset[str] = frozenset()
     tried_on: "Callable[[NDArray[np.uint8], int, Any], Example] | None" = None
     one_class: bool = False
+    least_seen: int = 0
 
     @property
     def main_metric(self) -> str:

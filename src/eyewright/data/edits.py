@@ -116,7 +116,7 @@ def _edit_of(row: Mapping[str, Any], where: str) -> Edit:
     values = {c: from_cell(row[c]) for c in EDIT_COLUMNS}
     if not values["id"] or any(v is None for v in values.values()) or None in row:
         raise DatasetError(
-            f"{where}: expected a cell for each column and an id, found another number of cells or no id",
+            f"{where}: expected {len(EDIT_COLUMNS)} cells and an id, found another number of cells or no id",
             fix="correct the line",
         )
     if values["action"] not in _ACTIONS:

@@ -99,7 +99,7 @@ def find_groups(dataset: Dataset, scan: Scan | None, *, group_by: str | None = N
                 sets.join_keys(list(applied.keys), "series")
             others = [rule for rule in rules if rule is not applied and not sets.hold(rule.keys)]
             proposals += [_proposal(rule) for rule in others[: 3 - len(proposals)]]
-            if not words:
+            if applied is None:
                 _join_counted(sets, counted_pairs(names, dataset.strata, scan.features))
                 proposals += _join_looks(sets, dataset, scan, looks)
     groups = sets.groups(words)

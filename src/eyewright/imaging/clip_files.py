@@ -16,7 +16,7 @@ from eyewright.core.report import Finding
 from eyewright.core.walking import walk_files
 from eyewright.imaging.given import given_source
 from eyewright.imaging.headers import FORMATS
-from eyewright.imaging.media import Media, media_of
+from eyewright.imaging.media import MOVING, Media, media_of
 from eyewright.imaging.sources.files import VIDEO_EXTENSIONS
 
 _IMAGES = frozenset(e for endings in FORMATS.values() for e in endings)
@@ -43,7 +43,7 @@ def clip_files(names: Iterable[str], held: Callable[[str], Media]) -> list[str]:
         ending = posixpath.splitext(name)[1].lower()
         if ending in _TEXTS:
             continue
-        if ending in VIDEO_EXTENSIONS or held(name) in ("video", "animation"):
+        if ending in VIDEO_EXTENSIONS or held(name) in MOVING:
             found.append(name)
     return found
 

@@ -319,8 +319,9 @@ def _look_of(row: Mapping[str, Any], picture: NDArray[np.uint8]) -> Look:
 def _info_of(told: Mapping[str, Any]) -> ImageInfo:
     height, width = told["size_hw"]
     capture = None if told["capture"] is None else Capture(**told["capture"])
-    video = None if told["video"] is None else VideoFacts(**told["video"])
-    return ImageInfo(**{**told, "size_hw": (height, width), "capture": capture, "video": video})
+    facts = told["video"]
+    video = None if facts is None else VideoFacts(**facts)
+    return ImageInfo(**dict(told, size_hw=(height, width), capture=capture, video=video))
 
 
 def reduce_files(request: Mapping[str, Any], data: bytes) -> Answer:

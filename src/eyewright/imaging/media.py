@@ -1,6 +1,6 @@
 """What a file holds, by its content and whatever it is called: a video, an animation, a still picture, or neither."""
 
-__all__ = ["Media", "ending_of", "media_of", "said_to_hold"]
+__all__ = ["MOVING", "VIDEOS", "Media", "ending_of", "media_of", "said_to_hold"]
 
 import io
 import struct
@@ -15,6 +15,10 @@ from eyewright.imaging.headers import Header, read_header
 
 Media = Literal["video", "animation", "picture", "other"]
 """What a file holds: frames with times as a video or as a picture that moves, one picture, or something else."""
+
+VIDEOS: frozenset[Media] = frozenset({"video"})
+MOVING: frozenset[Media] = VIDEOS | {"animation"}
+"""What holds frames with times."""
 
 _HEAD = 4096
 _MOST_PARTS = 100_000

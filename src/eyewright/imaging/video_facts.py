@@ -138,6 +138,7 @@ def has_sound(path: Path) -> bool | None:
 
 
 def _mp4_sound(path: Path) -> bool | None:
+    # Late: the sources import what decodes, and that these facts.
     from eyewright.imaging.sources.containers import index_of
 
     index = index_of(path, _MOST_INDEX)

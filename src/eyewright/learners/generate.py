@@ -342,6 +342,5 @@ LEARNER = Learner(
     step=step,
     inputs=inputs,
     judge="classify",
-    least_seen=_LEAST_EPOCHS * _VIEWS,
 )
 """Draw images like those of a folder, by class."""

@@ -44,7 +44,6 @@ _PATCH = 96
 _VALIDATED = 256
 # Parts of images that make an epoch, where there are fewer images.
 _VIEWS = 512
-_LEAST_EPOCHS = 10
 _JITTER = 0.15
 _DRAWN = HoleSource()
 
@@ -395,6 +394,5 @@ LEARNER = Learner(
     outgoing=outgoing,
     fed=fed,
     inputs=inputs,
-    least_seen=_LEAST_EPOCHS * _VIEWS,
 )
 """Denoise, deblur, deblock, enlarge and fill holes."""

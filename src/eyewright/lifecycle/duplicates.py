@@ -109,7 +109,7 @@ def _chroma(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the mean Cb and Cr (ITU-R BT.601) of images, uint8 (N, H, W, 3): float64 (N, 2).
 
     >>> _chroma(np.array([[[[255, 0, 0]]], [[[9, 9, 9]]]], np.uint8)).round().tolist()
-    [[-43.0, 128.0], [0.0, 0.0]]
+    [[-43.0, 127.0], [0.0, 0.0]]
     """
     mean = images.reshape(len(images), -1, 3).mean(1) if len(images) else np.zeros((0, 3))
     luma = mean @ (0.299, 0.587, 0.114)

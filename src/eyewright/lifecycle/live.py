@@ -236,10 +236,10 @@ class _Live:
         height, width = self._size_hw or (None, None)
         status: dict[str, Any] = {
             "state": self._state, "message": self._message, "note": self._noted(), "frames": self._frames,
-            "video": None if self._video is None else self._video.to_json(),
             "dropped": self._queue.dropped, "reconnects": self._reconnects, "width": width, "height": height,
             "headline": self._headline, "tracks": self._tracks, "frames_per_s": self._rate(), "events": events or [],
         }  # fmt: skip
+        status["video"] = None if self._video is None else self._video.to_json()
         recorder = self._recorder
         if recorder is not None:
             status["n_tracks"] = recorder.n_tracks + self._spec["first_id"] - 1

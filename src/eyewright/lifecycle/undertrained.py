@@ -6,20 +6,19 @@ import math
 from typing import TYPE_CHECKING
 
 from eyewright.core.durations import show_duration
+from eyewright.core.task import task_of
 
 if TYPE_CHECKING:
     from eyewright.training.run import Run
 
 
 def undertrained(owner: "Run | None") -> dict[str, str] | None:
-    """Return what to say of a run that learnt from fewer images than its task takes at least (`Learner.least_seen`),
+    """Return what to say of a run that learnt from fewer images than its task takes at least (`Task.least_seen`),
     and what to do; None where it learnt from enough."""
-    from eyewright.training.learner import learner_of
-
     if owner is None:
         return None
     training, recipe = owner.about.get("training") or {}, owner.recipe
-    least = learner_of(owner.task_name).least_seen
+    least = task_of(owner.task_name).least_seen
     seen = int(training.get("steps") or 0) * (recipe.batch or 0) * recipe.accumulate
     if not 0 < seen < least:
         return None

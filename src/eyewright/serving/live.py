@@ -313,13 +313,12 @@ class Running:
         zones = {
             name: {"points": points, **_of(whole, "zones", name, nobody)} for name, points in self.source.zones.items()
         }
-        return {
+        state = {
             "name": self.source.name,
             "model": "" if self._model is None else self._model.name,
             "state": whole.get("state", ""),
             "message": whole.get("message", ""),
             "note": whole.get("note", ""),
-            "video": whole.get("video"),
             "frames": whole.get("frames", 0),
             "dropped": whole.get("dropped", 0),
             "reconnects": whole.get("reconnects", 0),
@@ -336,6 +335,8 @@ class Running:
             "zones": zones,
             "events": list(self._events)[::-1],
         }
+        state["video"] = whole.get("video")
+        return state
 
     def gauges(self) -> list[tuple[str, str, Mapping[str, str], float]]:
         found = self.shown()

@@ -35,7 +35,7 @@ def _charts(dataset: Dataset, scan: Scan) -> list[tuple[str, str, str]]:
     per_image = np.array([len(s.marked(Objects)) for s in dataset.samples], float)
     if len(per_image):
         svg = bar_chart(bin_values(per_image, whole=True), title="objects", width=_CHART)
-        charts.append(("Objects in per image", f"median {np.median(per_image):.0f}", svg))
+        charts.append(("Objects per image", f"median {np.median(per_image):.0f}", svg))
     roots = _box_sides(dataset, scan)
     if len(roots):
         svg = bar_chart(bin_values(roots * 100, logarithmic=True), title="object size", width=_CHART)

@@ -277,5 +277,7 @@ TASK = Task(
     inputs=MappingProxyType({NOISE: "eyewright.core.drawing:NoiseInput", CLASS: "eyewright.core.drawing:ClassInput"}),
     asked=asked,
     one_class=True,
+    # Four epochs of a small data set: before, a generator draws noise.
+    least_seen=25_600,
 )
 """New images like those of a folder."""

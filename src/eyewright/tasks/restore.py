@@ -346,6 +346,8 @@ TASK = Task(
     counted=counted,
     followed="psnr",
     chosen="psnr",
+    # Ten epochs of 512 parts.
+    least_seen=5_120,
     unit=lambda names, metric: UNITS.get(metric, ""),
     whole=restore_whole,
     inputs=MappingProxyType(

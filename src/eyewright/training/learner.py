@@ -126,8 +126,6 @@ class Learner:
         inputs: `(net, preparation of the images)` to what a trained net takes, where that is not an image.
         judge: the task of the classifier that measures what a generator draws; empty where answers are compared with
             what is true of an image.
-        least_seen: from how many images, each counted as often as it is seen, a net must learn before its measures
-            say what is wrong with it; 0 where nothing is said.
         mean: the mean answer of several nets, as logits (`nets.ensemble`); of softmax over the classes by default.
     """
 
@@ -150,7 +148,6 @@ class Learner:
     inputs: Callable[[PixelNet, Preparation], Preparation | Inputs] = lambda net, preparation: preparation
     judge: str = ""
     mean: MeanOf = mean_of_distributions
-    least_seen: int = 0
 
 
 @cache

@@ -189,7 +189,7 @@ def _inside(folder: Path, kind: TrackKind) -> Path | None:
 
 
 def _named(kind: TrackKind) -> str:
-    return {"detections": "detections", "truth": "true tracks", "tracks": "tracks"}[kind]
+    return {"detections": "detections", "truth": "ground-truth tracks", "tracks": "tracks"}[kind]
 
 
 def _with_info(name: str, path: Path, home: Path) -> Sequence:

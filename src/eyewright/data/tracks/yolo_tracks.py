@@ -24,6 +24,7 @@ from eyewright.data.tree import FolderTree
 from eyewright.imaging import read_image
 from eyewright.imaging.headers import FORMATS, Limits
 from eyewright.imaging.sources.files import VIDEO_EXTENSIONS
+from eyewright.imaging.sources.video import VideoFile
 
 _NUMBERED = re.compile(r"^(?:(.*?)[_\-.]?)?(\d{1,8})$")
 _FRACTION = 1.5
@@ -234,9 +235,6 @@ def _image_size(path: Path) -> tuple[int, int] | None:
 
 
 def _video_size(path: Path) -> tuple[int, int] | None:
-    # Not at the top: only this needs OpenCV.
-    from eyewright.imaging.sources.video import VideoFile
-
     try:
         video = VideoFile(path, limits=Limits())
     except EyewrightError:

@@ -35,7 +35,7 @@ from eyewright.imaging.ahead import read_ahead, read_images, read_prepared
 from eyewright.imaging.decode import Pixels, name_unreadable, read_image
 from eyewright.imaging.given import given_source
 from eyewright.imaging.headers import FORMATS, Limits
-from eyewright.imaging.media import media_of
+from eyewright.imaging.media import VIDEOS, media_of
 from eyewright.imaging.preparation import Preparation
 from eyewright.imaging.reduction import Prepared
 from eyewright.imaging.sources.frames import Frame
@@ -62,7 +62,7 @@ def is_video(path: Path) -> bool:
     (True, False)
     """
     held = media_of(path)
-    return held == "video" or (held == "other" and path.suffix.lower() in VIDEO_EXTENSIONS)
+    return held in VIDEOS or (held == "other" and path.suffix.lower() in VIDEO_EXTENSIONS)
 
 
 def files_below(folder: Path, extensions: Container[str]) -> list[Path]:
