@@ -102,6 +102,14 @@ def shoot(browser: Any, address: str, out: Path, size: tuple[int, int], act: Any
     print("wrote", out)
 
 
+def wait_for_images(page: Any) -> None:
+    """Wait until the images of a page are drawn."""
+    page.locator("img").first.wait_for(timeout=120_000)
+    # The page forbids eval, which a condition in its own language would need.
+    page.wait_for_load_state("networkidle", timeout=120_000)
+    page.wait_for_timeout(1000)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--detection", type=Path, metavar="REPORT.html", help="a report on detection")
@@ -130,12 +138,12 @@ def main() -> int:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         report = next(iter(sorted((work / "digits").rglob("report.html"))))
         shoot(browser, report.as_uri(), o.out / "report.png", (1200, 1420))
-        digits = report.parent
+        digits = next(iter(sorted((work / "digits").rglob("run.json")))).parent
         eyewright("attack", digits, "--suite", "quick", "-n", "200", "--out", work / "attacked", "--quiet")
         shoot(browser, (work / "attacked" / "robustness.html").as_uri(), o.out / "robustness.png", (1200, 1100))
         job = ["--on", "local", "--shard-size", "50", "--out", work / "job", "--quiet"]
         write_shapes(work / "many", 1000)
-        eyewright("predict", digits, work / "many", *job)
+        eyewright("predict", report.parent, "--source", work / "many", *job)
         shoot(browser, (work / "job" / "fleet.html").as_uri(), o.out / "fleet.png", (1200, 700))
         write_crossing(work / "crossing.webm")
         marks = ("--line", "gate=48,0,48,96", "--zone", "middle=30,30 66,30 66,66 30,66")
@@ -145,8 +153,7 @@ def main() -> int:
         shoot(browser, tracks.as_uri(), o.out / "tracks.png", (1200, 1100))
         write_shapes(work / "ten-thousand", 3334)
         with served(work, "browse", work / "ten-thousand") as address:
-            drawn = lambda page: page.locator("img").first.wait_for(timeout=120_000)  # noqa: E731
-            shoot(browser, address, o.out / "browse.png", (1200, 900), drawn)
+            shoot(browser, address, o.out / "browse.png", (1200, 900), wait_for_images)
         with served(work, "serve", f"shapes={work / 'shapes.bundle'}", "--no-log", ready="readyz") as address:
             image = str(sorted((scenes / "test").glob("*.png"))[1])
 
