@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _SIDE, _SMALL = 64, 32
 # A chain of more copies than this is left as the pixels link it.
 _CHAIN = 500
-# Levels between the mean colours of two images from which on one is no copy of the other, but drawn in another colour.
+# Largest distance of the mean colours of copies, in levels; beyond it, one is the same drawing in another colour.
 _OTHER_COLOUR = 16.0
 
 

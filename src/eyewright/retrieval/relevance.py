@@ -14,7 +14,7 @@ _NORMAL = NormalDist()
 _LOW = _NORMAL.cdf(-1.0)
 # The nearest parts of the background between which the tail is measured, and the fewest vectors of the smaller one.
 _NEAR, _WIDER, _FEW = 0.005, 4, 5
-# The cosine from which on a vector may be a copy, the part of the background from which distances are extrapolated.
+# The least cosine of a possible copy, and the part of the background from which distances are extrapolated.
 _COPY, _AROUND = 0.97, 0.02
 _STEEPEST = 64.0
 # The fewest vectors that are a group.
