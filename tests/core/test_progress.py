@@ -49,10 +49,10 @@ def test_a_notebook_shows_one_output_that_is_replaced(kernel):
     (drawn,) = kernel.outputs
     # Nothing at 0.75 s; then every step, the last without a time left, and the line that stays.
     assert 'value="2"' in drawn[0]
-    assert "50%, 0:02 left b.png" in drawn[0]
+    assert "50%, 1.5 s left b.png" in drawn[0]
     assert 'value="4"' in drawn[2]
     assert "100% &lt;d&gt;.png" in drawn[2]
-    assert "reading: 0:04 &lt;d&gt;.png" in drawn[-1]
+    assert "reading: 3.8 s &lt;d&gt;.png" in drawn[-1]
     assert len(drawn) == 4
     assert not any("<d>" in one for one in drawn)
 
@@ -66,7 +66,7 @@ def test_a_notebook_says_where_work_stopped(kernel):
 
     with pytest.raises(RuntimeError):
         read()
-    assert "reading: stopped at 50% after 0:02 b.png" in kernel.outputs[0][-1]
+    assert "reading: stopped at 50% after 2.2 s b.png" in kernel.outputs[0][-1]
 
 
 def test_work_of_unknown_length_shows_a_count(kernel):

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from eyewright.core.durations import show_duration
+
 Progress = Callable[[int, str], None]
 
 # What is done within this time shows no bar in a notebook, where a bar stays in the saved output.
@@ -80,7 +82,7 @@ class _NotebookBar:
         """Replace the bar, if it was shown, by a line."""
         if self._shown is not None:
             now = time.monotonic()
-            took = _clock(now - self._started)
+            took = show_duration(now - self._started)
             if self._total is not None and self._done < self._total:
                 took = f"stopped at {self._done / self._total:.0%} after {took}"
             self._draw(f"{html.escape(self._title)}: {took} {html.escape(self._text)}", now)
@@ -93,7 +95,7 @@ class _NotebookBar:
             bar = f'<progress max="{self._total}" value="{min(self._done, self._total)}"></progress>'
             how_far = f"{min(1.0, self._done / max(1, self._total)):.0%}"
             if 0 < self._done < self._total:
-                how_far += f", {_clock(seconds * (self._total - self._done) / self._done)} left"
+                how_far += f", {show_duration(seconds * (self._total - self._done) / self._done)} left"
         return f"{html.escape(self._title)} {bar} {how_far} {html.escape(self._text)}"
 
     def _draw(self, content: str, now: float) -> None:
@@ -104,9 +106,3 @@ class _NotebookBar:
         else:
             self._shown.update(drawn)
         self._drawn = now
-
-
-def _clock(seconds: float) -> str:
-    """Return a time as minutes and seconds, "1:05"."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02}"
