@@ -85,7 +85,7 @@ def tune(
 
     `on` spreads the trials over `processes` (by default one per core): "local" those of this machine, "ray",
     "HOST:PORT" or "ray://HOST:PORT" those of a Ray cluster (see `run_job`). `data` is a path then. N processes train N
-    trials at a time, and each trial is drawn from those that were begun N or more before it. So the trials depend on
+    trials at a time, and each trial is drawn from the results of those that were drawn N or more before it. So the trials depend on
     `processes`, and not on where or how fast they run. A trial whose process is lost is trained again, from its last
     checkpoint.
 
@@ -185,7 +185,7 @@ def _place_of(trial: Any) -> str:
 def _train_trial(
     dataset: "Dataset", recipe: Recipe, place: Path, plan: RunPlan, metric: str, report: Callable[[int, float], bool]
 ) -> dict[str, Any]:
-    """Train a trial, or with `plan.resume` go on with it where it was begun.
+    """Train a trial, or with `plan.resume` continue it from its last checkpoint.
 
     Returns its `state`, the `values` of its epochs, and its `value` if it is complete or a `message` if it was refused.
     `report` says whether it is to be ended.
