@@ -85,9 +85,9 @@ def tune(
 
     `on` spreads the trials over `processes` (by default one per core): "local" those of this machine, "ray",
     "HOST:PORT" or "ray://HOST:PORT" those of a Ray cluster (see `run_job`). `data` is a path then. N processes train N
-    trials at a time, and each trial is drawn from the results of those that were drawn N or more before it. So the trials depend on
-    `processes`, and not on where or how fast they run. A trial whose process is lost is trained again, from its last
-    checkpoint.
+    trials at a time, and each trial is drawn from the results of those that were drawn N or more before it. So the
+    trials depend on `processes`, and not on where or how fast they run. A trial whose process is lost is trained again,
+    from its last checkpoint.
 
     The best validation score is the largest of many, so it is optimistic: only the test part says how good the run is.
 

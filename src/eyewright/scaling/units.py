@@ -1,5 +1,5 @@
 """Units: pieces of work that write their own folders, such as the training of a fold, each done in a process of its own
-here or on a Ray cluster. A unit is a name and JSON; one that is lost is given again, and goes on from its checkpoint.
+here or on a Ray cluster. A unit is a name and JSON; one that is lost is given again, and continues from its checkpoint.
 """
 
 __all__ = ["LocalUnits", "RayUnits", "UnitCrew", "Units", "checkpoint_of", "open_units"]
@@ -186,13 +186,13 @@ class Units:
 
     def give(self, name: str, request: Mapping[str, Any]) -> None:
         """Have a unit done: `request` says which (`unit`), and the `place` that it writes, where its checkpoints are
-        below `checkpoints/`. `again` is added, whether it was begun before."""
+        below `checkpoints/`. `again` is added, whether it was given before."""
         self._requests[name] = request
         self._losses[name] = (0, checkpoint_of(str(request["place"])))
         self._todo.append(name)
 
     def wait(self) -> dict[str, Answer]:
-        """Give what can be given, and return what was done meanwhile, by name; it may be nothing.
+        """Return what was done meanwhile, by name, which may be nothing; before, what can be given is given.
 
         Raises:
             EyewrightError: a unit refuses, which ends the others too.
