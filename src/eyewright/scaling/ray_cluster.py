@@ -191,10 +191,10 @@ def agent_ports() -> list[str]:
     does not say so in that minute, and no setting of it is longer.
     """
     names = (
-        "dashboard-agent-grpc-port",
-        "dashboard-agent-listen-port",
-        "runtime-env-agent-port",
-        "metrics-export-port",
+        "dashboard-agent-grpc",
+        "dashboard-agent-listen",
+        "runtime-env-agent",
+        "metrics-export",
     )
     with contextlib.ExitStack() as held:
         taken = [held.enter_context(socket.socket()) for _ in names]
