@@ -27,7 +27,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from eyewright.scaling.ray_cluster import head_command
+from eyewright.scaling.ray_cluster import agent_ports, head_command
 from scaling import BUNDLE, PROGRAM, write_images
 
 NODE = "import sys; sys.modules['grpc'] = None; from ray.scripts.scripts import main; main()"
@@ -54,7 +54,7 @@ class Nodes:
         else:
             kept = ("--num", "--obj", "--node-ip", "--include-log", "--disable")
             words = ["start", "--block", f"--address={self.address}"]
-            words += [a for a in self.arguments if a.startswith(kept)]
+            words += [*(a for a in self.arguments if a.startswith(kept)), *agent_ports()]
         # A raylet that starts just after its predecessor was killed sometimes dies itself (Ray 2.60).
         for _ in range(5):
             log = self.place / f"{name}.log"

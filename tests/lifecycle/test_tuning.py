@@ -69,18 +69,18 @@ def test_what_the_user_gave_is_not_searched() -> None:
 
 def test_a_study_in_use_is_refused(shapes: Path, tmp_path: Path) -> None:
     with (
-        tuning._open_study(tmp_path / "s", seed=0, resume=False),
+        tuning._open_study(tmp_path / "s", resume=False),
         pytest.raises(UsageError, match="another process is using the study"),
     ):
         ew.tune(shapes, trials=1, out=tmp_path / "s", resume=True, **FAST)
     # Another tool may hold the database itself.
-    with tuning._open_study(tmp_path / "t", seed=0, resume=False):
+    with tuning._open_study(tmp_path / "t", resume=False):
         pass
     holder = sqlite3.connect(tmp_path / "t/study.db", isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     with (
         pytest.raises(UsageError, match=r"cannot be opened: .*locked"),
-        tuning._open_study(tmp_path / "t", seed=0, resume=True, patience_s=0.1),
+        tuning._open_study(tmp_path / "t", resume=True, patience_s=0.1),
     ):
         pass
     holder.close()

@@ -87,6 +87,10 @@ def test_a_cluster_is_started_here_without_dashboard_and_statistics_and_ends_wit
     (started,) = (p for p in fake_ray.iterdir() if (p / "arguments").exists())
     arguments = (started / "arguments").read_text().split("\n")
     assert {"--node-ip-address=127.0.0.1", "--include-dashboard=false", "--disable-usage-stats"} <= set(arguments)
+    ports = {a.partition("=")[0] for a in arguments if a.partition("=")[2].isdecimal()}
+    # A node whose helpers choose their own does not start on a loaded machine.
+    agents = ("dashboard-agent-grpc", "dashboard-agent-listen", "runtime-env-agent", "metrics-export")
+    assert {f"--{name}-port" for name in agents} <= ports
     settings = json.loads((started / "settings").read_text())
     assert (settings["RAY_AUTH_MODE"], settings["RAY_USAGE_STATS_ENABLED"]) == ("token", "0")
     assert len(settings["RAY_AUTH_TOKEN"]) == 64

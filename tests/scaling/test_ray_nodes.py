@@ -23,7 +23,7 @@ import pytest
 from eyewright.core.errors import LostError
 from eyewright.imaging import encode_image
 from eyewright.scaling import plan_predict, run_job, verify_folder
-from eyewright.scaling.ray_cluster import head_command
+from eyewright.scaling.ray_cluster import agent_ports, head_command
 
 pytestmark = [
     pytest.mark.slow,
@@ -51,6 +51,7 @@ class Nodes:
             "--block",
             f"--address={self.address}",
             *(a for a in head if a.startswith(("--num", "--obj"))),
+            *agent_ports(),
         ]
         self.other = self._start("other", [*other, "--node-ip-address=127.0.0.1", "--include-log-monitor=false"])
 
@@ -187,6 +188,38 @@ def test_a_cluster_is_started_and_leaves_nothing(
     assert json.loads((out / "manifest.json").read_text())["rows"] == N
     rows_of(out)
     await_none(lambda: workers_of(place))
+
+
+def test_folds_go_on_when_a_node_and_the_command_are_killed(shapes: Path, tmp_path: Path, nodes: Nodes) -> None:
+    options = ["--epochs", "30", "--batch", "16", "--model", "mlp", "--imgsz", "16", "--seed", "1", "--quiet"]
+    words = [sys.executable, "-m", "eyewright", "train", str(shapes), "--folds", "3", *options, "--out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*words, str(tmp_path / "plain")], check=True, env=environment)
+    out = tmp_path / "ray"
+    spread = [*words, str(out), "--on", nodes.address, "--processes", "2"]
+    with subprocess.Popen(spread, env=environment) as driver:
+        await_checkpoint(out, driver)
+        driver.kill()
+    with subprocess.Popen([*spread, "--resume"], env=environment) as driver:
+        await_checkpoint(out, driver, more=1)
+        nodes.kill(nodes.other)
+        assert driver.wait() == 0
+    names = ("out-of-fold.csv", "folds.json", *(f"fold-{k}/checkpoints/best/model.safetensors" for k in (1, 2, 3)))
+    assert [n for n in names if (out / n).read_bytes() != (tmp_path / "plain" / n).read_bytes()] == []
+
+
+def await_checkpoint(out: Path, driver: subprocess.Popen[bytes], more: int = 0) -> None:
+    """Wait until folds have so many more checkpoints than one."""
+
+    def found() -> set[int]:
+        return {p.stat().st_mtime_ns for p in out.glob("fold-*/checkpoints/last/state.safetensors")}
+
+    seen = set[int]()
+    while len(seen) < 1 + more:
+        assert driver.poll() is None
+        with suppress(OSError):
+            seen |= found()
+        time.sleep(0.02)
 
 
 def await_none(find: Callable[[], list[int]]) -> None:

@@ -1,10 +1,11 @@
 """train --on: the same command by several processes on a Ray cluster."""
 
-__all__ = ["add_train_on", "train_elsewhere"]
+__all__ = ["add_train_on", "spread_options", "train_elsewhere"]
 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.terminal import Result
@@ -24,11 +25,25 @@ def add_train_on(p: argparse.ArgumentParser) -> None:
         type=Checked(check_engine),
         metavar="ENGINE",
         help="train by several processes on a Ray cluster: ray (that of RAY_ADDRESS, else one that is started here), "
-        "HOST:PORT, ray://HOST:PORT; needs --out in storage that all nodes share",
+        "HOST:PORT, ray://HOST:PORT; needs --out in storage that all nodes share. With --folds and --tune each process "
+        "trains folds or trials of its own, with local on this machine",
     )
     p.add_argument(
         "--processes", type=Number(1, 1024), metavar="N", help="with --on: number of processes (default: one per core)"
     )
+
+
+def spread_options(o: argparse.Namespace) -> dict[str, Any]:
+    """Return where the trainings of a study are done.
+
+    Raises:
+        UsageError: a number of processes, but not where.
+    """
+    if o.on is None and o.processes is not None:
+        raise UsageError("--processes needs --on", fix="pass --on local, or --on ray")
+    if o.on is not None and is_ray(o.on) and o.out is None:
+        raise UsageError("expected --out with --on, found none", fix="name a folder that all nodes share")
+    return {"on": o.on, "processes": o.processes}
 
 
 def train_elsewhere(o: argparse.Namespace) -> Result:
@@ -37,12 +52,11 @@ def train_elsewhere(o: argparse.Namespace) -> Result:
         raise UsageError("--processes needs --on", fix="pass --on ray, or start it with torchrun")
     if not is_ray(o.on):
         raise UsageError(
-            "expected a Ray cluster to train on, found local",
+            "expected a Ray cluster to train one model on, found local",
             fix="pass --on ray, or use torchrun --nproc-per-node N -m eyewright train",
         )
-    for name in ("folds", "tune", "shards"):
-        if getattr(o, name) is not None:
-            raise UsageError(f"--{name} is not supported with --on", fix="leave --on out")
+    if o.shards is not None:
+        raise UsageError("--shards is not supported with --on", fix="leave --on out")
     if o.out is None:
         raise UsageError("expected --out with --on, found none", fix="name one run folder for all processes")
     from eyewright.scaling.ray_training import failure_of, train_on_ray

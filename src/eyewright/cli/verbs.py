@@ -47,7 +47,7 @@ from eyewright.cli.terminal import (
     talk,
     warn,
 )
-from eyewright.cli.training import train_elsewhere
+from eyewright.cli.training import spread_options, train_elsewhere
 from eyewright.cli.uses import uses_of
 from eyewright.core.errors import UsageError
 from eyewright.core.quoting import quoted
@@ -138,7 +138,8 @@ def _train(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
     from eyewright.evaluation.validation import say_validated, validation_facts
 
-    if o.on is not None or o.processes is not None:
+    study = o.folds is not None or o.tune is not None or o.repeats is not None or o.ensemble
+    if (o.on is not None or o.processes is not None) and not study:
         return train_elsewhere(o)
     if o.shards is not None and (o.folds is not None or o.tune is not None):
         raise UsageError("expected --shards without --folds and --tune, found them", fix="leave one out")
@@ -207,6 +208,7 @@ def _train_folds(o: argparse.Namespace) -> Result:
         ensemble=o.ensemble,
         out=o.out,
         resume=o.resume,
+        **spread_options(o),
         **talk(o),
         **data,
         **recipe_options(o),
@@ -237,7 +239,14 @@ def _tune(o: argparse.Namespace) -> Result:
     if o.log is not None:
         raise UsageError("expected --tune without --log, whose trials are in study.db", fix="leave --log out")
     found = lifecycle.tune(
-        o.data, trials=o.tune, out=o.out, resume=o.resume, **talk(o), **data_options(o), **recipe_options(o)
+        o.data,
+        trials=o.tune,
+        out=o.out,
+        resume=o.resume,
+        **spread_options(o),
+        **talk(o),
+        **data_options(o),
+        **recipe_options(o),
     )
     best = found.run.about["training"]
     metric = f"val_{best.get('metric', 'accuracy')}"

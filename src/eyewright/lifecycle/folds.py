@@ -1,20 +1,24 @@
 """Cross-validation: every image is predicted by models that were not trained on it, and the spread between folds
 is reported."""
 
-__all__ = ["FoldsResult", "cross_validate", "train_folds"]
+__all__ = ["FoldsResult", "cross_validate", "do_fold", "train_folds"]
 
 import csv
 import io
+import json
+import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 
 from eyewright.core.errors import CheckpointError, UsageError
-from eyewright.core.files import write_json, write_text
+from eyewright.core.files import held_lock, write_json, write_text
 from eyewright.core.jsonable import to_jsonable
 from eyewright.core.quoting import quoted
 from eyewright.core.report import Metric, Report
@@ -27,15 +31,17 @@ from eyewright.lifecycle.joining import write_ensemble
 from eyewright.lifecycle.loading import need_torch
 from eyewright.lifecycle.newness import novelty_of_folds
 from eyewright.lifecycle.opening import check_model, free_folder, load_run, once_if_private, recipe_of
+from eyewright.lifecycle.spreading import digest_of, on_every_node, path_of, refuse_other, when_free
 from eyewright.lifecycle.stages import evaluate, train_on
 from eyewright.metrics import corrected_interval
+from eyewright.scaling.units import open_units
 from eyewright.training.options import StudyOptions, named_options
 from eyewright.training.plan import RunPlan
+from eyewright.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from eyewright.data import Dataset
     from eyewright.evaluation.reporting import Results
-    from eyewright.training import Recipe
     from eyewright.training.run import Run
 
 
@@ -73,6 +79,8 @@ def cross_validate(
     ignore: Sequence[str] = (),
     target: Sequence[str] = (),
     workers: int | None = None,
+    on: str | None = None,
+    processes: int | None = None,
     quiet: bool = True,
     say: Say = silent,
     **options: Unpack[StudyOptions],
@@ -86,9 +94,14 @@ def cross_validate(
     folds are kept. With `folds="groups"` every group is left out once (more than 20 are put into 10 folds of whole
     groups), and `repeats` is not supported then. `label_errors` is as for `train`.
 
+    `on` spreads the folds over `processes` (by default one per core): "local" those of this machine, "ray",
+    "HOST:PORT" or "ray://HOST:PORT" those of a Ray cluster (see `run_job`). `data` is a path then. A fold whose process
+    is lost is trained again, from its last checkpoint.
+
     Raises:
         DatasetError: a class has fewer distinct images than folds.
         UsageError: fewer than 2 folds, an ensemble of boxes, or an option that is unknown.
+        LostError: processes of a fold are lost again and again, or the cluster.
     """
     started = time.monotonic()
     label_errors = label_error_rule(label_errors)
@@ -101,44 +114,32 @@ def cross_validate(
         check_model(resolved.model, resolved.task)
     if resume and out is None:
         raise UsageError("expected --out with --resume, found none", fix="name the folder to continue in")
-    if isinstance(data, str | Path):
-        data = open_readable(
-            data, label_depth=label_depth, task=resolved.task, ignore=ignore, target=target,
-            edits=resolved.edits or None, quiet=quiet, say=say,
-        )  # fmt: skip
-    elif resolved.edits:
-        data = apply_edits(data, resolved.edits)
-    check_model(resolved.model, data.task)
-    task_of(data.task).require("folds")
-    if ensemble:
-        task_of(data.task).require("ensemble")
-    folder = Path(out) if out is not None else free_folder(Path("runs") / data.task, f"{data.name}-folds")
+    place = None if on is None else path_of(data, "--folds")
+    opened = _open(
+        data, resolved, label_depth=label_depth, ignore=ignore, target=target, ensemble=ensemble, quiet=quiet, say=say
+    )
+    folder = Path(out) if out is not None else free_folder(Path("runs") / opened.task, f"{opened.name}-folds")
     if not resume and (folder / "folds.json").exists():
         raise UsageError(f"a cross-validation is already in {quoted(folder)}", fix="choose another --out, or --resume")
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 2.0
-    if ensemble:
-        # The folds are measured on themselves; only the ensemble is measured on the given test part.
-        data = without_copies(data, quiet=quiet)
-    scan, note, own = scan_of(data, quiet=quiet), "", None
-    if folds == "groups":
-        if repeats > 1:
-            raise UsageError("expected no --repeats with --folds groups, whose folds are given", fix="leave it out")
-        own, note = group_folds(data, scan=scan, seed=resolved.seed, group_by=group_by)
-        folds = len(own)
-        say(note)
-    # Images that belong together stay in one fold, and intervals are over groups.
-    data = with_groups(data, scan, group_by=group_by)
+    data, own, note = _grouped(
+        opened, resolved.seed, folds=folds, repeats=repeats, group_by=group_by, quiet=quiet, say=say
+    )
+    folds = folds if own is None else len(own)
+    plan = RunPlan(deadline=deadline, resume=resume, workers=workers, label_errors=label_errors, quiet=quiet, say=say)
+    if place is not None:
+        parts = own or _cut(data, resolved.seed, folds=folds, repeats=repeats, group_by=group_by)
+        asked = {
+            "unit": "fold", "data": place, "recipe": on_every_node(resolved).to_json(),
+            "folds": "groups" if note else folds,
+            "repeats": repeats, "ensemble": ensemble, "group_by": group_by, "label_depth": label_depth,
+            "ignore": list(ignore), "target": list(target), "label_errors": label_errors, "workers": workers,
+        }  # fmt: skip
+        _spread(parts, asked, folder, plan, on=str(on), processes=processes)
+        # What follows finds each fold trained.
+        own, plan = parts, replace(plan, resume=True)
     parts, runs = train_folds(
-        data,
-        resolved,
-        folder,
-        folds=folds,
-        parts=own,
-        repeats=repeats,
-        group_by=group_by,
-        plan=RunPlan(
-            deadline=deadline, resume=resume, workers=workers, label_errors=label_errors, quiet=quiet, say=say
-        ),
+        data, resolved, folder, folds=folds, parts=own, repeats=repeats, group_by=group_by, plan=plan
     )
     return _together(
         data, parts, runs, folder, folds=folds, note=note, ensemble=ensemble, seed=resolved.seed, quiet=quiet, say=say
@@ -160,12 +161,7 @@ def train_folds(
 
     `parts` are the folds, where they are cut already. The deadline of `plan` is for all of them together.
     """
-    scan = scan_of(dataset, quiet=plan.quiet)
-    parts = parts or [
-        part
-        for r in range(repeats)
-        for part in fold_datasets(dataset, folds, scan=scan, seed=recipe.seed + r, group_by=group_by)
-    ]
+    parts = parts or _cut(dataset, recipe.seed, folds=folds, repeats=repeats, group_by=group_by, quiet=plan.quiet)
     runs = []
     for i, part in enumerate(parts):
         place = folder / f"fold-{i + 1}"
@@ -174,16 +170,157 @@ def train_folds(
             run = load_run(place)
             _check_same(run, part)
         else:
-            own, end = replace(recipe, seed=recipe.seed + i), plan.deadline
-            if plan.deadline is not None:
-                # What is left is shared by the folds that are left.
-                share = (plan.deadline - time.monotonic()) / (len(parts) - i)
-                end, own = time.monotonic() + share, replace(own, budget_s=share)
-            begun = plan.resume and (place / "checkpoints" / "last").exists()
-            # Folds keep together what belongs together by their own rule.
-            run = train_on(part, own, place, replace(plan, deadline=end, resume=begun), leaks="allow")
+            # What is left is shared by the folds that are left.
+            share = None if plan.deadline is None else (plan.deadline - time.monotonic()) / (len(parts) - i)
+            run = _train_fold(part, recipe, place, i, plan, share)
         runs.append(run)
     return parts, runs
+
+
+def _train_fold(part: "Dataset", recipe: Recipe, place: Path, i: int, plan: RunPlan, share_s: float | None) -> "Run":
+    """Train the i-th fold, within so many seconds if there is a budget."""
+    own, end = replace(recipe, seed=recipe.seed + i), None
+    if share_s is not None:
+        end, own = time.monotonic() + share_s, replace(own, budget_s=share_s)
+    begun = plan.resume and (place / "checkpoints" / "last").exists()
+    # Folds keep together what belongs together by their own rule.
+    return train_on(part, own, place, replace(plan, deadline=end, resume=begun), leaks="allow")
+
+
+def _open(
+    data: "Dataset | PathLike",
+    recipe: Recipe,
+    *,
+    label_depth: int | None,
+    ignore: Sequence[str],
+    target: Sequence[str],
+    ensemble: bool,
+    quiet: bool,
+    say: Say,
+) -> "Dataset":
+    """Return data that can be cut into folds.
+
+    Raises:
+        UsageError: its task, or its model, is not supported.
+    """
+    if isinstance(data, str | Path):
+        data = open_readable(
+            data, label_depth=label_depth, task=recipe.task, ignore=ignore, target=target,
+            edits=recipe.edits or None, quiet=quiet, say=say,
+        )  # fmt: skip
+    elif recipe.edits:
+        data = apply_edits(data, recipe.edits)
+    check_model(recipe.model, data.task)
+    task_of(data.task).require("folds")
+    if ensemble:
+        task_of(data.task).require("ensemble")
+        # The folds are measured on themselves; only the ensemble is measured on the given test part.
+        data = without_copies(data, quiet=quiet)
+    return data
+
+
+def _grouped(
+    data: "Dataset",
+    seed: int,
+    *,
+    folds: int | Literal["groups"],
+    repeats: int,
+    group_by: str | None,
+    quiet: bool,
+    say: Say,
+) -> "tuple[Dataset, list[Dataset] | None, str]":
+    """Return the data with the groups that stay in one fold, the folds if they are given by groups, and a note."""
+    scan, note, own = scan_of(data, quiet=quiet), "", None
+    if folds == "groups":
+        if repeats > 1:
+            raise UsageError("expected no --repeats with --folds groups, whose folds are given", fix="leave it out")
+        own, note = group_folds(data, scan=scan, seed=seed, group_by=group_by)
+        say(note)
+    # Images that belong together stay in one fold, and intervals are over groups.
+    return with_groups(data, scan, group_by=group_by), own, note
+
+
+def _cut(
+    data: "Dataset", seed: int, *, folds: int, repeats: int, group_by: str | None, quiet: bool = True
+) -> "list[Dataset]":
+    scan = scan_of(data, quiet=quiet)
+    return [
+        part for r in range(repeats) for part in fold_datasets(data, folds, scan=scan, seed=seed + r, group_by=group_by)
+    ]
+
+
+def _spread(
+    parts: "Sequence[Dataset]",
+    asked: Mapping[str, Any],
+    folder: Path,
+    plan: RunPlan,
+    *,
+    on: str,
+    processes: int | None,
+) -> None:
+    """Have the folds that are not trained yet trained by several processes, each into `folder/fold-K`."""
+    todo = [i for i in range(len(parts)) if not (plan.resume and _done(folder, i))]
+    if not todo:
+        return
+    busy = f"another cross-validation is writing to {quoted(folder)}"
+    with (
+        held_lock(folder / ".folds.lock", busy=busy, code="run_in_use"),
+        open_units(on, units=len(todo), processes=processes) as units,
+    ):
+        # Rounds of as many folds as are trained at a time share the budget.
+        share = None
+        if plan.deadline is not None:
+            share = (plan.deadline - time.monotonic()) / math.ceil(len(todo) / units.size)
+        for i in todo:
+            place = os.path.abspath(folder / f"fold-{i + 1}")
+            more = {"fold": i, "place": place, "share_s": share, "digest": digest_of(parts[i]), "resume": plan.resume}
+            units.give(f"fold {i + 1}", {**asked, **more})
+        plan.say(f"{len(todo)} folds on {on}, {units.size} at a time")
+        left = len(todo)
+        while left:
+            done = units.wait()
+            left -= len(done)
+            for name in done:
+                plan.say(f"{name} of {len(parts)} is trained")
+        if units.restarts:
+            plan.say(f"restarts {units.restarts:,}: a fold was continued when its process was lost")
+
+
+def _done(folder: Path, i: int) -> bool:
+    return (folder / f"fold-{i + 1}" / "run.json").exists()
+
+
+def do_fold(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Train a fold, as it is asked for in JSON types; a process that does several reads the data once.
+
+    Raises:
+        RefusedError: the data of this machine is another one.
+        EyewrightError: as `cross_validate`.
+    """
+    place, i = Path(asked["place"]), int(asked["fold"])
+    own = ("unit", "fold", "place", "share_s", "digest", "resume", "again", "out", "workers", "label_errors")
+    parts = _parts_of(json.dumps({k: v for k, v in asked.items() if k not in own}, sort_keys=True))
+    refuse_other(parts[i], asked["digest"])
+    if asked["again"] and (place / "run.json").exists():
+        # It was trained, and only the answer was lost.
+        return {}
+    plan = RunPlan(
+        resume=asked["resume"] or asked["again"], workers=asked["workers"], label_errors=asked["label_errors"]
+    )
+    recipe = Recipe.from_mapping(asked["recipe"])
+    when_free(lambda: _train_fold(parts[i], recipe, place, i, plan, asked["share_s"]))
+    return {}
+
+
+@lru_cache(maxsize=1)
+def _parts_of(text: str) -> "list[Dataset]":
+    asked = json.loads(text)
+    recipe, folds, group_by = Recipe.from_mapping(asked["recipe"]), asked["folds"], asked["group_by"]
+    named = {k: asked[k] for k in ("label_depth", "ignore", "target", "ensemble")}
+    data = _open(asked["data"], recipe, **named, quiet=True, say=silent)
+    repeats = int(asked["repeats"])
+    data, own, _ = _grouped(data, recipe.seed, folds=folds, repeats=repeats, group_by=group_by, quiet=True, say=silent)
+    return own or _cut(data, recipe.seed, folds=folds, repeats=repeats, group_by=group_by)
 
 
 def _check_same(run: "Run", part: "Dataset") -> None:

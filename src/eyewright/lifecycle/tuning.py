@@ -1,36 +1,45 @@
 """Hyperparameter search: trials in a study that can be stopped and gone on with."""
 
-__all__ = ["TuneResult", "tune"]
+__all__ = ["TuneResult", "do_trial", "tune"]
 
 import contextlib
+import csv
+import json
+import math
+import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from eyewright.core.errors import BudgetError, MissingExtraError, RefusedError, UsageError
+from eyewright.core.errors import BudgetError, CheckpointError, MissingExtraError, RefusedError, UsageError
 from eyewright.core.files import held_lock, write_json
 from eyewright.core.installed import installed, open_installed
+from eyewright.core.jsonable import to_jsonable
 from eyewright.core.quoting import quoted
 from eyewright.core.task import task_of
 from eyewright.data import label_error_rule, leak_rule
 from eyewright.lifecycle.datasets import PathLike, Say, dataset_of, settled, silent
 from eyewright.lifecycle.loading import need_torch
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_run, once_if_private, recipe_of
+from eyewright.lifecycle.spreading import digest_of, on_every_node, path_of, refuse_other, when_free
 from eyewright.lifecycle.stages import train_on
+from eyewright.scaling.units import open_units
 from eyewright.training.options import StudyOptions, named_options
 from eyewright.training.plan import RunPlan
 from eyewright.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from eyewright.data import Dataset
-    from eyewright.training import Recipe
     from eyewright.training.run import Run
 
 _FIRST_GUESSES = 5
+# Less time is too little for a trial.
+_LEAST_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,8 @@ def tune(
     ignore: Sequence[str] = (),
     target: Sequence[str] = (),
     workers: int | None = None,
+    on: str | None = None,
+    processes: int | None = None,
     quiet: bool = True,
     say: Say = silent,
     **options: Unpack[StudyOptions],
@@ -72,12 +83,19 @@ def tune(
     with `resume` it continues up to `trials` in all. `budget` is for all trials together. `leaks` and
     `label_errors` are as for `train`.
 
+    `on` spreads the trials over `processes` (by default one per core): "local" those of this machine, "ray",
+    "HOST:PORT" or "ray://HOST:PORT" those of a Ray cluster (see `run_job`). `data` is a path then. N processes train N
+    trials at a time, and each trial is drawn from the results of those that were drawn N or more before it. So the
+    trials depend on `processes`, and not on where or how fast they run. A trial whose process is lost is trained again,
+    from its last checkpoint.
+
     The best validation score is the largest of many, so it is optimistic: only the test part says how good the run is.
 
     Raises:
         MissingExtraError: optuna is not installed.
         UsageError: another process is using the study, or there is one and `resume` is not asked for.
         BudgetError: no trial could be finished.
+        LostError: processes of a trial are lost again and again, or the cluster.
     """
     started = time.monotonic()
     leaks = leak_rule(leaks, allow_leaks)
@@ -91,6 +109,7 @@ def tune(
         raise UsageError("expected --out with --resume, found none", fix="name the folder to continue in")
     resolved = recipe_of(recipe, budget=budget, **options)
     once_if_private(resolved, "--tune")
+    place = None if on is None else path_of(data, "--tune")
     given = {"group_by": group_by, "label_depth": label_depth, "ignore": ignore, "target": target}
     dataset = dataset_of(data, **asked_of(resolved), **given, quiet=quiet, say=say)
     check_model(resolved.model, dataset.task)
@@ -98,73 +117,233 @@ def tune(
     dataset = settled(dataset, leaks, quiet=quiet)
     folder = Path(out) if out is not None else free_folder(Path("runs") / dataset.task, f"{dataset.name}-tune")
     deadline = None if resolved.budget_s is None else started + resolved.budget_s - 2.0
-    with _open_study(folder, seed=resolved.seed, resume=resume) as study:
-        _retry_broken(study)
+    metric = resolved.chosen_by + task_of(dataset.task).chosen_by
+    plan = RunPlan(deadline=deadline, workers=workers, label_errors=label_errors, quiet=quiet, say=say)
+    with _open_study(folder, resume=resume) as study:
+        _retry_broken(study, resolved)
         if not study.trials:
             study.enqueue_trial({})
+        if place is not None:
+            asked = {
+                "unit": "trial", "data": place, **{k: v if v is None else to_jsonable(v) for k, v in given.items()},
+                "leaks": leaks, "label_errors": label_errors, "workers": workers, "metric": metric,
+                "digest": digest_of(dataset),
+            }  # fmt: skip
+            _spread(study, trials, on_every_node(resolved), asked, folder, plan, on=str(on), processes=processes)
+            return _result(study, folder, metric, say)
         while (number := _finished(study)) < trials:
-            end, own = deadline, resolved
+            own = resolved
             if deadline is not None:
                 share = (deadline - time.monotonic()) / (trials - number)
-                if share < 3:
+                if share < _LEAST_S:
                     say("the budget is used")
                     break
-                end, own = time.monotonic() + share, replace(resolved, budget_s=share)
-            _one_trial(study, dataset, own, folder, end, workers, label_errors, quiet, say)
-        return _result(study, folder, resolved.chosen_by + task_of(dataset.task).chosen_by, say)
+                own = replace(resolved, budget_s=share)
+            _one_trial(study, dataset, own, folder, plan, metric)
+        return _result(study, folder, metric, say)
 
 
-def _one_trial(
-    study: Any,
-    dataset: "Dataset",
-    recipe: "Recipe",
-    folder: Path,
-    deadline: float | None,
-    workers: int | None,
-    label_errors: str,
-    quiet: bool,
-    say: Say,
-) -> None:
+def _one_trial(study: Any, dataset: "Dataset", recipe: Recipe, folder: Path, plan: RunPlan, metric: str) -> None:
+    """Draw a trial, train it here, and tell the study."""
+    trial, own = _ask(study, recipe, 1, plan.say)
+
+    def report(epoch: int, value: float) -> bool:
+        trial.report(value, epoch)
+        return bool(trial.should_prune())
+
+    plan = replace(plan, resume="place" in trial.user_attrs)
+    _tell(study, trial, _train_trial(dataset, own, folder / _place_of(trial), plan, metric, report), plan.say)
+
+
+def _ask(study: Any, recipe: Recipe, at_once: int, say: Say) -> tuple[Any, Recipe]:
+    """Draw the next trial: a function of the seed, of how many there are, and of what is known of them, so that a study
+    that was stopped draws the same."""
     import optuna
 
-    metric = recipe.chosen_by + task_of(dataset.task).chosen_by
+    failed = optuna.trial.TrialState.FAIL
+    begun = sum(t.state not in (failed, optuna.trial.TrialState.WAITING) for t in study.get_trials(deepcopy=False))
+    study.sampler = optuna.samplers.TPESampler(
+        seed=recipe.seed + begun, n_startup_trials=_FIRST_GUESSES, constant_liar=at_once > 1
+    )
     trial = study.ask()
-    own = _suggest(trial, recipe, first=trial.number == 0)
+    own = _suggest(trial, recipe, first=begun == 0)
     changed = {k: v for k, v in own.to_json().items() if v != recipe.to_json()[k]}
     trial.set_user_attr("changed", changed)
+    trial.set_user_attr("recipe", own.to_json())
     say(
         f"trial {trial.number + 1}: "
         + (", ".join(f"{k} {_short(v)}" for k, v in changed.items()) or "the unchanged recipe")
     )
+    return trial, own
+
+
+def _place_of(trial: Any) -> str:
+    """Return the name of the folder of a trial: that of the one which it is tried again for."""
+    return str(trial.user_attrs.get("place", f"trial-{trial.number + 1}"))
+
+
+def _train_trial(
+    dataset: "Dataset", recipe: Recipe, place: Path, plan: RunPlan, metric: str, report: Callable[[int, float], bool]
+) -> dict[str, Any]:
+    """Train a trial, or with `plan.resume` continue it from its last checkpoint.
+
+    Returns its `state`, the `values` of its epochs, and its `value` if it is complete or a `message` if it was refused.
+    `report` says whether it is to be ended.
+    """
+    import optuna
+
+    values: dict[int, float] = {}
+    if plan.resume and (place / "run.json").exists():
+        # Only the study was not told.
+        return _completed(load_run(place), metric)
+    begun = plan.resume and (place / "checkpoints" / "last").exists()
+    earlier = _rows_before(place, metric) if begun else {}
 
     def observe(row: Mapping[str, str]) -> None:
-        trial.report(float(row[f"val_{metric}"]), int(row["epoch"]))
-        if trial.should_prune():
+        epoch = int(row["epoch"])
+        for known, value in earlier.items():
+            if known < epoch:
+                values[known] = value
+                report(known, value)
+        earlier.clear()
+        values[epoch] = float(row[f"val_{metric}"])
+        if report(epoch, values[epoch]):
             raise optuna.TrialPruned
 
-    place = folder / f"trial-{trial.number + 1}"
+    end = None if recipe.budget_s is None else time.monotonic() + recipe.budget_s
     try:
-        run = train_on(
-            dataset,
-            own,
-            place,
-            RunPlan(
-                deadline=deadline, workers=workers, observe=observe, label_errors=label_errors, quiet=quiet, say=say
-            ),
-        )
+        run = train_on(dataset, recipe, place, replace(plan, deadline=end, observe=observe, resume=begun))
     except optuna.TrialPruned:
-        say(f"trial {trial.number + 1} is worse than the others and was stopped")
-        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        return {"state": "pruned", "values": values}
     except RefusedError as error:
+        if isinstance(error, CheckpointError):
+            raise
         # A rate at which the loss runs away is an answer too: not that one.
-        say(f"trial {trial.number + 1}: {error.message}")
-        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-    else:
-        trial.set_user_attr("run", place.name)
-        study.tell(trial, run.about["training"][f"val_{metric}"])
+        return {"state": "refused", "values": values, "message": error.message}
+    return _completed(run, metric)
 
 
-def _takes_dropout(recipe: "Recipe") -> bool:
+def _completed(run: "Run", metric: str) -> dict[str, Any]:
+    values = {int(row["epoch"]): float(row[f"val_{metric}"]) for row in run.history()}
+    return {"state": "complete", "values": values, "value": run.about["training"][f"val_{metric}"]}
+
+
+def _rows_before(place: Path, metric: str) -> dict[int, float]:
+    """Return the validation of epochs that a trial which was stopped has done, by epoch."""
+    try:
+        with open(place / "metrics.csv", encoding="utf-8", newline="") as file:
+            return {int(row["epoch"]): float(row[f"val_{metric}"]) for row in csv.DictReader(file)}
+    except (OSError, csv.Error, KeyError, TypeError, ValueError):
+        return {}
+
+
+def _tell(study: Any, trial: Any, found: Mapping[str, Any], say: Say) -> None:
+    """Tell the study what became of a trial."""
+    import optuna
+
+    known = study.get_trials(deepcopy=False)[trial.number].intermediate_values
+    for epoch, value in found["values"].items():
+        if int(epoch) not in known:
+            trial.report(value, int(epoch))
+    if found["state"] == "complete":
+        trial.set_user_attr("run", _place_of(trial))
+        study.tell(trial, found["value"])
+        return
+    name = f"trial {trial.number + 1}"
+    say(f"{name}: {found['message']}" if "message" in found else f"{name} is worse than the others and was stopped")
+    study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+
+
+def _spread(
+    study: Any,
+    trials: int,
+    recipe: Recipe,
+    asked: Mapping[str, Any],
+    folder: Path,
+    plan: RunPlan,
+    *,
+    on: str,
+    processes: int | None,
+) -> None:
+    """Have trials trained by several processes. They are told to the study in the order in which they were drawn, so
+    that what a trial is drawn from does not depend on which of them is faster."""
+    import optuna
+
+    left = trials - _finished(study)
+    if left < 1:
+        return
+    with open_units(on, units=left, processes=processes) as units:
+        size, flying, found = units.size, {}, {}
+        plan.say(f"{left} trials on {on}, {size} at a time")
+        while True:
+            while left and len(flying) < size:
+                own = recipe
+                if plan.deadline is not None:
+                    share = (plan.deadline - time.monotonic()) / math.ceil(left / size)
+                    if share < _LEAST_S:
+                        plan.say("the budget is used")
+                        left = 0
+                        break
+                    own = replace(recipe, budget_s=share)
+                trial, drawn = _ask(study, own, size, plan.say)
+                complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+                name, left = f"trial {trial.number + 1}", left - 1
+                flying[name] = trial
+                request = {
+                    **asked, "recipe": drawn.to_json(), "place": os.path.abspath(folder / _place_of(trial)),
+                    "before": [t.intermediate_values for t in complete], "resume": "place" in trial.user_attrs,
+                }  # fmt: skip
+                units.give(name, request)
+            if not flying:
+                break
+            first = next(iter(flying))
+            while first not in found:
+                found.update(units.wait())
+            _tell(study, flying.pop(first), found.pop(first), plan.say)
+        if units.restarts:
+            plan.say(f"restarts {units.restarts:,}: a trial was continued when its process was lost")
+
+
+def do_trial(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Train a trial, as it is asked for in JSON types; a process that does several reads the data once.
+
+    Raises:
+        RefusedError: the data of this machine is another one.
+        EyewrightError: as `tune`.
+    """
+    import optuna
+
+    recipe = Recipe.from_mapping(asked["recipe"])
+    named = ("data", "leaks", "group_by", "label_depth", "ignore", "target")
+    dataset = _read(json.dumps({**{k: asked[k] for k in named}, **asked_of(recipe)}, sort_keys=True))
+    refuse_other(dataset, asked["digest"])
+    # Whether it falls behind, Optuna's own rule says, from the trials that the driver knew when it was drawn.
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    others = optuna.create_study(direction="maximize", pruner=_pruner())
+    state = optuna.trial.TrialState.COMPLETE
+    for values in asked["before"]:
+        told = {int(epoch): value for epoch, value in values.items()}
+        others.add_trial(optuna.trial.create_trial(state=state, value=0.0, intermediate_values=told))
+    trial = others.ask()
+
+    def report(epoch: int, value: float) -> bool:
+        trial.report(value, epoch)
+        return bool(trial.should_prune())
+
+    begun = asked["resume"] or asked["again"]
+    plan = RunPlan(workers=asked["workers"], label_errors=asked["label_errors"], resume=begun)
+    place = Path(asked["place"])
+    return when_free(lambda: _train_trial(dataset, recipe, place, plan, asked["metric"], report))
+
+
+@lru_cache(maxsize=1)
+def _read(text: str) -> "Dataset":
+    asked = json.loads(text)
+    leaks = asked.pop("leaks")
+    return settled(dataset_of(asked.pop("data"), **asked, quiet=True, say=silent), leaks)
+
+
+def _takes_dropout(recipe: Recipe) -> bool:
     """Return whether the net can be built with dropout; a net of the user's own or of a package need not."""
     if ":" in recipe.model:
         return False
@@ -174,7 +353,7 @@ def _takes_dropout(recipe: "Recipe") -> bool:
     return any(p.name == "dropout" or p.kind is p.VAR_KEYWORD for p in taken)
 
 
-def _suggest(trial: Any, recipe: "Recipe", *, first: bool) -> "Recipe":
+def _suggest(trial: Any, recipe: Recipe, *, first: bool) -> Recipe:
     """Draw what the recipe leaves open; the first trial takes the defaults."""
     from eyewright.training.optimisers import default_lr
 
@@ -201,7 +380,7 @@ def _suggest(trial: Any, recipe: "Recipe", *, first: bool) -> "Recipe":
 
 
 @contextlib.contextmanager
-def _open_study(folder: Path, *, seed: int, resume: bool, patience_s: float = 5.0) -> Iterator[Any]:
+def _open_study(folder: Path, *, resume: bool, patience_s: float = 5.0) -> Iterator[Any]:
     """Hold the study for one process; a second one is refused."""
     import optuna
     from sqlalchemy.engine import URL
@@ -218,16 +397,12 @@ def _open_study(folder: Path, *, seed: int, resume: bool, patience_s: float = 5.
         try:
             url = URL.create("sqlite", database=str(path.resolve())).render_as_string()
             storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": patience_s}})
-            known = path.exists() and bool(optuna.study.get_all_study_names(storage))
-            # A sampler that is begun again must not draw what it has drawn before.
-            begun = len(optuna.load_study(study_name="eyewright", storage=storage).trials) if known else 0
             study = optuna.create_study(
                 study_name="eyewright",
                 storage=storage,
                 load_if_exists=True,
                 direction="maximize",
-                sampler=optuna.samplers.TPESampler(seed=seed + begun, n_startup_trials=_FIRST_GUESSES),
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=_FIRST_GUESSES, n_warmup_steps=2),
+                pruner=_pruner(),
             )
         except (SQLAlchemyError, KeyError, ValueError) as error:
             raise UsageError(
@@ -238,14 +413,22 @@ def _open_study(folder: Path, *, seed: int, resume: bool, patience_s: float = 5.
         yield study
 
 
-def _retry_broken(study: Any) -> None:
-    """What a killed process was training is tried again."""
+def _pruner() -> Any:
+    import optuna
+
+    return optuna.pruners.MedianPruner(n_startup_trials=_FIRST_GUESSES, n_warmup_steps=2)
+
+
+def _retry_broken(study: Any, recipe: Recipe) -> None:
+    """Try again what a killed process was training; where the options are the same, from its last checkpoint."""
     import optuna
 
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        if trial.number:
-            study.enqueue_trial(trial.params)
+        given, now = trial.user_attrs.get("recipe"), recipe.to_json()
+        changed = set(trial.user_attrs.get("changed", ()))
+        same = given is not None and all(given[k] == now[k] for k in now if k not in changed)
+        study.enqueue_trial(trial.params, user_attrs={"place": _place_of(trial)} if same else {})
 
 
 def _finished(study: Any) -> int:

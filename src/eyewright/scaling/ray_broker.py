@@ -22,10 +22,13 @@ from eyewright.core.errors import EyewrightError
 from eyewright.core.machine.lifeline import hold_lifeline
 from eyewright.imaging.workers import told
 from eyewright.scaling.ray_cluster import GoneError, join_cluster, start_cluster
+from eyewright.scaling.ray_units import RayUnit
+from eyewright.scaling.ray_worker import RayWorker
 
 Say = Callable[[Mapping[str, Any]], None]
 
 _AGAIN_S = 1.0
+_KINDS: Mapping[str, type] = {"shards": RayWorker, "units": RayUnit}
 
 
 class RemoteWorker(Protocol):
@@ -52,8 +55,8 @@ class RemoteCluster(Protocol):
         """The number of cores of each node."""
         ...
 
-    def start(self, threads: int, timeout_s: float) -> RemoteWorker:
-        """Start a worker with so many threads, which is gone when it makes no progress for `timeout_s`."""
+    def start(self, threads: int, timeout_s: float, kind: type) -> RemoteWorker:
+        """Start a worker of a class, with so many threads, which is gone when it makes no progress for `timeout_s`."""
         ...
 
 
@@ -61,9 +64,9 @@ def main(arguments: list[str]) -> None:
     """Serve a driver until it is gone. The arguments are the address of the cluster ("": one is started here) and its
     number of cores if it is started.
 
-    The first line that it reads is about the job: `folder`, `model` and `version` as a worker is told them, the most
-    `workers` (0: one per core), how many `shards` there are, and `timeout_s`. The driver may still plan it while the
-    cluster is joined.
+    The first line that it reads is about the job: the `kind` of its workers ("shards" or "units"), `folder`, `model`
+    and `version` as a worker is told them, the most `workers` (0: one per core), how many `shards` there are, and
+    `timeout_s`. The driver may still plan it while the cluster is joined.
     """
     hold_lifeline()
     # Ctrl-C reaches the driver, which decides.
@@ -102,11 +105,12 @@ def serve(cluster: RemoteCluster, asked: Mapping[str, Any], requests: Iterable[b
     # No worker may ask for more cores than a node has: it would wait for ever.
     threads = max(1, min(cores // n, *nodes)) if nodes else 1
     opening = json.dumps({**{k: asked[k] for k in ("folder", "model", "version")}, "threads": threads})
+    kind = _KINDS[asked["kind"]]
     say({"workers": n, "nodes": len(nodes)})
     todo: queue.SimpleQueue[str] = queue.SimpleQueue()
     for _ in range(n):
         one = threading.Thread(
-            target=_employ, args=(cluster, threads, float(asked["timeout_s"]), opening, todo, say), daemon=True
+            target=_employ, args=(cluster, kind, threads, float(asked["timeout_s"]), opening, todo, say), daemon=True
         )
         one.start()
     for line in requests:
@@ -114,12 +118,18 @@ def serve(cluster: RemoteCluster, asked: Mapping[str, Any], requests: Iterable[b
 
 
 def _employ(
-    cluster: RemoteCluster, threads: int, timeout_s: float, opening: str, todo: "queue.SimpleQueue[str]", say: Say
+    cluster: RemoteCluster,
+    kind: type,
+    threads: int,
+    timeout_s: float,
+    opening: str,
+    todo: "queue.SimpleQueue[str]",
+    say: Say,
 ) -> None:
     """Have one worker at a time, replaced when it dies."""
     while True:
         try:
-            worker = cluster.start(threads, timeout_s)
+            worker = cluster.start(threads, timeout_s, kind)
             answer = json.loads(worker.open(opening))
         except Exception as error:  # noqa: BLE001 - whatever Ray raises is a worker that did not start
             say({"unready": str(error)})

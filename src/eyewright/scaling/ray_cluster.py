@@ -4,7 +4,7 @@ Ray runs what it is sent, so a cluster that does not ask for a token is refused.
 and JSON text; nothing is installed on nodes, and images never go through Ray.
 """
 
-__all__ = ["GoneError", "JoinedCluster", "JoinedWorker", "head_command", "join_cluster", "start_cluster"]
+__all__ = ["GoneError", "JoinedCluster", "JoinedWorker", "agent_ports", "head_command", "join_cluster", "start_cluster"]
 
 import contextlib
 import os
@@ -180,8 +180,27 @@ def head_command(host: str, port: str, cpus: str, place: str) -> list[str]:
     return [
         "start", "--head", "--block", f"--node-ip-address={host}", f"--port={port}", f"--num-cpus={cpus}",
         "--num-gpus=0", f"--object-store-memory={_STORE_BYTES}", f"--temp-dir={place}", "--include-dashboard=false",
-        "--include-log-monitor=false", "--no-monitor", "--disable-usage-stats",
+        "--include-log-monitor=false", "--no-monitor", "--disable-usage-stats", *agent_ports(),
     ]  # fmt: skip
+
+
+def agent_ports() -> list[str]:
+    """Return the arguments of `ray start` that say where the helpers of a node listen, on ports that are free.
+
+    Otherwise they choose ports themselves, and a node whose helpers need more than 15 s for that does not start: Ray
+    does not say so in that minute, and no setting of it is longer.
+    """
+    names = (
+        "dashboard-agent-grpc",
+        "dashboard-agent-listen",
+        "runtime-env-agent",
+        "metrics-export",
+    )
+    with contextlib.ExitStack() as held:
+        taken = [held.enter_context(socket.socket()) for _ in names]
+        for one in taken:
+            one.bind((_LOOPBACK, 0))
+        return [f"--{name}-port={one.getsockname()[1]}" for name, one in zip(names, taken, strict=True)]
 
 
 def _joined(address: str) -> JoinedCluster:

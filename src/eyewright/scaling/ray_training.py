@@ -30,6 +30,7 @@ from eyewright.scaling.ray_broker import RemoteWorker
 from eyewright.scaling.ray_cluster import GoneError, join_cluster, start_cluster
 from eyewright.scaling.ray_ranks import RayRank
 from eyewright.scaling.ray_worker import own_version
+from eyewright.scaling.units import checkpoint_of
 
 # Worlds that are lost one after another without a new checkpoint, until that is no accident.
 _MOST_LOST = 3
@@ -117,7 +118,7 @@ def train_world(cluster: RankCluster, asked: Mapping[str, Any]) -> dict[str, Any
         LostError: processes are lost again and again without a new checkpoint.
     """
     n = asked["processes"] or max(1, sum(cluster.nodes))
-    last, lost, restarts = _checkpoint_of(asked["out"]), 0, 0
+    last, lost, restarts = checkpoint_of(asked["out"]), 0, 0
     while True:
         words = list(asked["words"])
         if restarts and last and "--resume" not in words:
@@ -126,7 +127,7 @@ def train_world(cluster: RankCluster, asked: Mapping[str, Any]) -> dict[str, Any
         if "lost" not in answer:
             return {**answer, "restarts": restarts}
         restarts += 1
-        found = _checkpoint_of(asked["out"])
+        found = checkpoint_of(asked["out"])
         lost, last = (lost + 1 if found == last else 1), found
         if lost >= _MOST_LOST:
             raise LostError(
@@ -193,14 +194,6 @@ def failure_of(answer: Mapping[str, Any]) -> EyewrightError:
 def _said(answer: Mapping[str, Any]) -> str:
     lines = [line for line in str(answer.get("error", "")).splitlines() if line.strip()]
     return lines[-1].strip()[:500] if lines else ""
-
-
-def _checkpoint_of(out: str) -> int:
-    """Return when the last checkpoint of a run was written, 0 where there is none."""
-    try:
-        return (Path(out) / "checkpoints" / "last" / "state.safetensors").stat().st_mtime_ns
-    except OSError:
-        return 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Start worker processes before their driver has read its plan: both take most of their start to import modules."""
 
-__all__ = ["Ahead", "start_ahead", "start_broker", "start_worker"]
+__all__ = ["Ahead", "start_ahead", "start_broker", "start_units", "start_worker"]
 
 import contextlib
 import os
@@ -19,6 +19,17 @@ def start_worker(folder: Path, model: str, threads: int) -> children.Child:
     return children.start_child(
         (sys.executable, "-m", "eyewright.scaling.worker", str(folder), str(threads), model),
         environment={**os.environ, "OMP_NUM_THREADS": str(threads)},
+    )
+
+
+def start_units(threads: int, *, folder: str | None = None) -> children.Child:
+    """Start a process that does units, such as the training of a fold, in a working directory; it ends with this
+    process."""
+    return children.start_child(
+        # The room above knows what units there are.
+        (sys.executable, "-m", "eyewright.lifecycle.units"),
+        environment={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        folder=folder,
     )
 
 
