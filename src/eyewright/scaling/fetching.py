@@ -267,13 +267,14 @@ def _content(item: Item) -> bytes | InputError | None:
             with open_regular(Path(item.path), most=Limits().bytes, follow=True) as file:
                 return file.read()
         store = _store_of(item.path.partition("://")[0] + "://" + item.path.partition("://")[2].partition("/")[0])
-        now = store.entry(item.path)
+        most = Limits().bytes
+        now, data = store.get(item.path, most)
         # Of a list nothing is known but the addresses.
         if item.size >= 0 and (now.size, now.mtime_ns) != (item.size, item.mtime_ns):
             return None
-        if now.size > Limits().bytes:
-            return InputError(f"{quoted(item.path)} has {now.size:,} bytes, at most {Limits().bytes:,} are read")
-        return store.read(item.path)
+        if data is None:
+            return InputError(f"{quoted(item.path)} has {now.size:,} bytes, at most {most:,} are read")
+        return data
     except InputError as error:
         return error
     except OSError as error:
