@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 
+from eyewright.cli.addresses import check_addresses
 from eyewright.cli.parser import build_parser
 from eyewright.cli.places import check_texts, claimed_by, naming_option
 from eyewright.cli.scaling import is_job
@@ -57,6 +58,7 @@ def _main(argv: Sequence[str] | None) -> int:
             # For what starts the same command elsewhere.
             options.words = args
             check_texts(options)
+            check_addresses(options)
             # SIGTERM outside the training loop, which handles its own, still ends with the documented code.
             signal.signal(signal.SIGTERM, _terminate)
             if argv is None:

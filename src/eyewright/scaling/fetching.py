@@ -26,9 +26,10 @@ from eyewright.core.quoting import quoted
 from eyewright.core.regular import open_regular, require_path
 from eyewright.data.archives import is_archive, iter_tar, open_shard, read_parquet, rows_of_parquet
 from eyewright.imaging.headers import FORMATS, Limits
+from eyewright.scaling.addresses import is_address
 from eyewright.scaling.listing import Item, has_changed
 from eyewright.scaling.rows import Row, changed_row, error_row
-from eyewright.scaling.stores import Store, is_address, open_store
+from eyewright.scaling.stores import Store, open_store
 
 if TYPE_CHECKING:
     from eyewright.scaling.work import Work

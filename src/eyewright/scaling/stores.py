@@ -5,9 +5,8 @@ come from the environment or the store's own files: an address that holds some i
 into plans and reports.
 """
 
-__all__ = ["Entry", "Store", "is_address", "open_store"]
+__all__ = ["Entry", "Store", "open_store"]
 
-import asyncio
 import base64
 import contextlib
 import hashlib
@@ -24,11 +23,9 @@ from typing import Any, NamedTuple, TypeVar
 from eyewright.core.errors import EyewrightError, InputError, OutputError, UsageError, spelling_hint
 from eyewright.core.extras import import_extra
 from eyewright.core.quoting import quoted
+from eyewright.scaling.addresses import SCHEMES
 
 T = TypeVar("T")
-SCHEMES: Mapping[str, str] = {"s3": "s3", "gs": "stores", "hf": "hf", "memory": "stores"}
-"""The schemes that are read, and the extra that brings each."""
-
 WRITTEN = ("s3", "gs", "memory")
 """The schemes that results are written to."""
 
@@ -51,15 +48,6 @@ class Entry(NamedTuple):
     address: str
     size: int
     mtime_ns: int
-
-
-def is_address(text: str) -> bool:
-    """Return whether a source is an address in a store, and not a path or stream.
-
-    >>> is_address("s3://bucket/photos/"), is_address("photos/"), is_address("rtsp://camera/1")
-    (True, False, False)
-    """
-    return text.partition("://")[0] in SCHEMES and "://" in text
 
 
 def open_store(address: str, *, wait_s: float = _FIRST_WAIT_S) -> "Store":
@@ -102,6 +90,7 @@ class Store:
 
     def __init__(self, scheme: str, files: Any, wait_s: float) -> None:
         self.scheme, self._files, self._wait_s = scheme, files, wait_s
+        self._checked: set[str] = set()
 
     def entries(self, address: str, endings: tuple[str, ...]) -> Iterator[Entry]:
         """Yield the objects below a prefix, the one object that an address names, or those that a pattern of its last
@@ -172,12 +161,30 @@ class Store:
             raise InputError(f"{quoted(address)} ends before byte {end:,}", fix="check the object")
         return found
 
+    def pieces(self, address: str) -> Iterator[bytes]:
+        """Yield the content of an object, so many bytes at a time that memory does not grow with it.
+
+        Raises:
+            InputError: it is not there, cannot be read, or was replaced meanwhile.
+        """
+        one = self.entry(address)
+        if one.size <= _PART:
+            yield self.read(address)
+            return
+        for begin in range(0, one.size, _PART):
+            yield self.read(address, begin, min(one.size, begin + _PART))
+        if self.entry(address) != one:
+            raise InputError(f"{quoted(address)} was replaced while it was read", fix="run again")
+
     def _got(self, address: str, most: int, **more: Any) -> tuple[Entry, bytes | None]:
         """Return what S3 sends with one call: an answer that is cut off, or slower than a modem, is asked for again."""
+        # Imported here: only S3 needs it.
+        import asyncio
+
         bucket, key = _parted(address)
 
         async def whole() -> tuple[Entry, bytes | None]:
-            found = await self._files._call_s3("get_object", Bucket=bucket, Key=key, **more)  # noqa: SLF001
+            found = await self._files._call_s3("get_object", Bucket=bucket, Key=key, **more)
             entry, body = Entry(address, int(found["ContentLength"]), _stamp(found)), found["Body"]
             try:
                 if entry.size > most:
@@ -298,7 +305,7 @@ class Store:
         bucket, prefix = _parted(address)
         asked: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix}
         while True:
-            page = self._tried(lambda: self._files.call_s3("list_multipart_uploads", **asked), address)
+            page = self._tried(partial(self._files.call_s3, "list_multipart_uploads", **asked), address)
             for one in page.get("Uploads", ()):
                 yield f"s3://{bucket}/{one['Key']}", str(one["UploadId"])
             if not page.get("IsTruncated"):
@@ -321,13 +328,9 @@ class Store:
 
         Raises:
             OutputError: they cannot be written, or it replaces them.
-            UsageError: a store that is only read.
         """
-        if self.scheme not in WRITTEN:
-            raise UsageError(
-                f"results are not written to {self.scheme}://, only to {', '.join(f'{s}://' for s in WRITTEN[:-1])}",
-                fix="write to a folder, then upload it",
-            )
+        if address in self._checked:
+            return
         probe = f"{address.rstrip('/')}/.eyewright-{secrets.token_hex(8)}"
         fix = "write to a folder, then upload it, or use a store with conditional writes (If-None-Match)"
         try:
@@ -344,6 +347,7 @@ class Store:
                 fix=fix,
                 code="store",
             )
+        self._checked.add(address)
 
     def _put_s3(self, address: str, data: bytes, **more: Any) -> None:
         bucket, key = _parted(address)
