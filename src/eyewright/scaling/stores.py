@@ -115,8 +115,9 @@ class Store:
             yield self.entry(address)
             return
         for one in self._below(address.rstrip("/") + "/", deep=True):
-            # As in folders, hidden files are left out.
-            hidden = any(part.startswith(".") for part in one.address[len(address) :].split("/"))
+            # As in folders, hidden files are left out; ".." is a name like others in a key.
+            parts = one.address[len(address) :].split("/")
+            hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)
             if one.address.lower().endswith(endings) and not hidden:
                 yield one
 
