@@ -214,8 +214,8 @@ def test_calls_are_repeated_when_results_are_written(memory: Any) -> None:
     ("words", "said"),
     [
         (["predict", "BUNDLE", "--source", "IMAGES", "--out", "s3://b/x"], "pass --on local"),
-        (["convert", "IMAGES", "--to", "coco", "--out", "s3://b/x"], "write to a folder"),
-        (["train", "s3://b/data", "--out", "run"], "predict, process and encode"),
+        (["doctor", "IMAGES", "--out", "s3://b/x"], "write to a folder"),
+        (["browse", "s3://b/data"], "copy it to a folder first"),
         (["predict", "BUNDLE", "--source", "IMAGES", "--out", "s3://k:secret@b/x", "--on", "local"], "credentials"),
         (["predict", "BUNDLE", "--source", "IMAGES", "--out", "hf://b/x", "--on", "local"], "not written to hf://"),
         (["predict", "BUNDLE", "--source", "IMAGES", "--out", "s3://b/x", "--on", "ray"], "eyewright work ADDRESS"),

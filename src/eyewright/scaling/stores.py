@@ -114,11 +114,20 @@ class Store:
         if last.lower().endswith(endings):
             yield self.entry(address)
             return
+        for one in self.below(address):
+            if one.address.lower().endswith(endings):
+                yield one
+
+    def below(self, address: str) -> Iterator[Entry]:
+        """Yield all objects below a prefix, in the order of the store.
+
+        Raises:
+            InputError: nothing is there, or it cannot be read.
+        """
         for one in self._below(address.rstrip("/") + "/", deep=True):
             # As in folders, hidden files are left out; ".." is a name like others in a key.
             parts = one.address[len(address) :].split("/")
-            hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)
-            if one.address.lower().endswith(endings) and not hidden:
+            if not any(part.startswith(".") and part not in (".", "..") for part in parts):
                 yield one
 
     def entry(self, address: str) -> Entry:
@@ -131,7 +140,10 @@ class Store:
             bucket, key = _parted(address)
             head = self._tried(lambda: self._files.call_s3("head_object", Bucket=bucket, Key=key), address)
             return Entry(address, int(head["ContentLength"]), _stamp(head))
-        return self._entry(self._tried(lambda: self._files.info(_key(address)), address))
+        found = self._tried(lambda: self._files.info(_key(address)), address)
+        if found.get("type") == "directory":
+            raise InputError(f"nothing is at {quoted(address)}", fix="check the address", code="not_found")
+        return self._entry(found)
 
     def get(self, address: str, most: int) -> tuple[Entry, bytes | None]:
         """Return an object as it is now, and its content; None where it has more than `most` bytes.
@@ -432,6 +444,8 @@ class Store:
                 code, status = _answer(error)
                 if status == 412 or code == "PreconditionFailed":
                     raise FileExistsError(address) from None
+                if "Validation" in type(error).__name__:
+                    raise _failed(address, _said(error), "check the address", writes) from None
                 if "Credentials" in type(error).__name__:
                     raise _failed(address, _said(error), "set the credentials in the environment", writes) from None
                 if status == 501:
