@@ -228,3 +228,45 @@ def test_nothing_there_is_one_line(bundle: Path, tmp_path: Path, capsys) -> None
     (tmp_path / "empty.tar").write_bytes(tar_of({}))
     assert main([*words, "--source", str(tmp_path / "empty.tar")]) == 3
     assert "expected images in" in capsys.readouterr().err
+
+
+def _refused(bundle: Path, path: Path, tmp_path: Path, capsys) -> str:  # type: ignore[no-untyped-def]
+    assert main(["predict", str(bundle), "--source", str(path), "--out", str(tmp_path / "job"), "--on", "local"]) == 3
+    said: str = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert not (tmp_path / "job" / "plan").exists()
+    return said
+
+
+@pytest.mark.parametrize("n", [2_000_000, 10**9])
+def test_a_table_that_claims_more_rows_than_it_can_have_is_refused(bundle, tmp_path, capsys, n) -> None:  # type: ignore[no-untyped-def]
+    pyarrow = pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
+    path = tmp_path / "x.parquet"
+    # Rows without an image take next to nothing; 10^9 of them are written into the footer by hand.
+    written = min(n, 2_000_000)
+    parquet.write_table(pyarrow.table({"image": pyarrow.nulls(written, pyarrow.binary())}), path)
+    if n > written:
+        data = path.read_bytes()
+        length = int.from_bytes(data[-8:-4], "little")
+        footer = data[-8 - length : -8].replace(_zigzag(written), _zigzag(n))
+        path.write_bytes(data[: -8 - length] + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+    assert f"{n:,} rows" in _refused(bundle, path, tmp_path, capsys)
+
+
+def _zigzag(n: int) -> bytes:
+    """Return a number as Thrift's compact protocol writes it."""
+    n, out = 2 * n, bytearray()
+    while n > 127:
+        out.append(n & 127 | 128)
+        n >>= 7
+    return bytes([*out, n])
+
+
+def test_tables_without_a_column_of_images_are_refused(bundle, tmp_path, capsys) -> None:  # type: ignore[no-untyped-def]
+    pyarrow = pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
+    for k, column in enumerate(([[b"x"]], [{"inner": {"bytes": b"x"}}], [{"path": "/etc/passwd"}], ["x"], [1], [None])):
+        path = tmp_path / f"{k}.parquet"
+        parquet.write_table(pyarrow.table({"image": column}), path)
+        assert "expected a column of images" in _refused(bundle, path, tmp_path, capsys)

@@ -255,7 +255,7 @@ def test_status_is_shown_where_the_page_cannot_be_written(
     def full(path: Path, text: str) -> None:
         raise OutputError(f"cannot write {str(path)!r}: no space left on the disk", fix="free some")
 
-    monkeypatch.setattr("eyewright.core.files.write_page", full)
+    monkeypatch.setattr("eyewright.scaling.fleet_page.write_page", full)
     assert main(["work", str(plan.folder), "--status", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["shards"]["waiting"] == 8

@@ -133,7 +133,7 @@ def test_a_store_that_always_fails_is_one_line_without_secrets(memory: Any) -> N
         def info(self, *args: Any, **options: Any) -> None:
             raise OSError("Authorization: secret")
 
-    with pytest.raises(InputError, match="cannot be read after 6 tries: OSError") as caught:
+    with pytest.raises(InputError, match="cannot be read: OSError after 6 tries") as caught:
         stores.Store("memory", Down(), 0.0).entry("memory://bucket/x.png")
     assert "secret" not in str(caught.value)
 
@@ -261,7 +261,7 @@ def s3(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 def test_a_job_over_s3_that_fails_one_call_in_ten_has_every_row(s3: str, bundle: Path, images: Path, tmp_path) -> None:  # type: ignore[no-untyped-def]
     run_job(plan_predict(bundle, str(images), tmp_path / "one"), workers=1)
     job = run_job(plan_predict(bundle, s3, tmp_path / "job", shard_size=9), workers=2)
-    assert _Proxy.failed >= 5
+    assert _Proxy.failed >= 3
     assert (job.counts["images"], job.counts["failed"]) == (40, 1)
     assert verify_folder(tmp_path / "job")[1] == []
 

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from eyewright.cli.numbers import Checked, Number
-from eyewright.cli.scaling import ON_HELP, engine_of, told_job, verified_job
+from eyewright.cli.scaling import ON_HELP, engine_of, placed, refuse_ray, shown_place, told_job, verified_job
 from eyewright.cli.terminal import Result, finding, is_quiet, printable, shown_path
 from eyewright.core.durations import parse_duration_s, show_duration
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.quoting import quoted
 from eyewright.core.sizes import parse_bytes
+from eyewright.scaling.addresses import is_address
 from eyewright.scaling.engines import check_engine
 
 _TARGETS = ("slurm", "kubernetes", "kuberay", "kserve")
@@ -27,7 +28,7 @@ _NOT_WITH = {"runtime": None, "data": None, "name": None, "with_attention": Fals
 def add_work(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     """Add the options of work."""
     p = verb("work")
-    p.add_argument("job", metavar="JOB", help="the folder of a planned job")
+    p.add_argument("job", metavar="JOB", help="the folder or address of a planned job")
     p.add_argument("--workers", type=Number(1, 1024), metavar="N", help="number of processes (default: one per core)")
     p.add_argument(
         "--bundle", metavar="BUNDLE", help="path of the planned bundle on this machine (default: as planned)"
@@ -57,14 +58,16 @@ def _part(text: str) -> tuple[int, int]:
 def work(o: argparse.Namespace) -> Result:
     """Do shards of a planned job until all are done: what each machine of a cluster runs."""
     if o.verify:
-        return verified_job(o, Path(o.job))
+        return verified_job(o, o.job)
     if o.status:
-        return _status(Path(o.job))
+        return _status(o.job)
     from eyewright.scaling.starting import start_ahead
 
     part = (0, 1) if o.part is None else _part(o.part)
     model = "" if o.bundle is None else str(Path(o.bundle).resolve())
     on = engine_of(o)
+    if is_address(o.job):
+        refuse_ray(on)
     with start_ahead(Path(o.job), model=model, workers=o.workers, on=on) as ahead:
         from eyewright.scaling import work_on_job
 
@@ -73,24 +76,24 @@ def work(o: argparse.Namespace) -> Result:
     return {**told_job(job), "exit": 0}
 
 
-def _status(folder: Path) -> Result:
+def _status(folder: str) -> Result:
     """Return what a command says of the state of a job, whose page it writes."""
     from dataclasses import asdict
 
     from eyewright.core.errors import OutputError
-    from eyewright.core.files import write_page
     from eyewright.core.report import Finding
     from eyewright.scaling.fleet import read_fleet
-    from eyewright.scaling.fleet_page import PAGE, render_fleet, summarize_fleet
+    from eyewright.scaling.fleet_page import PAGE, render_fleet, summarize_fleet, write_fleet
 
     fleet = read_fleet(folder)
-    out, found = {"job": folder.resolve()}, [*fleet.crashed, *fleet.failed]
+    out, found = {"job": placed(fleet.plan)}, [*fleet.crashed, *fleet.failed]
     try:
-        write_page(folder / PAGE, render_fleet(fleet))
-        out["fleet"] = (folder / PAGE).resolve()
+        write_fleet(fleet.plan.place, render_fleet(fleet))
+        out["fleet"] = placed(fleet.plan, PAGE)
     except OutputError as error:
         # A full disk, or a folder that is only read here, is when the state is asked for.
-        found.insert(0, Finding("page", error.message, error.fix, str(folder / PAGE), severity="warning"))
+        page = fleet.plan.place.shown(PAGE)
+        found.insert(0, Finding("page", error.message, error.fix, page, severity="warning"))
     shards, plan = fleet.shards, fleet.plan
     by_state = ", ".join(f"{shards[k]:,} {k}" for k in ("done", "running", "waiting"))
     text = [f"state    {summarize_fleet(fleet)}", f"shards   {by_state}"]
@@ -102,7 +105,7 @@ def _status(folder: Path) -> Result:
         f"slow     shard {s.shard:,}: {s.images:,} images in {show_duration(s.seconds)}" for s in fleet.slowest[:3]
     ]
     if "fleet" in out:
-        text.append(f"page     {shown_path(folder / PAGE)}")
+        text.append(f"page     {shown_place(out['fleet'])}")
     for f in found[:20]:
         text.append(f"{'no page ' if f.code == 'page' else 'no result'} {printable(f.path)}: {printable(f.message)}")
     return {

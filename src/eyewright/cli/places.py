@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eyewright.core.errors import EyewrightError, UsageError
+from eyewright.scaling.addresses import is_address
 
 # Words that may be empty, and words that are no paths whatever they begin with.
 _MAY_BE_EMPTY = frozenset({"steps", "set"})
@@ -113,8 +114,9 @@ def claimed_by(options: argparse.Namespace) -> Iterator[None]:
     follows = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
     # Processes elsewhere train into it; the first of them holds it.
     follows = follows or (options.verb in ("train", "harden") and options.on is not None)
-    # The verb itself says what is wrong with a file, and the first of several processes holds for all of them.
-    if out is None or follows or (os.path.lexists(out) and not os.path.isdir(out)):
+    # The verb itself says what is wrong with a file, and the first of several processes holds for all of them. In a
+    # store, leases say who does what.
+    if out is None or follows or is_address(out) or (os.path.lexists(out) and not os.path.isdir(out)):
         yield
         return
     # Imported only to write: it brings numpy, which help needs not.

@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 
+from eyewright.cli.addresses import call_uploading, check_addresses, copy_inputs
 from eyewright.cli.parser import build_parser
 from eyewright.cli.places import check_texts, claimed_by, naming_option
 from eyewright.cli.scaling import is_job
@@ -57,6 +58,7 @@ def _main(argv: Sequence[str] | None) -> int:
             # For what starts the same command elsewhere.
             options.words = args
             check_texts(options)
+            check_addresses(options)
             # SIGTERM outside the training loop, which handles its own, still ends with the documented code.
             signal.signal(signal.SIGTERM, _terminate)
             if argv is None:
@@ -69,8 +71,9 @@ def _main(argv: Sequence[str] | None) -> int:
                 if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
                     signal.signal(signal.SIGINT, _interrupt)
                 exit_when_stuck({signal.SIGTERM: 143, signal.SIGINT: 130}, again=(_terminate, _interrupt))
+            copy_inputs(options)
             with claimed_by(options):
-                result = options.call(options)
+                result = call_uploading(options)
             return _finish(verb, result, started, options)
     except EyewrightError as error:
         return _fail(verb, _ended(again) or naming_option(error, options), started, as_json)

@@ -9,11 +9,14 @@ __all__ = [
     "engine_of",
     "evaluate_job",
     "is_job",
+    "placed",
     "plan_report",
     "planned_job",
     "predict_job",
     "process_job",
+    "refuse_ray",
     "refuse_with_job",
+    "shown_place",
     "told_job",
     "verified_job",
     "verify_report",
@@ -30,6 +33,7 @@ from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.terminal import Result, finding, finding_line, is_quiet, printable, shown_path, shown_program
 from eyewright.core.durations import parse_duration_s, show_duration
 from eyewright.core.errors import UsageError
+from eyewright.scaling.addresses import is_address
 from eyewright.scaling.engines import check_engine, is_ray
 
 if TYPE_CHECKING:
@@ -100,6 +104,8 @@ def is_job(o: argparse.Namespace) -> bool:
         return True
     if o.verb not in _JOB_ONLY:
         return False
+    if o.resume and is_address(o.out or ""):
+        return True
     if o.resume and (o.verb not in _ALSO_RESUMED or (Path(o.out) / _ALSO_RESUMED[o.verb] / "plan/plan.json").is_file()):
         return True
     for name in _JOB_ONLY[o.verb]:
@@ -113,29 +119,41 @@ def predict_job(o: argparse.Namespace) -> Result:
     if o.out is None:
         raise UsageError("a job needs a folder for its plan and results", fix="pass --out JOB")
     refuse_with_job(o, _NOT_WITH)
-    folder = Path(o.out)
     if o.verify:
-        return verified_job(o, folder)
-    with _ahead(o, folder, str(Path(o.bundle).resolve())) as ahead:
+        return verified_job(o, o.out)
+    with _ahead(o, str(Path(o.bundle).resolve())) as ahead:
         from eyewright.scaling import plan_predict
 
         plan = plan_predict(
-            o.bundle, o.source, folder, conf=o.conf, iou=o.iou, top=o.top, format=o.format or "jsonl",
+            o.bundle, o.source, o.out, conf=o.conf, iou=o.iou, top=o.top, format=o.format or "jsonl",
             shard_size=o.shard_size, key=o.require_signature, resume=o.resume,
         )  # fmt: skip
         again = ["predict", o.bundle, "--source", o.source]
         return _done(o, plan, _given(o, again, {"conf": None, "iou": None, "top": None, "format": None}), ahead)
 
 
-def _ahead(o: argparse.Namespace, folder: Path, model: str = "") -> "AbstractContextManager[Ahead | None]":
+def _ahead(o: argparse.Namespace, model: str = "") -> "AbstractContextManager[Ahead | None]":
     """Start the workers of a job that is continued, or join its Ray cluster, while the plan is made or checked."""
     from eyewright.scaling.starting import start_ahead
 
     # A signature that is asked for is checked first: what is not signed is not opened.
     signed = getattr(o, "require_signature", None) is not None
     on = engine_of(o)
+    if is_address(o.out):
+        refuse_ray(on)
+        # Workers start when the plan is copied to this machine.
+        return nullcontext()
     ahead = not (signed or o.plan) and (o.resume or is_ray(on))
-    return start_ahead(folder, model=model, workers=o.workers, on=on) if ahead else nullcontext()
+    return start_ahead(Path(o.out), model=model, workers=o.workers, on=on) if ahead else nullcontext()
+
+
+def refuse_ray(on: str) -> None:
+    """Raise `UsageError` if the job in a store is to be done on a Ray cluster."""
+    if is_ray(on):
+        raise UsageError(
+            "--on local is expected for a job in a store, found a Ray cluster",
+            fix="run eyewright work ADDRESS on each machine",
+        )
 
 
 def engine_of(o: argparse.Namespace) -> str:
@@ -146,14 +164,13 @@ def engine_of(o: argparse.Namespace) -> str:
 def process_job(o: argparse.Namespace) -> Result:
     """Plan, run, continue or verify the job of applying steps to a source."""
     refuse_with_job(o, _NOT_WITH_PROCESS)
-    folder = Path(o.out)
     if o.verify:
-        return verified_job(o, folder)
-    with _ahead(o, folder) as ahead:
+        return verified_job(o, o.out)
+    with _ahead(o) as ahead:
         from eyewright.scaling import plan_process
 
         plan = plan_process(
-            o.source, o.steps, folder, to=o.to, quality=o.quality, draft=o.draft, seed=o.seed or 0,
+            o.source, o.steps, o.out, to=o.to, quality=o.quality, draft=o.draft, seed=o.seed or 0,
             format=o.format or "jsonl", shard_size=o.shard_size, resume=o.resume,
         )  # fmt: skip
         again = ["process", o.source, "--steps", o.steps, *(["--draft"] if o.draft else [])]
@@ -161,11 +178,11 @@ def process_job(o: argparse.Namespace) -> Result:
         result = _done(o, plan, _given(o, again, usual), ahead)
     if o.plan:
         return result
-    out = {**result["out"], "images": (folder / "images").resolve()}
-    return {**_with_lost(result, folder), "out": out}
+    out = {**result["out"], "images": placed(plan, "images")}
+    return {**_with_lost(result, o.out), "out": out}
 
 
-def _with_lost(result: Result, folder: Path) -> Result:
+def _with_lost(result: Result, folder: str) -> Result:
     """Return a result with a line for each kind of content that the outputs do not hold."""
     from eyewright.scaling import count_lost
 
@@ -181,18 +198,17 @@ def _with_lost(result: Result, folder: Path) -> Result:
 def encode_job(o: argparse.Namespace, target: "Target | None") -> Result:
     """Plan, run, continue or verify the job of encoding a source."""
     refuse_with_job(o, {"overwrite": False, "study": None})
-    folder = Path(o.out)
     if o.verify:
-        return verified_job(o, folder)
+        return verified_job(o, o.out)
     if len(o.images) != 1:
         raise UsageError(
             f"expected one source of a job, found {len(o.images)}", fix="pass a folder, a glob in quotes, or @LIST"
         )
-    with _ahead(o, folder) as ahead:
+    with _ahead(o) as ahead:
         from eyewright.scaling import plan_encode, sum_encoded
 
         plan = plan_encode(
-            o.images[0], folder, to=o.to, target=target, keep_icc=o.keep_icc, format=o.format or "jsonl",
+            o.images[0], o.out, to=o.to, target=target, keep_icc=o.keep_icc, format=o.format or "jsonl",
             shard_size=o.shard_size, resume=o.resume,
         )  # fmt: skip
         again = ["encode", o.images[0], *(["--keep-icc"] if o.keep_icc else [])]
@@ -200,13 +216,13 @@ def encode_job(o: argparse.Namespace, target: "Target | None") -> Result:
         result = _done(o, plan, _given(o, again, {**usual, "format": None}), ahead)
     if o.plan:
         return result
-    sums = sum_encoded(folder)
-    result = _with_lost(result, folder)
+    sums = sum_encoded(o.out)
+    result = _with_lost(result, o.out)
     counts = {**result["counts"], "bytes_in": sums.bytes_in, "bytes_out": sums.bytes_out, "missed": sums.missed}
     text = [*result["text"], f"encoded  {sums.bytes_in:,} bytes became {sums.bytes_out:,}"]
     if sums.missed:
         text.append(f"missed   {_many(sums.missed, 'image')} cannot reach the target")
-    out = {**result["out"], "images": (folder / "images").resolve()}
+    out = {**result["out"], "images": placed(plan, "images")}
     return {**result, "out": out, "counts": counts, "text": text, "exit": 5 if sums.missed else result["exit"]}
 
 
@@ -243,14 +259,14 @@ def plan_report(o: argparse.Namespace, options: dict[str, Any]) -> Result:
     again = ["evaluate", o.model, o.data, *(word for name in o.ignore for word in ("--ignore", name))]
     usual = {"split": None, "group_by": None, "label_depth": None, "shard_size": None}
     given = _given(o, [*again, *(["--allow-leaks"] if o.allow_leaks else [])], usual)
-    return planned_job(o, plan, given, Path(o.out))
+    return planned_job(o, plan, given, o.out)
 
 
 def verify_report(o: argparse.Namespace) -> Result:
     """Verify the job of an evaluation."""
     if o.out is None:
         raise UsageError("a job is verified in its folder", fix="pass --out DIR")
-    return verified_job(o, Path(o.out) / "job")
+    return verified_job(o, str(Path(o.out) / "job"))
 
 
 def _rate(job: "Job") -> dict[str, Any]:
@@ -280,18 +296,27 @@ def _done(o: argparse.Namespace, plan: "Plan", again: str, ahead: "Ahead | None"
     from eyewright.scaling import run_job
 
     if o.plan:
-        return planned_job(o, plan, again, plan.folder)
+        return planned_job(o, plan, again, plan.shown)
     result = told_job(run_job(plan, workers=o.workers, quiet=is_quiet(o), ahead=ahead, on=engine_of(o)))
     return {**result, "text": [*_planned(plan), *result["text"]]}
 
 
-def planned_job(o: argparse.Namespace, plan: "Plan", again: str, out: Path) -> Result:
+def placed(plan: "Plan", name: str = "") -> Path | str:
+    """Return where a file of a job is: its path, or its address in a store."""
+    return plan.place.shown(name) if is_address(plan.shown) else (plan.folder / name).resolve()
+
+
+def shown_place(place: Path | str) -> str:
+    return place if isinstance(place, str) else shown_path(place)
+
+
+def planned_job(o: argparse.Namespace, plan: "Plan", again: str, out: str) -> Result:
     """Return what a command says of a plan: its size, and the command that does it with the results in `out`."""
-    folder = plan.folder
     planned = {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest}
-    run = f"{shown_program('eyewright')} {again} --out {shlex.quote(shown_path(out))} --on {engine_of(o)}"
+    named = out if is_address(out) else shown_path(Path(out))
+    run = f"{shown_program('eyewright')} {again} --out {shlex.quote(named)} --on {engine_of(o)}"
     return {
-        "out": {"job": folder.resolve(), "plan": (folder / "plan" / "plan.json").resolve()},
+        "out": {"job": placed(plan), "plan": placed(plan, "plan/plan.json")},
         "plan": planned,
         "text": [*_planned(plan), f"run      {printable(run)}"],
     }
@@ -304,9 +329,9 @@ def _planned(plan: "Plan") -> list[str]:
 
 def told_job(job: "Job") -> Result:
     """Return what a command says of a job that is done."""
-    plan, folder = job.plan, job.folder
+    plan = job.plan
     planned = {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest}
-    out = {"job": folder.resolve(), "plan": (folder / "plan" / "plan.json").resolve()}
+    out = {"job": placed(plan), "plan": placed(plan, "plan/plan.json")}
     totals, counts, rate = job.totals, dict(job.counts), _rate(job)
     text = [
         f"done     {_many(counts['images'], 'row')}, {counts['failed']:,} without a result "
@@ -317,11 +342,12 @@ def told_job(job: "Job") -> Result:
     text += [f"no result {finding_line(f)}" for f in job.findings[:20]]
     if job.redone:
         text.append(f"repeated: {_many(job.redone, 'shard')}, because the files in results/ were missing")
-    text.append(f"results  {shown_path(folder / 'results')}")
-    text.append(f"page     {shown_path(folder / 'fleet.html')}")
     places = {"results": "results", "manifest": "manifest.json", "fleet": "fleet.html"}
+    found = {name: placed(plan, place) for name, place in places.items()}
+    text.append(f"results  {shown_place(found['results'])}")
+    text.append(f"page     {shown_place(found['fleet'])}")
     return {
-        "out": {**out, **{name: (folder / place).resolve() for name, place in places.items()}},
+        "out": {**out, **found},
         "plan": planned,
         "counts": counts,
         "rate": rate,
@@ -340,7 +366,7 @@ def _many(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
-def verified_job(o: argparse.Namespace, folder: Path) -> Result:
+def verified_job(o: argparse.Namespace, folder: str) -> Result:
     """Return what a command says of the job in a folder that it has verified."""
     from eyewright.scaling import verify_folder
 
@@ -348,7 +374,7 @@ def verified_job(o: argparse.Namespace, folder: Path) -> Result:
     text = [f"{'damaged' if found else 'verified'} {_many(plan.n_images, 'image')} in {_many(plan.n_shards, 'shard')}"]
     text += [printable(str(f)) for f in found[:20]]
     return {
-        "out": {"job": folder.resolve()},
+        "out": {"job": placed(plan)},
         "plan": {"images": plan.n_images, "shards": plan.n_shards, "digest": plan.digest},
         "findings": [finding(f) for f in found],
         "text": text,

@@ -130,7 +130,7 @@ def _plan_index(o: argparse.Namespace) -> Result:
     for name, usual in (("shard_size", None), ("graph", "auto")):
         if getattr(o, name) != usual:
             again += [f"--{name.replace('_', '-')}", str(getattr(o, name))]
-    return planned_job(o, plan, shlex.join(again), Path(o.out))
+    return planned_job(o, plan, shlex.join(again), o.out)
 
 
 def _refuse_update(o: argparse.Namespace) -> None:

@@ -42,6 +42,8 @@ _BLOCK = 512
 _MOST_NAME, _MOST_RECORDS = 4096, 2**16
 # A group of rows of a table is read as a whole.
 _MOST_GROUP = 2**31
+# Fewer rows than bytes are believed, and so many in any case: rows without an image take next to nothing.
+_FEW_ROWS = 65_536
 _NO_BLOCK = bytes(_BLOCK)
 
 
@@ -236,10 +238,16 @@ def open_parquet(file: Any, name: str) -> tuple[Any, list[str]]:
     if isinstance(file, Path):
         # pyarrow would wait at a FIFO forever.
         open_shard(file).close()
+    size = os.stat(file).st_size if isinstance(file, str | os.PathLike) else len(file.getbuffer())
     try:
         table = parquet.ParquetFile(file)
     except (arrow.ArrowInvalid, OSError):
         raise InputError(f"{quoted(name)} is not a Parquet table", fix="check the file") from None
+    n = table.metadata.num_rows
+    if n > max(_FEW_ROWS, size) or n != sum(table.metadata.row_group(k).num_rows for k in range(table.num_row_groups)):
+        raise InputError(
+            f"{quoted(name)} says that it has {n:,} rows in {size:,} bytes", fix="write it again: images take more"
+        )
     found = []
     for field in table.schema_arrow:
         kind = field.type

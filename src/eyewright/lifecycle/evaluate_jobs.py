@@ -24,7 +24,7 @@ from eyewright.lifecycle.datasets import PathLike, target_of
 from eyewright.lifecycle.loading import bundle_folder
 from eyewright.scaling.listing import Item, has_changed, stamp_item
 from eyewright.scaling.plan import Plan, Value
-from eyewright.scaling.rows import Row, changed_row, read_rows
+from eyewright.scaling.rows import Row, changed_row
 
 if TYPE_CHECKING:
     from eyewright.bundle import Bundle
@@ -61,7 +61,8 @@ def evaluate_as_job(
             stored.
         RefusedError: the job in `out` is of another bundle or other data.
     """
-    from eyewright.scaling.jobs import open_job, run_job
+    from eyewright.scaling.jobs import run_job
+    from eyewright.scaling.ledger import open_job
 
     done: list[Job] = []
 
@@ -203,10 +204,9 @@ def _read_results(ledger: "Ledger", predictor: "Bundle", dataset: Dataset) -> tu
     marked = dataset.relabelled(predictor.labels)
     parts: list[Any] = []
     kept: list[int] = []
-    for shard in ledger.plan.shards():
-        record = ledger.read(shard.shard)
+    for _, record in ledger.records():
         assert record is not None
-        for row in read_rows(ledger.results / record.part):
+        for row in ledger.rows(record):
             if not row["ok"]:
                 continue
             kept.append(int(row["id"]))

@@ -28,7 +28,7 @@ from eyewright.lifecycle.searching import (
 from eyewright.scaling.listing import Item, has_changed
 from eyewright.scaling.plan import Plan, has_plan
 from eyewright.scaling.rows import Row as JobRow
-from eyewright.scaling.rows import changed_row, error_row, read_rows
+from eyewright.scaling.rows import changed_row, error_row
 
 if TYPE_CHECKING:
     from eyewright.retrieval import Index
@@ -66,7 +66,8 @@ def index_as_job(
         CheckpointError, BundleError: the model cannot be used.
         InputError: no images.
     """
-    from eyewright.scaling.jobs import open_job, run_job
+    from eyewright.scaling.jobs import run_job
+    from eyewright.scaling.ledger import open_job
 
     place, root = Path(out), Path(folder)
     plan, words = _planned(root, model, place, shard_size, resume=resume)
@@ -205,7 +206,7 @@ def _added(place: Path, root: Path, ledger: "Ledger") -> "tuple[Index, list[Find
     for shard in plan.shards():
         record = ledger.read(shard.shard)
         assert record is not None
-        for row in read_rows(ledger.results / record.part):
+        for row in ledger.rows(record):
             if not row["ok"]:
                 name = indexed_name(Path(row["source"]), root)
                 fix = "restore the file, or remove it; it is not indexed"

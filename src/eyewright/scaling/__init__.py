@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from eyewright.scaling.exports import JobTarget, export_job, export_service
     from eyewright.scaling.fleet import Fleet, read_fleet
     from eyewright.scaling.fleet_page import render_fleet
-    from eyewright.scaling.jobs import Job, open_job, plan_predict, run_job, verify_folder, work_on_job
+    from eyewright.scaling.jobs import Job, plan_predict, run_job, verify_folder, work_on_job
     from eyewright.scaling.leases import Leases
-    from eyewright.scaling.ledger import Ledger, Record
+    from eyewright.scaling.ledger import Ledger, Record, open_job
     from eyewright.scaling.local import LocalCrew
     from eyewright.scaling.lost import count_lost
     from eyewright.scaling.plan import Plan, Shard, open_plan, write_plan
@@ -28,9 +28,9 @@ _HOMES = {
     "exports": ("JobTarget", "export_job", "export_service"),
     "fleet": ("Fleet", "read_fleet"),
     "fleet_page": ("render_fleet",),
-    "jobs": ("Job", "open_job", "plan_predict", "run_job", "verify_folder", "work_on_job"),
+    "jobs": ("Job", "plan_predict", "run_job", "verify_folder", "work_on_job"),
     "leases": ("Leases",),
-    "ledger": ("Ledger", "Record"),
+    "ledger": ("Ledger", "Record", "open_job"),
     "local": ("LocalCrew",),
     "lost": ("count_lost",),
     "plan": ("Plan", "Shard", "open_plan", "write_plan"),

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from eyewright.core.errors import BudgetError, InputError
 from eyewright.core.machine.limits import usable_cores
 from eyewright.metrics.bootstrap import percentile_interval
-from eyewright.scaling.jobs import SHARD_IMAGES, open_job, plan_predict, run_job
-from eyewright.scaling.listing import list_items, source_root
+from eyewright.scaling.fetching import holds_references, is_reference, list_references
+from eyewright.scaling.jobs import SHARD_IMAGES, plan_predict, run_job
+from eyewright.scaling.ledger import open_job
+from eyewright.scaling.listing import Item, list_items, source_root
 
 _MOST_SAMPLE = 10_000
 _PILOT = 64
@@ -79,7 +81,8 @@ def measure_rate(
     with tempfile.TemporaryDirectory(prefix="eyewright-cost-") as temporary:
         work = Path(temporary)
         root = source_root(sample)
-        found = [root / item.path for item in islice(list_items(sample, work), _MOST_SAMPLE)]
+        listed = list_references(sample) if holds_references(sample) else list_items(sample, work)
+        found = [_place(root, item) for item in islice(listed, _MOST_SAMPLE)]
         if not found:
             raise InputError(f"expected images in {sample!r}, found none", fix="check --source", code="no_images")
         pilot = _run(bundle, islice(cycle(found), _PILOT * n), work / "pilot", _PILOT // 4, n, timeout_s)
@@ -195,7 +198,7 @@ def _said(hours: float) -> str:
 
 
 def _run(
-    bundle: str | Path, paths: Iterable[Path], folder: Path, size: int, workers: int, timeout_s: float
+    bundle: str | Path, paths: Iterable[str], folder: Path, size: int, workers: int, timeout_s: float
 ) -> NDArray[np.float64]:
     """Run a job of these files; return images, seconds and errors of each shard, in the order of the plan."""
     listed = folder.with_suffix(".txt")
@@ -205,6 +208,10 @@ def _run(
     ledger = open_job(folder)
     records = [ledger.read(shard.shard) for shard in ledger.plan.shards()]
     return np.array([(r.rows, r.seconds, r.failed) for r in records if r is not None], np.float64)
+
+
+def _place(root: Path, item: Item) -> str:
+    return item.path if is_reference(item.path) else str(root / item.path)
 
 
 def _rate(images: NDArray[np.float64], seconds: NDArray[np.float64]) -> float:

@@ -2,17 +2,16 @@
 
 __all__ = ["EncodedSums", "plan_encode", "sum_encoded"]
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from eyewright.core.errors import UsageError
 from eyewright.processing.batch import refuse_overlap
 from eyewright.processing.compression import Target, codecs_named
 from eyewright.scaling.encoding import planned_stem
-from eyewright.scaling.jobs import make_plan, open_job
-from eyewright.scaling.outputs import check_outputs
-from eyewright.scaling.plan import Plan, Value, has_plan
+from eyewright.scaling.jobs import make_plan
+from eyewright.scaling.ledger import open_job
+from eyewright.scaling.outputs import check_outputs, refuse_same_prefix
+from eyewright.scaling.plan import Plan, Value
 from eyewright.scaling.rows import check_format, read_results
 
 
@@ -48,22 +47,18 @@ def plan_encode(
         RefusedError: the job in `out` is another one.
     """
     check_format(format)
-    folder, wanted = Path(out), target or Target()
+    wanted = target or Target()
     options: dict[str, Value] = {
         "to": ",".join(codecs_named(to)), "target": wanted.kind, "value": float(wanted.value), "keep_icc": keep_icc,
         "format": format,
     }  # fmt: skip
-    refuse_overlap(source, folder)
-    fresh = not has_plan(folder)
-    plan = make_plan(folder, source, "encode", options, "", "", shard_size, resume=resume)
-    try:
-        if not (folder / "commits").exists():
-            check_outputs(plan, lambda item: planned_stem(plan, item), fix="rename one")
-    except UsageError:
-        if fresh:
-            shutil.rmtree(folder / "plan")
-        raise
-    return plan
+    refuse_same_prefix(source, out)
+    refuse_overlap(source, Path(out))
+
+    def check(plan: Plan) -> None:
+        check_outputs(plan, lambda item: planned_stem(plan, item), fix="rename one")
+
+    return make_plan(out, source, "encode", options, "", "", shard_size, resume=resume, check=check)
 
 
 def sum_encoded(folder: str | Path) -> EncodedSums:
@@ -75,11 +70,11 @@ def sum_encoded(folder: str | Path) -> EncodedSums:
     """
     ledger = open_job(folder)
     before = after = missed = 0
-    for shard in ledger.plan.shards():
-        record = ledger.read(shard.shard)
+    for _, record in ledger.records():
         if record is None:
             continue
-        for _, result in read_results(ledger.results / record.part, ledger.format):
-            before, after = before + int(result["bytes_in"]), after + int(result["bytes_out"])
-            missed += bool(result["missed"])
+        with ledger.part(record) as place:
+            for _, result in read_results(place, ledger.format):
+                before, after = before + int(result["bytes_in"]), after + int(result["bytes_out"])
+                missed += bool(result["missed"])
     return EncodedSums(before, after, missed)

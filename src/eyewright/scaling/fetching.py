@@ -26,9 +26,10 @@ from eyewright.core.quoting import quoted
 from eyewright.core.regular import open_regular, require_path
 from eyewright.data.archives import is_archive, iter_tar, open_shard, read_parquet, rows_of_parquet
 from eyewright.imaging.headers import FORMATS, Limits
+from eyewright.scaling.addresses import is_address
 from eyewright.scaling.listing import Item, has_changed
 from eyewright.scaling.rows import Row, changed_row, error_row
-from eyewright.scaling.stores import Store, is_address, open_store
+from eyewright.scaling.stores import Store, open_store
 
 if TYPE_CHECKING:
     from eyewright.scaling.work import Work
@@ -267,13 +268,14 @@ def _content(item: Item) -> bytes | InputError | None:
             with open_regular(Path(item.path), most=Limits().bytes, follow=True) as file:
                 return file.read()
         store = _store_of(item.path.partition("://")[0] + "://" + item.path.partition("://")[2].partition("/")[0])
-        now = store.entry(item.path)
+        most = Limits().bytes
+        now, data = store.get(item.path, most)
         # Of a list nothing is known but the addresses.
         if item.size >= 0 and (now.size, now.mtime_ns) != (item.size, item.mtime_ns):
             return None
-        if now.size > Limits().bytes:
-            return InputError(f"{quoted(item.path)} has {now.size:,} bytes, at most {Limits().bytes:,} are read")
-        return store.read(item.path)
+        if data is None:
+            return InputError(f"{quoted(item.path)} has {now.size:,} bytes, at most {most:,} are read")
+        return data
     except InputError as error:
         return error
     except OSError as error:

@@ -12,13 +12,15 @@ import os
 from array import array
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from eyewright.core.report import Finding
 from eyewright.scaling.leases import Leases
-from eyewright.scaling.ledger import Ledger, Record
-from eyewright.scaling.plan import Plan, open_plan
+from eyewright.scaling.ledger import Ledger, Record, open_job
+from eyewright.scaling.places import Place
+from eyewright.scaling.plan import Plan
 from eyewright.scaling.rows import Row, read_errors
 
 WAITING, RUNNING, DONE, WITH_ERRORS, WITH_CRASHES = range(5)
@@ -127,9 +129,9 @@ class FleetReader:
         self._rows: dict[int, list[Row]] = {}
 
     @property
-    def folder(self) -> Path:
-        """The folder of the job."""
-        return self._ledger.plan.folder
+    def place(self) -> Place:
+        """Where the job is kept."""
+        return self._ledger.place
 
     def read(self) -> Fleet:
         """Return the state of the job now.
@@ -182,10 +184,11 @@ class FleetReader:
         kept = sum(map(len, self._rows.values()))
         if (kept >= _SHOWN and not record.crashed) or kept >= 10 * _SHOWN:
             return
-        for place in (self._ledger.results / record.part, self._ledger.staging / record.staged):
+        for place in (self._ledger.part(record), nullcontext(self._ledger.staging / record.staged)):
             try:
-                rows = list(read_errors(place, self._ledger.format))
-            except FileNotFoundError:
+                with place as path:
+                    rows = list(read_errors(path, self._ledger.format))
+            except (FileNotFoundError, IsADirectoryError):
                 # Between its commit and the move of its part, or the part was removed, which --verify reports.
                 continue
             # Those that crashed their worker first: they are fewer, and more urgent.
@@ -228,7 +231,7 @@ def read_fleet(folder: str | Path) -> Fleet:
         InputError: there is no job.
         RefusedError: its plan was changed, or a commit record is damaged.
     """
-    plan = open_plan(Path(folder))
-    ledger = Ledger(plan, str(plan.options.get("format", "jsonl")))
-    place = plan.folder / "leases"
-    return FleetReader(ledger, Leases(place) if os.path.isdir(place) else None).read()
+    ledger = open_job(folder)
+    plan = ledger.plan
+    started = not ledger.place.is_local or os.path.isdir(plan.folder / "leases")
+    return FleetReader(ledger, Leases(ledger.place.below("leases")) if started else None).read()

@@ -1,7 +1,7 @@
 """The page of a job, `fleet.html` in its folder: a cell per shard, rate, time left, slowest shards, images without a
 result. The processes that work on the job write it again every few seconds, one of them at a time."""
 
-__all__ = ["PAGE", "FleetPage", "render_fleet", "show_rest", "summarize_fleet"]
+__all__ = ["PAGE", "FleetPage", "render_fleet", "show_rest", "summarize_fleet", "write_fleet"]
 
 import contextlib
 import os
@@ -15,7 +15,9 @@ from eyewright.core.durations import show_duration
 from eyewright.core.errors import EyewrightError
 from eyewright.core.files import write_page
 from eyewright.core.report import Finding
+from eyewright.scaling.addresses import is_address
 from eyewright.scaling.fleet import DONE, RUNNING, WAITING, WITH_CRASHES, WITH_ERRORS, Fleet, FleetReader
+from eyewright.scaling.places import FolderPlace, Place
 
 PAGE = "fleet.html"
 
@@ -40,7 +42,7 @@ class FleetPage:
 
     def __init__(self, reader: FleetReader) -> None:
         self._reader = reader
-        self._place = reader.folder / PAGE
+        self._place = reader.place
         self._stamp = self._written()
         self._every_s = _EVERY_S
         self._next = time.monotonic() + _FIRST_S
@@ -66,7 +68,7 @@ class FleetPage:
         """
         began = time.monotonic()
         try:
-            write_page(self._place, render_fleet(self._reader.read(), every_s=self._every_s, stopped=stopped))
+            write_fleet(self._place, render_fleet(self._reader.read(), every_s=self._every_s, stopped=stopped))
         finally:
             self._every_s = max(_EVERY_S, _PATIENCE * (time.monotonic() - began))
             self._stamp = self._written()
@@ -77,17 +79,27 @@ class FleetPage:
         self._next = time.monotonic() + self._every_s * (1 + os.getpid() % 16 / 32)
 
     def _written(self) -> int:
-        try:
-            return self._place.stat().st_mtime_ns
-        except OSError:
-            return 0
+        return self._place.stamp(PAGE)
+
+
+def write_fleet(place: Place, page: str) -> str:
+    """Write the page of a job and return its path or address.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if isinstance(place, FolderPlace):
+        write_page(place.folder / PAGE, page)
+    else:
+        place.replace(PAGE, page.encode("utf-8", "replace"))
+    return place.shown(PAGE)
 
 
 def render_fleet(fleet: Fleet, *, every_s: float = 0.0, stopped: str = "", now: datetime | None = None) -> str:
     """Return the page, one file that needs nothing else. While the job runs, a browser reads it again every `every_s`
     seconds (0: never); `now` is the time that it names."""
     plan, moment = fleet.plan, now or datetime.now(UTC)
-    name = escape(_clean(plan.folder.resolve().name))
+    name = escape(_clean(plan.shown.rpartition("/")[2] if is_address(plan.shown) else plan.folder.resolve().name))
     again = fleet.workers and every_s and not stopped
     refresh = f'<meta http-equiv="refresh" content="{max(5, round(every_s))}">\n' if again else ""
     stop = f'<div class="warn" role="alert">{escape(_clean(stopped))}</div>\n' if stopped else ""
@@ -237,11 +249,12 @@ def _bad(title: str, found: tuple[Finding, ...], total: int) -> str:
 
 def _about(fleet: Fleet) -> str:
     plan = fleet.plan
+    shown = plan.shown if is_address(plan.shown) else str(plan.folder.resolve())
     options = ", ".join(f"{k}={v}" for k, v in plan.options.items() if v is not None)
     facts = [
         ("source", plan.source), ("bundle", plan.model), ("bundle digest", plan.model_digest[:16]),
         ("plan digest", plan.digest[:16]), ("options", options), ("size", f"{plan.n_bytes / 1e6:,.1f} MB"),
-        ("folder", str(plan.folder.resolve())), ("check the results", "eyewright work JOB --verify"),
+        ("folder", shown), ("check the results", "eyewright work JOB --verify"),
     ]  # fmt: skip
     rows = "".join(
         f'<tr><td class="soft">{name}</td><td class="wide">{escape(_clean(value))}</td></tr>\n'

@@ -1,9 +1,10 @@
 """A job from its plan to its manifest: planned, run, resumed and verified in one folder."""
 
-__all__ = ["Job", "make_plan", "open_job", "plan_predict", "run_job", "verify_folder", "work_on_job"]
+__all__ = ["Job", "make_plan", "plan_predict", "run_job", "verify_folder", "work_on_job"]
 
+import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +17,14 @@ from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.scaling.crews import open_crew
 from eyewright.scaling.engine import Settings, Totals, run_shards
+from eyewright.scaling.engines import is_ray
 from eyewright.scaling.fleet import FleetReader
 from eyewright.scaling.fleet_page import FleetPage
 from eyewright.scaling.leases import Leases
-from eyewright.scaling.ledger import Ledger
+from eyewright.scaling.ledger import Ledger, open_job
 from eyewright.scaling.listing import Item
-from eyewright.scaling.plan import OUTPUTS, Plan, Value, absolute_source, has_plan, open_plan, write_plan
+from eyewright.scaling.places import Place, fetch_plan, new_work, place_of, publish_plan, shown_place
+from eyewright.scaling.plan import OUTPUTS, Plan, Value, absolute_source, found_plan, open_plan, write_plan
 from eyewright.scaling.predict_options import check_model
 from eyewright.scaling.rows import check_format
 from eyewright.scaling.starting import Ahead
@@ -49,7 +52,7 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """The folder of the job."""
+        """The folder of the job; of one in a store, that of this process (`plan.shown` is its address)."""
         return self.plan.folder
 
 
@@ -75,23 +78,11 @@ def plan_predict(
         RefusedError: the job in `out` is another one; both digests are named.
     """
     check_format(format)
-    folder = Path(out)
     manifest, _, digest = read_sealed(Path(bundle), key=read_public_key(key) if isinstance(key, str | Path) else key)
     options: dict[str, Value] = {"conf": conf, "iou": iou, "top": top, "format": format}
     check_model(manifest, options)
     model = str(Path(bundle).resolve())
-    return make_plan(folder, source, "predict", options, model, digest, shard_size, resume=resume)
-
-
-def open_job(folder: str | Path) -> Ledger:
-    """Return what a job has done.
-
-    Raises:
-        InputError: there is no job.
-        RefusedError: its plan was changed.
-    """
-    plan = open_plan(Path(folder))
-    return Ledger(plan, str(plan.options.get("format", "jsonl")))
+    return make_plan(out, source, "predict", options, model, digest, shard_size, resume=resume)
 
 
 def run_job(
@@ -119,10 +110,14 @@ def run_job(
         EyewrightError: the model is refused, the disk is full, or workers cannot be started.
     """
     began = time.monotonic()
+    if is_ray(on) and not plan.place.is_local:
+        raise UsageError(
+            f"the job in {quoted(plan.shown)} is not done on Ray", fix="run eyewright work ADDRESS on each machine"
+        )
     first = plan.n_shards * part[0] // part[1]
     ledger = Ledger(plan, str(plan.options.get("format", "jsonl")))
     ledger.prepare()
-    leases = Leases(plan.folder / "leases", ttl_s=lease_s)
+    leases = Leases(ledger.place.below("leases"), ttl_s=lease_s)
     redone = ledger.recover(leases.is_held)
     leases.sweep(ledger.is_done)
     crew = open_crew(plan, on, workers=workers, timeout_s=timeout_s, ahead=ahead)
@@ -168,7 +163,7 @@ def work_on_job(
     """
     if not 0 <= part[0] < part[1]:
         raise UsageError(f"expected a part from 0 to {part[1] - 1}, found {part[0]}", fix="change --part")
-    plan = open_plan(Path(folder))
+    plan = found_plan(folder)
     if bundle is not None:
         plan = replace(plan, model=str(Path(bundle).resolve()))
     return run_job(plan, workers=workers, part=part, lease_s=lease_s, quiet=quiet, ahead=ahead, on=on)
@@ -182,12 +177,12 @@ def verify_folder(folder: str | Path) -> tuple[Plan, list[Finding]]:
         RefusedError: its plan was changed.
     """
     ledger = open_job(folder)
-    ledger.prepare()
+    ledger.prepare(writes=False)
     return ledger.plan, verify_job(ledger)
 
 
 def make_plan(
-    folder: Path,
+    out: str | Path,
     source: str,
     verb: str,
     options: Mapping[str, Value],
@@ -197,30 +192,35 @@ def make_plan(
     *,
     resume: bool,
     items: Iterable[Item] | None = None,
+    check: Callable[[Plan], None] = lambda plan: None,
 ) -> Plan:
     """Return the plan that is there, if it is of the same work and was not started or `resume` is set; otherwise write
-    one, of the images of the source or of `items` (`write_plan`).
+    one, of the images of the source or of `items` (`write_plan`). A plan that is not started has to pass `check`, and a
+    new one that does not is not kept. `out` is a folder or an address.
 
     Raises:
         InputError: nothing is there, or there are no images.
         UsageError: the folder has a job that was started or something else, or none to resume.
         RefusedError: it has another job.
     """
-    if has_plan(folder):
-        if (folder / "commits").exists() and not resume:
+    folder = new_work(out)
+    place, shown = place_of(folder), quoted(shown_place(folder))
+    if fetch_plan(folder):
+        started = _has(place, "commits")
+        if started and not resume:
             raise UsageError(
-                f"{quoted(folder)} has a job already",
-                fix="continue it with --resume, or choose another --out",
-                code="job",
+                f"{shown} has a job already", fix="continue it with --resume, or choose another --out", code="job"
             )
         plan = open_plan(folder)
         _refuse_other(plan, source, verb, options, digest, shard_size)
+        if not started:
+            check(plan)
         return replace(plan, model=model)
     if resume:
-        raise UsageError(f"there is no job in {quoted(folder)} to continue", fix="leave --resume out", code="job")
-    if any((folder / name).exists() for name in ("commits", "results", "plan", OUTPUTS)):
-        raise UsageError(f"{quoted(folder)} has files of something else", fix="choose another --out", code="job")
-    return write_plan(
+        raise UsageError(f"there is no job in {shown} to continue", fix="leave --resume out", code="job")
+    if any(_has(place, name) for name in ("commits", "results", "plan", OUTPUTS) if place.is_local or name != "plan"):
+        raise UsageError(f"{shown} has files of something else", fix="choose another --out", code="job")
+    plan = write_plan(
         folder,
         source,
         verb=verb,
@@ -230,18 +230,32 @@ def make_plan(
         shard_images=shard_size or SHARD_IMAGES,
         items=items,
     )
+    try:
+        check(plan)
+    except EyewrightError:
+        shutil.rmtree(folder / "plan")
+        raise
+    if not publish_plan(folder):
+        raise UsageError(
+            f"{shown} got a job meanwhile", fix="continue it with --resume, or choose another --out", code="job"
+        )
+    return plan
+
+
+def _has(place: Place, name: str) -> bool:
+    """Return whether a job has a folder: of one in a store, whether anything is right in it."""
+    return place.exists(name) if place.is_local else any(True for _ in place.names(name))
 
 
 def _refuse_other(
     plan: Plan, source: str, verb: str, options: Mapping[str, Value], digest: str, shard_size: int | None
 ) -> None:
-    fix = "use what it was planned with, or choose another --out"
+    fix, shown = "use what it was planned with, or choose another --out", quoted(plan.shown)
     if plan.verb != verb:
-        raise RefusedError(f"the job in {quoted(plan.folder)} is of {plan.verb}", fix=fix, code="job")
+        raise RefusedError(f"the job in {shown} is of {plan.verb}", fix=fix, code="job")
     if plan.model_digest != digest:
         raise RefusedError(
-            f"the job in {quoted(plan.folder)} was planned with the bundle {plan.model_digest[:16]}, this one is "
-            f"{digest[:16]}",
+            f"the job in {shown} was planned with the bundle {plan.model_digest[:16]}, this one is {digest[:16]}",
             fix=fix,
             code="job",
         )
@@ -252,7 +266,7 @@ def _refuse_other(
     ):
         if found != expected:
             raise RefusedError(
-                f"the job in {quoted(plan.folder)} was planned with --{name} {expected}, found {found}",
+                f"the job in {shown} was planned with --{name} {expected}, found {found}",
                 fix=fix,
                 code="job",
             )

@@ -15,17 +15,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from eyewright.core.errors import EyewrightError
 from eyewright.core.files import checked_output
-from eyewright.core.machine import disk
 from eyewright.core.machine.limits import boot_name, started
-from eyewright.core.once import write_new
+from eyewright.scaling.places import FolderPlace, Place
 
 
 class Leases:
-    """The leases that this process holds of a job, in files of `folder`; call `renew` at least every `ttl_s` / 3."""
+    """The leases that this process holds of a job, in files of a folder or below an address; call `renew` at least
+    every `ttl_s` / 3."""
 
-    def __init__(self, folder: Path, *, ttl_s: float = 60.0) -> None:
-        self.folder, self.ttl_s = folder, ttl_s
+    def __init__(self, place: Path | Place, *, ttl_s: float = 60.0) -> None:
+        self._place = FolderPlace(place) if isinstance(place, Path) else place
+        self.ttl_s = ttl_s
         self._me = {
             "token": secrets.token_hex(8), "boot": boot_name(), "pid": os.getpid(), "started": started(os.getpid())
         }  # fmt: skip
@@ -33,8 +35,9 @@ class Leases:
         self._seen: dict[int, tuple[bytes, float]] = {}
         self._renewed = time.monotonic()
         self._beats = 0
-        with checked_output(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(self._place, FolderPlace):
+            with checked_output(self._place.folder):
+                self._place.folder.mkdir(parents=True, exist_ok=True)
 
     def take(self, number: int) -> bool:
         """Take the lease of a shard; return False where another process, which may live, holds it.
@@ -44,17 +47,13 @@ class Leases:
         """
         if number in self._held:
             return True
-        place = self._place(number)
-        if not write_new(place, self._content(), sync=False):
+        name = _name(number)
+        if not self._place.write_new(name, self._content(), sync=False):
             if self.is_held(number):
                 return False
             self._seen.pop(number, None)
-            # Moved away first: of several that see it expired, each removes what it has moved and takes a new one.
-            expired = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(place, expired)
-                expired.unlink()
-            if not write_new(place, self._content(), sync=False):
+            self._expire(name)
+            if not self._place.write_new(name, self._content(), sync=False):
                 return False
         self._held.add(number)
         return True
@@ -64,7 +63,7 @@ class Leases:
         if number in self._held:
             return False
         try:
-            content = self._place(number).read_bytes()
+            content = self._place.read(_name(number))
         except FileNotFoundError:
             return False
         with contextlib.suppress(ValueError, KeyError, TypeError):
@@ -87,7 +86,7 @@ class Leases:
                 continue
             # One that was returned meanwhile, or is damaged, is none.
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                holder = json.loads(self._place(number).read_bytes())
+                holder = json.loads(self._place.read(_name(number)))
                 found[number] = (str(holder["boot"]), int(holder["pid"]))
         return found
 
@@ -99,25 +98,21 @@ class Leases:
             return
         self._renewed, self._beats = now, self._beats + 1
         for number in sorted(self._held):
-            place = self._place(number)
             try:
-                mine = json.loads(place.read_bytes())["token"] == self._me["token"]
+                mine = json.loads(self._place.read(_name(number)))["token"] == self._me["token"]
             except (OSError, ValueError, KeyError, TypeError):
                 mine = False
             if not mine:
                 self._held.discard(number)
                 continue
-            temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
-            with checked_output(place):
-                temporary.write_bytes(self._content())
-                disk.replace_file(temporary, place)
+            self._place.replace(_name(number), self._content())
 
     def release(self, number: int) -> None:
         """Return a lease, so that another process can take it."""
         if number in self._held:
             self._held.discard(number)
-            with contextlib.suppress(OSError):
-                self._place(number).unlink()
+            with contextlib.suppress(OSError, EyewrightError):
+                self._place.remove(_name(number))
 
     def release_all(self) -> None:
         """Return every lease."""
@@ -129,14 +124,28 @@ class Leases:
         for number in self._numbers():
             if is_done(number):
                 with contextlib.suppress(OSError):
-                    self._place(number).unlink()
+                    self._place.remove(_name(number))
+
+    def _expire(self, name: str) -> None:
+        """Remove a lease that nobody renews. In a store two processes that see it at once may both get a new one: the
+        work is done twice, and committed once."""
+        if not isinstance(self._place, FolderPlace):
+            self._place.remove(name)
+            return
+        # Moved away first: of several that see it expired, each removes what it has moved and takes a new one.
+        place = self._place.folder / name
+        expired = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(place, expired)
+            expired.unlink()
 
     def _numbers(self) -> list[int]:
-        with os.scandir(self.folder) as entries:
-            return [int(name) for e in entries if (name := e.name.removesuffix(".json")).isdecimal()]
-
-    def _place(self, number: int) -> Path:
-        return self.folder / f"{number:08d}.json"
+        names = self._place.names("")
+        return [int(stem) for name in names if (stem := name.removesuffix(".json")).isdecimal()]
 
     def _content(self) -> bytes:
         return json.dumps({**self._me, "beats": self._beats}).encode()
+
+
+def _name(number: int) -> str:
+    return f"{number:08d}.json"

@@ -5,7 +5,7 @@ __all__ = ["count_lost"]
 from collections import Counter
 from pathlib import Path
 
-from eyewright.scaling.jobs import open_job
+from eyewright.scaling.ledger import open_job
 from eyewright.scaling.rows import read_results
 
 _SAID = "left out: "
@@ -20,11 +20,11 @@ def count_lost(folder: str | Path) -> dict[str, int]:
     """
     ledger = open_job(folder)
     found: Counter[str] = Counter()
-    for shard in ledger.plan.shards():
-        record = ledger.read(shard.shard)
+    for _, record in ledger.records():
         if record is None:
             continue
-        for _, result in read_results(ledger.results / record.part, ledger.format):
-            notes = (n.removeprefix(_SAID) for n in result.get("notes") or () if n.startswith(_SAID))
-            found.update((*(result.get("lost") or ()), *(part for n in notes for part in n.split("; "))))
+        with ledger.part(record) as place:
+            for _, result in read_results(place, ledger.format):
+                notes = (n.removeprefix(_SAID) for n in result.get("notes") or () if n.startswith(_SAID))
+                found.update((*(result.get("lost") or ()), *(part for n in notes for part in n.split("; "))))
     return dict(found.most_common())

@@ -1,6 +1,6 @@
 """Files that a job writes next to its rows, below `images/`: their names are checked before, their digests after."""
 
-__all__ = ["WITH_OUTPUTS", "check_outputs", "write_output"]
+__all__ = ["WITH_OUTPUTS", "check_outputs", "refuse_same_prefix", "write_output"]
 
 import hashlib
 import os
@@ -14,6 +14,7 @@ from eyewright.core.errors import UsageError
 from eyewright.core.files import checked_output
 from eyewright.core.once import sync_path
 from eyewright.core.quoting import quoted
+from eyewright.scaling.addresses import is_address
 from eyewright.scaling.ledger import staged_name
 from eyewright.scaling.listing import Item
 from eyewright.scaling.plan import Plan
@@ -48,6 +49,18 @@ def check_outputs(plan: Plan, name_of: Callable[[Item], Path], *, fix: str) -> N
         seen[target] = item.path
 
 
+def refuse_same_prefix(source: str, out: str | Path) -> None:
+    """Raise `UsageError` if results would be written below the prefix that is read, or that below them: outputs would
+    be inputs of the next job."""
+    read, written = source.rstrip("/") + "/", str(out).rstrip("/") + "/"
+    if is_address(str(out)) and is_address(source) and (read.startswith(written) or written.startswith(read)):
+        raise UsageError(
+            f"the output {quoted(str(out))} and the input {quoted(source)} overlap: one is inside the other",
+            fix="choose another --out",
+            code="overlap",
+        )
+
+
 def write_output(plan: Plan, shard: int, output: Path, data: bytes) -> str:
     """Write a file of a job and return its SHA-256; it has a staged name until it is whole and on disk, so that what a
     killed worker leaves is never below `images/`. A file that is done again is replaced.
@@ -55,6 +68,10 @@ def write_output(plan: Plan, shard: int, output: Path, data: bytes) -> str:
     Raises:
         OutputError: it cannot be written, or the disk is full.
     """
+    kept = plan.place
+    if not kept.is_local:
+        kept.replace(output.as_posix(), data)
+        return hashlib.sha256(data).hexdigest()
     place = plan.folder / output
     staged = plan.folder / "tmp" / staged_name(shard, "image")
     with checked_output(plan.folder):

@@ -4,7 +4,7 @@
 `items.jsonl` (a line per image). The digest in `plan.json` covers all of it, the model and the options.
 """
 
-__all__ = ["absolute_source", "OUTPUTS", "Plan", "Shard", "has_plan", "open_plan", "write_plan"]
+__all__ = ["absolute_source", "OUTPUTS", "Plan", "Shard", "found_plan", "has_plan", "open_plan", "write_plan"]
 
 import hashlib
 import json
@@ -17,9 +17,10 @@ from typing import BinaryIO, TypeAlias
 from eyewright.core.errors import InputError, RefusedError
 from eyewright.core.files import checked_output, staged_folder
 from eyewright.core.quoting import quoted
+from eyewright.scaling.addresses import is_address
 from eyewright.scaling.fetching import holds_references, is_reference, list_references
 from eyewright.scaling.listing import Item, list_items, source_root
-from eyewright.scaling.stores import is_address
+from eyewright.scaling.places import Place, fetch_plan, new_work, place_of, shown_place
 
 Value: TypeAlias = str | int | float | bool | None
 
@@ -48,7 +49,8 @@ class Shard:
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan that was written: `digest` names it. `model` and `model_digest` are those of the bundle ("" without)."""
+    """A plan that was written: `digest` names it. `model` and `model_digest` are those of the bundle ("" without).
+    `folder` has the plan and what is not committed; of a job in a store it is this process's own (`place`, `shown`)."""
 
     folder: Path
     digest: str
@@ -62,6 +64,16 @@ class Plan:
     n_bytes: int
     n_shards: int
     shard_images: int
+
+    @property
+    def place(self) -> Place:
+        """Where commit records, leases and results are."""
+        return place_of(self.folder)
+
+    @property
+    def shown(self) -> str:
+        """The folder or address of the job, as it was given."""
+        return shown_place(self.folder)
 
     def shards(self) -> Iterator[Shard]:
         """Yield the shards in order; one is in memory at a time."""
@@ -149,6 +161,18 @@ def has_plan(folder: Path) -> bool:
     return (folder / "plan" / "plan.json").is_file()
 
 
+def found_plan(out: str | Path) -> Plan:
+    """Return the plan of the job in a folder or at an address.
+
+    Raises:
+        InputError: there is none, or the store cannot be read.
+        RefusedError: it was changed, or a newer version wrote it.
+    """
+    work = new_work(out)
+    fetch_plan(work)
+    return open_plan(work)
+
+
 def open_plan(folder: Path, *, check: bool = True) -> Plan:
     """Return the plan of a job; with `check` the digest of the list of shards is compared too.
 
@@ -164,13 +188,15 @@ def open_plan(folder: Path, *, check: bool = True) -> Plan:
         written = int(about["format"])
     except FileNotFoundError:
         raise InputError(
-            f"expected the plan of a job in {quoted(folder)}, found none", fix="check --out", code="not_found"
+            f"expected the plan of a job in {quoted(shown_place(folder))}, found none",
+            fix="check --out",
+            code="not_found",
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise _changed(folder, "plan.json") from None
     if written != _FORMAT:
         raise RefusedError(
-            f"the plan in {quoted(folder)} has format {written}, this version reads {_FORMAT}",
+            f"the plan in {quoted(shown_place(folder))} has format {written}, this version reads {_FORMAT}",
             fix="use the version of Eyewright that wrote it",
             code="job",
         )
@@ -238,7 +264,7 @@ def _digest(about: Mapping[str, object]) -> str:
 
 def _changed(folder: Path, what: str) -> RefusedError:
     return RefusedError(
-        f"{what} of the job in {quoted(folder)} is damaged or was changed",
+        f"{what} of the job in {quoted(shown_place(folder))} is damaged or was changed",
         fix="plan again in another --out",
         code="job",
     )

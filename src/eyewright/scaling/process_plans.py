@@ -2,7 +2,6 @@
 
 __all__ = ["plan_process"]
 
-import shutil
 from pathlib import Path
 
 from eyewright.core.errors import UsageError
@@ -10,8 +9,8 @@ from eyewright.imaging.steps import Steps, parse_steps
 from eyewright.imaging.steps.nets import check_nets
 from eyewright.processing.batch import format_named, refuse_overlap
 from eyewright.scaling.jobs import make_plan
-from eyewright.scaling.outputs import check_outputs
-from eyewright.scaling.plan import Plan, Value, has_plan
+from eyewright.scaling.outputs import check_outputs, refuse_same_prefix
+from eyewright.scaling.plan import Plan, Value
 from eyewright.scaling.processing import planned_target
 from eyewright.scaling.rows import check_format
 
@@ -40,19 +39,14 @@ def plan_process(
         RefusedError: the job in `out` is another one.
     """
     check_format(format)
-    folder = Path(out)
     options = {**_options(steps, to=to, quality=quality, seed=seed, draft=draft), "format": format}
-    refuse_overlap(source, folder)
-    fresh = not has_plan(folder)
-    plan = make_plan(folder, source, "process", options, "", "", shard_size, resume=resume)
-    try:
-        if not (folder / "commits").exists():
-            check_outputs(plan, lambda item: planned_target(plan, item)[0], fix="rename one, or leave --to out")
-    except UsageError:
-        if fresh:
-            shutil.rmtree(folder / "plan")
-        raise
-    return plan
+    refuse_same_prefix(source, out)
+    refuse_overlap(source, Path(out))
+
+    def check(plan: Plan) -> None:
+        check_outputs(plan, lambda item: planned_target(plan, item)[0], fix="rename one, or leave --to out")
+
+    return make_plan(out, source, "process", options, "", "", shard_size, resume=resume, check=check)
 
 
 def _options(steps: str | Steps, *, to: str | None, quality: float, seed: int, draft: bool) -> dict[str, Value]:

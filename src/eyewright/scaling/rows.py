@@ -9,6 +9,7 @@ __all__ = [
     "error_row",
     "read_errors",
     "read_ids",
+    "read_part",
     "read_results",
     "read_rows",
     "write_part",
@@ -144,6 +145,19 @@ def read_ids(path: Path, format: str) -> Iterator[tuple[int, str]]:
     _, parquet = _pyarrow()
     table = parquet.read_table(path, columns=["id", "source"])
     yield from zip(table["id"].to_pylist(), table["source"].to_pylist(), strict=True)
+
+
+def read_part(path: Path, format: str) -> tuple[Part, int]:
+    """Return what a part holds, and how many of its images have crashed their worker.
+
+    Raises:
+        ValueError: it is not a file of rows.
+    """
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    errors = [row["error"] for row in read_errors(path, format)]
+    rows = sum(1 for _ in read_ids(path, format))
+    return Part(rows, len(errors), path.stat().st_size, digest), errors.count("crashed")
 
 
 def read_errors(path: Path, format: str) -> Iterator[Row]:

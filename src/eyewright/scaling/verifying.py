@@ -4,6 +4,7 @@ __all__ = ["list_errors", "verify_job"]
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from eyewright.core.regular import digest_of
 from eyewright.core.report import Finding
 from eyewright.scaling.ledger import Ledger, Record
 from eyewright.scaling.outputs import WITH_OUTPUTS
-from eyewright.scaling.plan import Plan, Shard
+from eyewright.scaling.plan import Shard
 from eyewright.scaling.rows import read_errors, read_ids, read_results
 
 _MOST_FINDINGS = 1000
@@ -41,15 +42,15 @@ def verify_job(ledger: Ledger) -> list[Finding]:
 def list_errors(ledger: Ledger, most: int) -> list[Finding]:
     """Return the first images of a job that have an error instead of a result, as findings."""
     found: list[Finding] = []
-    for shard in ledger.plan.shards():
-        record = ledger.read(shard.shard)
+    for _, record in ledger.records():
         if record is None or not record.failed:
             continue
-        for row in read_errors(ledger.results / record.part, ledger.format):
-            fix = "check the file"
-            found.append(Finding(str(row["error"]), str(row["message"]), fix, str(row["source"]), severity="error"))
-            if len(found) == most:
-                return found
+        with ledger.part(record) as place:
+            rows = list(islice(read_errors(place, ledger.format), most - len(found)))
+        fix = "check the file"
+        found += [Finding(str(r["error"]), str(r["message"]), fix, str(r["source"]), severity="error") for r in rows]
+        if len(found) == most:
+            break
     return found
 
 
@@ -60,18 +61,19 @@ def _problems(ledger: Ledger) -> Iterator[Finding]:
             record = ledger.read(shard.shard)
             if record is None:
                 said = f"shard {shard.shard} with {shard.images:,} images is not done"
-                yield Finding("not_done", said, "continue with --resume", str(plan.folder), severity="error")
+                yield Finding("not_done", said, "continue with --resume", plan.shown, severity="error")
                 continue
-            yield from _wrong_record(plan, shard, record, ledger.commits)
+            yield from _wrong_record(ledger, shard, record)
             yield from _wrong_part(ledger, shard, record)
         except RefusedError as error:
-            yield Finding(error.code, error.message, error.fix, str(plan.folder), severity="error")
-    for path in ledger.unknown_parts():
+            yield Finding(error.code, error.message, error.fix, plan.shown, severity="error")
+    for place in ledger.unknown_parts():
         said = "this file is not a part of the job, and readers of the folder would count its rows"
-        yield Finding("unknown_part", said, "remove it", str(path), severity="error")
+        yield Finding("unknown_part", said, "remove it", place, severity="error")
 
 
-def _wrong_record(plan: Plan, shard: Shard, record: Record, commits: Path) -> Iterator[Finding]:
+def _wrong_record(ledger: Ledger, shard: Shard, record: Record) -> Iterator[Finding]:
+    plan = ledger.plan
     for name, found, expected in (
         ("plan", record.plan, plan.digest),
         ("model", record.model, plan.model_digest),
@@ -79,20 +81,29 @@ def _wrong_record(plan: Plan, shard: Shard, record: Record, commits: Path) -> It
     ):
         if found != expected:
             said = f"shard {shard.shard} was committed with the {name} {found[:12]}, the plan has {expected[:12]}"
-            place = commits / f"{shard.shard:08d}.json"
-            yield Finding("other_plan", said, _AGAIN, str(place), severity="error")
+            place = ledger.place.shown(f"commits/{shard.shard:08d}.json")
+            yield Finding("other_plan", said, _AGAIN, place, severity="error")
 
 
 def _wrong_part(ledger: Ledger, shard: Shard, record: Record) -> Iterator[Finding]:
-    place = ledger.results / record.part
+    shown = ledger.place.shown(f"results/{record.part}")
+    try:
+        with ledger.part(record) as place:
+            yield from _wrong_rows(ledger, shard, record, place, shown)
+    except FileNotFoundError:
+        said = f"nothing is at {quoted(shown)}"
+        yield Finding("part_missing", said, "continue with --resume", shown, severity="error")
+
+
+def _wrong_rows(ledger: Ledger, shard: Shard, record: Record, place: Path, shown: str) -> Iterator[Finding]:
     try:
         digest, _ = digest_of(place, most=_MOST_BYTES)
     except InputError as error:
-        yield Finding("part_missing", error.message, "continue with --resume", str(place), severity="error")
+        yield Finding("part_missing", error.message, "continue with --resume", shown, severity="error")
         return
     if digest != record.sha256:
         said = f"the rows of shard {shard.shard} are not those that were committed"
-        yield Finding("part_changed", said, _AGAIN, str(place), severity="error")
+        yield Finding("part_changed", said, _AGAIN, shown, severity="error")
         return
     planned: list[tuple[int, Any]] = [
         (shard.first + k, to_jsonable(item.path)) for k, item in enumerate(ledger.plan.items(shard))
@@ -107,21 +118,22 @@ def _wrong_part(ledger: Ledger, shard: Shard, record: Record) -> Iterator[Findin
         missing, foreign = len(set(planned) - set(rows)), len(set(rows) - set(planned))
         double = len(rows) - len(set(rows))
         said = f"shard {shard.shard} has {missing} planned images without a row, {double} double rows, {foreign} others"
-        yield Finding("rows", said, _AGAIN, str(place), severity="error")
+        yield Finding("rows", said, _AGAIN, shown, severity="error")
     elif ledger.plan.verb in WITH_OUTPUTS:
-        yield from _wrong_outputs(ledger.plan, place, ledger.format)
+        yield from _wrong_outputs(ledger, record, place)
 
 
-def _wrong_outputs(plan: Plan, part: Path, format: str) -> Iterator[Finding]:
+def _wrong_outputs(ledger: Ledger, record: Record, part: Path) -> Iterator[Finding]:
     """Yield what is wrong with the files that the rows of a part name: `output_missing`, `output_changed`."""
-    for source, result in read_results(part, format):
-        place = plan.folder / str(result["output"])
-        fix = f"remove the commit record of {part.name} and continue with --resume"
+    for source, result in read_results(part, ledger.format):
+        name = str(result["output"])
+        place = ledger.place.shown(name)
+        fix = f"remove the commit record of {record.part} and continue with --resume"
         try:
-            digest, _ = digest_of(place, most=_MOST_BYTES)
+            digest = ledger.place.digest(name)
         except InputError as error:
-            yield Finding("output_missing", f"{quoted(source)}: {error.message}", fix, str(place), severity="error")
+            yield Finding("output_missing", f"{quoted(source)}: {error.message}", fix, place, severity="error")
             continue
         if digest != result["sha256"]:
             said = f"the image that was written for {quoted(source)} is not the one that was written"
-            yield Finding("output_changed", said, fix, str(place), severity="error")
+            yield Finding("output_changed", said, fix, place, severity="error")
