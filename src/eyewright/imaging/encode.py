@@ -59,7 +59,7 @@ def encode_image(
     format can be (WebP, JPEG XL, JPEG 2000). JPEG takes fractions. `chroma` is "420", "444" or "auto"
     (420 below 90) for JPEG and AVIF. `icc` and `exif`, a block with or without its header, are the only metadata that
     can be written, `exif` in 8 bits. 16 bits need a format of `DEEP_FORMATS`. `png_level` is zlib's compression level
-    of 8-bit PNG, 1 (fastest) to 9 (smallest). `quick` writes 8-bit PNG at level 1 and JPEG in one scan with the standard
+    of 8-bit PNG, 1 (fastest) to 9 (smallest). `quick` writes 8-bit PNG at level 1 and JPEG in one scan with standard
     Huffman tables: five to ten times as fast, files some 5 to 15 % larger.
 
     >>> encode_image(np.zeros((2, 2, 3), np.uint8))[:4]
