@@ -24,7 +24,7 @@ settings.load_profile("steady")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the package once: where Python may not write bytecode (PYTHONDONTWRITEBYTECODE), every program that a test
+    """Compile the package once: where Python may not write bytecode (PYTHONDONTWRITEBYTECODE), each program that a test
     starts would compile it again, which takes as long as what it does."""
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(Path(eyewright.__file__).parent, quiet=2)
