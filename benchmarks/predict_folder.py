@@ -2,18 +2,22 @@
 
     python benchmarks/predict_folder.py [--images 2000] [--side 224] [--rounds 5] [--bundle BUNDLE] [--openvino]
     python benchmarks/predict_folder.py --images 48 --different 8 --side 4000x3000
+    python benchmarks/predict_folder.py --out [--images 200] [--side 640x480]
 
 The peer is what people write themselves: every thread decodes, resizes as the bundle's Preparation does and runs the
 model with one thread; as many threads as there are cores, which was its best setting among 1, 2 and 4 (`--threads`). It
 decodes in its own process; `draft` is the same with libjpeg's reduced scales, down to no fewer pixels than the model
 takes, where ours leaves twice as many. `program` decodes in one that can be killed, as the command line does, and
 `library` as `bundle.predict(..., stream=True)` does. `openvino` decodes as the
-peer and infers in OpenVINO's asynchronous queue. Wall seconds and CPU, alternating; peak memory is that of a process
-of its own. On a busy machine only the CPU decides: who has more threads gets more of it.
+peer and infers in OpenVINO's asynchronous queue. With `--out` each file also gives an annotated image: by `predict
+--out` of the command line, with predictions.json, and by the pool, which writes the image with its label as JPEG of
+quality 90. Wall seconds and CPU, alternating; peak memory is that of a process of its own. On a busy machine only the
+CPU decides: who has more threads gets more of it.
 """
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -50,6 +54,46 @@ def one(path):
 begin, cpu = time.perf_counter(), spent()
 with ThreadPoolExecutor(threads) as pool:
     found = list(pool.map(one, sorted(Path(folder).iterdir())))
+print(time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, spent() - cpu)
+"""
+
+# The pool, and an annotated image of each file, as `predict --out` writes for a classifier.
+DRAWN = """
+import sys, time, resource
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import numpy as np, onnxruntime
+from PIL import Image, ImageDraw, ImageFont
+folder, model, height, width, channels, threads = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:7])
+out = Path(sys.argv[7])
+out.mkdir()
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+session = onnxruntime.InferenceSession(model, options)
+font = ImageFont.load_default(40)
+def one(path):
+    with Image.open(path) as image:
+        small = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
+        row = session.run(None, {"image": np.asarray(small, np.uint8).reshape(1, height, width, channels)})[0][0]
+        shown = Image.new("RGB", (image.width, image.height + 50), "white")
+        shown.paste(image, (0, 0))
+    label = int(row.argmax())
+    ImageDraw.Draw(shown).text((8, image.height), f"{label}  {row[label]:.1%}", "black", font)
+    shown.save(out / f"{path.stem}.jpg", quality=90)
+    return label
+begin, cpu = time.perf_counter(), spent()
+with ThreadPoolExecutor(threads) as pool:
+    found = list(pool.map(one, sorted(Path(folder).iterdir())))
+print(time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, spent() - cpu)
+"""
+
+OURS_DRAWN = """
+import sys, time, resource
+from eyewright.cli import main
+from eyewright.imaging.isolation import isolate_decoding
+isolate_decoding(at_once=True)
+begin, cpu = time.perf_counter(), spent()
+assert main(["predict", sys.argv[2], "--source", sys.argv[1], "--out", sys.argv[3], "--quiet"]) == 0
 print(time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, spent() - cpu)
 """
 
@@ -131,6 +175,7 @@ def main() -> None:
     parser.add_argument(
         "--openvino", action="store_true", help="also OpenVINO's asynchronous queue, if it is installed"
     )
+    parser.add_argument("--out", action="store_true", help="also write an annotated image of each file")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads of the peer")
     args = parser.parse_args()
     width, _, height = args.side.partition("x")
@@ -159,13 +204,18 @@ def main() -> None:
             "program": (OURS, images, str(folder), "program"),
             "library": (OURS, images, str(folder), "library"),
         }
+        if args.out:
+            drawn = (DRAWN, images, model, *map(str, shape), str(args.threads))
+            commands = {"peer": drawn, "program": (OURS_DRAWN, images, str(folder))}
         times: dict[str, list[float]] = {name: [] for name in commands}
         cpu: dict[str, list[float]] = {name: [] for name in commands}
         memory = dict.fromkeys(commands, 0.0)
         for _ in range(args.rounds):
             for name, (code, *given) in commands.items():
-                command = (sys.executable, "-c", SPENT + code, *given)
+                written = str(work / "out")
+                command = (sys.executable, "-c", SPENT + code, *given, *([written] if args.out else []))
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
+                shutil.rmtree(written, ignore_errors=True)
                 seconds, megabytes, own = map(float, done.stdout.split())
                 times[name].append(seconds)
                 cpu[name].append(own)

@@ -1,8 +1,10 @@
 """Fixtures: small real-looking data drawn here, and one trained run with its bundle for a whole session."""
 
+import compileall
 import os
+import pickle
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+import eyewright
 from eyewright.imaging import encode_image
 
 SHARED = Path(os.environ.get("EYEWRIGHT_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -18,6 +21,39 @@ SHARED = Path(os.environ.get("EYEWRIGHT_DATA", Path(__file__).parents[2] / "shar
 # Busy machines are slow, and a test must say the same on every one.
 settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the package once: where Python may not write bytecode (PYTHONDONTWRITEBYTECODE), each program that a test
+    starts would compile it again, which takes as long as what it does."""
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(Path(eyewright.__file__).parent, quiet=2)
+
+
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> Any:
+    """Return what a whole `run` made, given the folder to write to. Of the processes of pytest-xdist the first makes
+    it, and the others get a copy of the folder, so that none writes where another reads."""
+    place = factory.mktemp("runs") / name
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return make(place)
+    from filelock import FileLock
+
+    from eyewright.lifecycle.whole import RunResult
+
+    shared = factory.getbasetemp().parent / f"made-{name}"
+    with FileLock(f"{shared}.lock"):
+        if not (shared / "rest").is_file():
+            made = make(place)
+            shutil.rmtree(shared, ignore_errors=True)
+            shutil.copytree(place, shared / "run")
+            inside = {name: path.relative_to(place.resolve()) for name, path in made.paths.items()}
+            (shared / "rest").write_bytes(pickle.dumps((made.report, made.parity, made.findings, inside)))
+            return made
+    shutil.copytree(shared / "run", place)
+    report, parity, findings, inside = pickle.loads((shared / "rest").read_bytes())
+    paths = {name: place.resolve() / path for name, path in inside.items()}
+    bundle = eyewright.load_bundle(paths["bundle"]) if "bundle" in paths else None
+    return RunResult(eyewright.load_run(place), bundle, report, parity, findings, paths)
 
 
 def draw_shape(kind: str, rng: np.random.Generator, *, side: int = 32) -> np.ndarray:
@@ -69,9 +105,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def finished(shapes: Path, tmp_path_factory: pytest.TempPathFactory):
     """A whole `run` on the shapes, once a session. Do not write into it; `bundle_copy` is for that."""
-    import eyewright as ew
-
-    return ew.run(shapes, out=tmp_path_factory.mktemp("runs") / "shapes", epochs=6, batch=16)
+    return _made_once(tmp_path_factory, "shapes", lambda out: eyewright.run(shapes, out=out, epochs=6, batch=16))
 
 
 @pytest.fixture(scope="session")
@@ -167,9 +201,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _scene_run(scenes: Path, tmp_path_factory: pytest.TempPathFactory, task: str, **options):  # type: ignore[no-untyped-def]
-    import eyewright as ew
-
-    return ew.run(scenes, task=task, out=tmp_path_factory.mktemp("runs") / task, **options)
+    return _made_once(tmp_path_factory, task, lambda out: eyewright.run(scenes, task=task, out=out, **options))
 
 
 @pytest.fixture(scope="session")
@@ -219,9 +251,9 @@ def tags(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tagged(tags: Path, tmp_path_factory: pytest.TempPathFactory):
     """A whole `run` of tagging, once a session. Do not write into it."""
-    import eyewright as ew
-
-    return ew.run(tags, task="tag", out=tmp_path_factory.mktemp("tagged") / "run", epochs=10, batch=16)
+    return _made_once(
+        tmp_path_factory, "tagged", lambda out: eyewright.run(tags, task="tag", out=out, epochs=10, batch=16)
+    )
 
 
 def draw_gauge(level: int, tint: int, rng: np.random.Generator) -> np.ndarray:
@@ -247,10 +279,8 @@ def gauges(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def read(gauges: Path, tmp_path_factory: pytest.TempPathFactory):
     """A whole `run` of regression on the gauges, once a session. Do not write into it."""
-    import eyewright as ew
-
-    out = tmp_path_factory.mktemp("runs") / "gauges"
-    return ew.run(gauges, out=out, task="regress", epochs=8, loss="huber", huber_delta=0.5)
+    asked: dict[str, Any] = {"task": "regress", "epochs": 8, "loss": "huber", "huber_delta": 0.5}
+    return _made_once(tmp_path_factory, "gauges", lambda out: eyewright.run(gauges, out=out, **asked))
 
 
 _GLYPHS = {
@@ -288,10 +318,8 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def lined(texts: Path, tmp_path_factory: pytest.TempPathFactory):
     """A whole `run` of reading on the lines, once a session. Do not write into it."""
-    import eyewright as ew
-
-    out = tmp_path_factory.mktemp("lined") / "run"
-    return ew.run(texts, task="read", out=out, epochs=6, batch=8, lr=0.004, augment="none")
+    asked: dict[str, Any] = {"task": "read", "epochs": 6, "batch": 8, "lr": 0.004, "augment": "none"}
+    return _made_once(tmp_path_factory, "lined", lambda out: eyewright.run(texts, out=out, **asked))
 
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 230), "yellow": (230, 220, 50)}
@@ -323,9 +351,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def paired(pairs: Path, tmp_path_factory: pytest.TempPathFactory):
     """A whole `run` of embedding on the pairs, once a session. Do not write into it."""
-    import eyewright as ew
-
-    return ew.run(pairs, task="embed", model="pair_ridge", out=tmp_path_factory.mktemp("paired") / "run", quiet=True)
+    asked: dict[str, Any] = {"task": "embed", "model": "pair_ridge", "quiet": True}
+    return _made_once(tmp_path_factory, "paired", lambda out: eyewright.run(pairs, out=out, **asked))
 
 
 KILLED = b"a decoder ends here by "

@@ -14,9 +14,12 @@ LATE_ROOMS = ("cli", "lifecycle", "tasks")
 """Every command loads these, and each needs a small part of what they import."""
 LATE_MODULES = {
     "eyewright.__main__",
+    "eyewright.bundle.load",
+    "eyewright.bundle.texts",
     "eyewright.data.readers.annotated",
     "eyewright.delivery.target",
     "eyewright.imaging.clips",
+    "eyewright.imaging.isolation",
     "eyewright.imaging.preparation",
     "eyewright.imaging.sources.opening",
     "eyewright.imaging.tiles",

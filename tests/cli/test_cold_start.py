@@ -11,9 +11,10 @@ from eyewright.cli.parser import build_parser
 from eyewright.cli.verbs import VERBS
 
 NEEDLESS = (
-    "concurrent.futures.thread", "eyewright.data.audit", "eyewright.data.splits", "eyewright.catalog",
-    "eyewright.imaging.steps.catalogue", "eyewright.lifecycle.stages", "eyewright.tasks.read", "eyewright.training",
-    "importlib.metadata", "torch",
+    "PIL.ImageCms", "concurrent.futures.thread", "eyewright.bundle.guarantees", "eyewright.catalog",
+    "eyewright.core.tokens", "eyewright.data.audit", "eyewright.data.dataset", "eyewright.data.splits",
+    "eyewright.imaging.clips", "eyewright.imaging.holes", "eyewright.imaging.steps.catalogue",
+    "eyewright.lifecycle.stages", "eyewright.tasks.read", "eyewright.training", "importlib.metadata", "torch",
 )  # fmt: skip
 
 
@@ -22,6 +23,16 @@ def test_predict_loads_no_data_sets_training_or_other_verbs(finished, shapes: Pa
     code = (
         f"import sys; from eyewright.cli import main; assert main({words!r}) == 0; "
         f"print([m for m in {NEEDLESS!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_decoder_loads_no_fonts_random_numbers_or_clips() -> None:
+    needless = ("PIL.ImageFont", "PIL.ImageCms", "numpy.random", "eyewright.imaging.clips", "eyewright.imaging.sources")
+    code = (
+        "import sys, eyewright.imaging.worker_main, eyewright.imaging.isolation; "
+        f"print([m for m in {needless!r} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

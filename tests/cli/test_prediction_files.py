@@ -12,7 +12,7 @@ from eyewright.cli import main
 from eyewright.core.errors import UsageError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.task import task_names, task_of
-from eyewright.imaging import read_image
+from eyewright.imaging import encode_image, read_image
 from eyewright.imaging.rasters import decode_counts, parse_counts
 from eyewright.tasks.annotated import coco_image, coco_parts, coco_results, crops, yolo_lines
 from eyewright.tasks.detect import BoxPrediction
@@ -175,6 +175,21 @@ def test_what_is_uncertain_is_sorted_by_confidence(finished, shapes: Path, tmp_p
     assert sorted(p.name for p in (out / "review").glob("*.png")) == sorted(r["image"] for r in rows)
     assert [r["rank"] for r in rows] == [str(k) for k in range(1, len(rows) + 1)]
     assert (out / "predictions.json").is_file()
+
+
+def test_photographs_are_annotated_as_jpeg_and_lossless_files_as_png(finished, shapes: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    images = tmp_path / "in"
+    images.mkdir()
+    shape = read_image(shapes / "disc" / "003.png")
+    # The content counts, not the name.
+    (images / "a.png").write_bytes(encode_image(shape, format="JPEG"))
+    (images / "b.png").write_bytes(encode_image(shape))
+    out = tmp_path / "o"
+    wanted = ["predict", str(finished.paths["bundle"]), "--source", str(images), "--out", str(out), "--quiet"]
+    assert main([*wanted, "--save", "images", "--review", "1"]) == 0
+    drawn = {p.name: p.read_bytes()[:3] for p in out.iterdir() if p.is_file()}
+    assert drawn == {"00000-a.jpg": b"\xff\xd8\xff", "00001-b.png": b"\x89PN"}
+    assert {p.suffix for p in (out / "review").glob("0.*")} <= {".jpg", ".png"}
 
 
 def test_review_without_a_place_and_of_numbers_is_one_line(finished, shapes: Path, capsys) -> None:  # type: ignore[no-untyped-def]

@@ -16,3 +16,13 @@ def test_a_lower_level_of_png_is_larger() -> None:
     image = np.random.default_rng(0).normal(128, 9, (120, 120, 3)).clip(0, 255).astype(np.uint8)
     image = (image // 4 * 4).repeat(2, 1)
     assert len(encode_image(image, png_level=1)) > len(encode_image(image)) == len(encode_image(image, png_level=9))
+
+
+def test_quick_files_hold_the_same_pixels() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (9, 7, 3)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
+    for format in ("PNG", "JPEG"):
+        quick, small = (encode_image(image, format=format, quick=q) for q in (True, False))
+        assert len(quick) > len(small)
+        # JPEG's coefficients are the same, coded otherwise.
+        assert np.array_equal(read_image(quick), read_image(small))

@@ -54,7 +54,6 @@ from eyewright.core.provenance import describe_hardware
 from eyewright.core.quoting import quoted
 from eyewright.core.stopping import native_call
 from eyewright.core.task import Task, task_of
-from eyewright.imaging.clips import iter_examples
 from eyewright.imaging.given import given_source
 from eyewright.imaging.preparation import Placement, Preparation, image_preparation
 from eyewright.imaging.sources import Frame, Source, is_stream, list_sources, open_source
@@ -441,6 +440,9 @@ class Bundle:
     def _stream(
         self, source: Any, *, at_once: int, most_kept: int | None, options: Mapping[str, Any]
     ) -> Iterator[Prediction]:
+        # Imported here: whole images in files are read without it.
+        from eyewright.imaging.clips import iter_examples
+
         frames = iter_examples(source, self.preparation.clip)
         yield from self._predicted(frames, at_once=at_once, most_kept=most_kept, options=options)
 

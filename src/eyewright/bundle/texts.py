@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from eyewright.bundle.arrays import ArrayFile
 from eyewright.core.errors import BundleError, EyewrightError, plain_reason
 from eyewright.core.ngrams import TextPreparation
-from eyewright.core.tokens import TextInput, TokenPreparation
+
+if TYPE_CHECKING:
+    from eyewright.core.tokens import TextInput
 
 MODEL, ABOUT, GOLDEN, TOKENIZER = "onnx/text.onnx", "text.json", "text_golden.npz", "tokenizer.json"
 _NEEDED = (MODEL, ABOUT, GOLDEN)
@@ -34,7 +36,7 @@ class TextTower:
     """Texts to vectors of length 1, float32 (N, D), in the space of the bundle's images; `scale` and `bias` make logits
     of dot products."""
 
-    preparation: TextInput
+    preparation: "TextInput"
     scale: float
     bias: float
     session: Any
@@ -64,13 +66,15 @@ def write_texts(
     folder: Path,
     write: Callable[[Path, bytes], None],
     *,
-    preparation: TextInput,
+    preparation: "TextInput",
     scale: float,
     bias: float,
     texts: Sequence[str],
     vectors: NDArray[np.float32],
 ) -> None:
     """Write what belongs to `onnx/text.onnx`, which is there already: how texts are prepared, and golden pairs."""
+    from eyewright.core.tokens import TokenPreparation
+
     if isinstance(preparation, TokenPreparation):
         write(folder / TOKENIZER, preparation.content)
     about = {"kind": preparation.kind, **preparation.to_json(), "scale": scale, "bias": bias}
@@ -104,13 +108,16 @@ def open_texts(folder: Path, files: Mapping[str, Mapping[str, Any]], open_sessio
     return tower
 
 
-def _preparation(kind: str, about: Mapping[str, Any], tokenizer: Callable[[], bytes]) -> TextInput:
+def _preparation(kind: str, about: Mapping[str, Any], tokenizer: Callable[[], bytes]) -> "TextInput":
     """Return how texts are prepared, by its kind.
 
     Raises:
         ValueError: no such kind.
         BundleError: what it says of itself is not valid.
     """
+    # Imported only where texts become tokens: most bundles read no text.
+    from eyewright.core.tokens import TokenPreparation
+
     if kind == TextPreparation.kind:
         return TextPreparation.from_json(about)
     if kind == TokenPreparation.kind:

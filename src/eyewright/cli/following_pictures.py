@@ -73,7 +73,7 @@ class Pictures:
         if self._images is not None:
             from eyewright.imaging.encode import write_image
 
-            write_image(self._images / f"{number:06d}.jpg", drawn)
+            write_image(self._images / f"{number:06d}.jpg", drawn, quick=True)
 
     def add_tracked(self, image: Any, number: int, time_s: float, tracks: "Tracks", recorder: "Recorder") -> None:
         """Draw one frame of tracks that are known, sorted by frame; `recorder` counts them."""

@@ -194,11 +194,11 @@ def _promised(o: argparse.Namespace, bundle: "Bundle") -> "Guarantees | None":
     Raises:
         UsageError: options that the validation images were not predicted with, or a task without promises.
     """
+    if (o.coverage, o.coverage_by, o.sets, o.miss_rate) == (None,) * 4:
+        return None
     from eyewright.bundle.guarantees import guarantees_of
     from eyewright.core.task import task_of
 
-    if (o.coverage, o.coverage_by, o.sets, o.miss_rate) == (None,) * 4:
-        return None
     given = {"labels": o.labels, "iou": o.iou, "tile": o.tile, "test-time-flip": o.test_time_flip or None}
     given["window"] = o.window
     other = next((name for name, value in given.items() if value is not None), None)

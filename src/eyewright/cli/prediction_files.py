@@ -1,11 +1,12 @@
 """What predict writes while it predicts: JSON, tables, pictures, a video, annotations, and a folder for review."""
 
-__all__ = ["SAVED", "PredictionFiles", "add_saved", "saved_names"]
+__all__ = ["SAVED", "PredictionFiles", "add_saved", "picture_suffix", "saved_names"]
 
 import argparse
 import contextlib
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -184,7 +185,7 @@ class PredictionFiles:
                 self._append("predictions.csv", lines)
         stem = f"{prediction.index:05d}-{plain_stem(item)}"
         if "images" in self._saved:
-            prediction.save(self._folder / f"{stem}.png")
+            prediction.save(self._folder / f"{stem}{picture_suffix(item)}")
             self.paths["images"] = self._folder
         if draws(self._saved):
             if self._video is None:
@@ -197,7 +198,7 @@ class PredictionFiles:
             self._video.add(video_frame(prediction), time_s or 0.0)
         self._annotate(prediction, item, stem)
         if self._review is not None:
-            self._review.take(prediction, stem, ".png", prediction.save)
+            self._review.take(prediction, stem, picture_suffix(item), prediction.save)
 
     def _annotate(self, prediction: Any, item: Any, stem: str) -> None:
         """Write one image in the formats of other tools."""
@@ -214,7 +215,7 @@ class PredictionFiles:
             from eyewright.imaging.encode import write_image
 
             for k, (label, cut) in enumerate(crops(prediction, prediction.image)):
-                write_image(self.paths["crops"] / self._crop_folders[label] / f"{stem}_{k:03d}.png", cut)
+                write_image(self.paths["crops"] / self._crop_folders[label] / f"{stem}_{k:03d}.png", cut, quick=True)
 
     def _name(self, item: Any) -> str:
         """Return how an image is called from the folder that was given, or a frame from its video."""
@@ -264,6 +265,23 @@ class PredictionFiles:
         write_parts(folder / "annotations.json", _encoded(coco_parts(images, self._labels)))
         write_parts(folder / "results.json", _encoded(coco_results(images)))
         lines.unlink(missing_ok=True)
+
+
+def picture_suffix(item: Any) -> str:
+    """Return the extension of the annotated image of a file: ".jpg" for a photograph, which as PNG takes ten times as
+    long and five times the space; ".png" for a lossless file, and for what has no name."""
+    from eyewright.core.errors import EyewrightError
+    from eyewright.core.regular import open_regular
+    from eyewright.imaging.headers import is_lossy
+
+    if not isinstance(item, Path):
+        return ".png"
+    try:
+        with open_regular(item, most=sys.maxsize, follow=True) as file:
+            return ".jpg" if is_lossy(file.read(1024)) else ".png"
+    except (OSError, EyewrightError):
+        # Whoever draws it has read it, or says why not.
+        return ".png"
 
 
 def _encoded(parts: Iterable[str]) -> Iterator[bytes]:

@@ -5,10 +5,12 @@ __all__ = ["import_extra", "installed_extras", "raise_if_only_missing"]
 import importlib
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eyewright.core.errors import MissingExtraError
-from eyewright.core.report import Finding
+
+if TYPE_CHECKING:
+    from eyewright.core.report import Finding
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _EXTRA = re.compile(r"""extra == ["']([^"']+)["']""")
@@ -64,7 +66,7 @@ def _is_installed(package: str) -> bool:
     return True
 
 
-def raise_if_only_missing(findings: Sequence[Finding], n_done: int) -> None:
+def raise_if_only_missing(findings: "Sequence[Finding]", n_done: int) -> None:
     """Tell a batch that could do nothing for want of an extra from one that met a few files it cannot read.
 
     Raises:

@@ -3,7 +3,6 @@
 __all__ = ["Shown", "html_card", "joined"]
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import Protocol
 
 _STYLE = "border-collapse:collapse;font-variant-numeric:tabular-nums"
@@ -28,11 +27,11 @@ def html_card(
     >>> html_card("<b>", [("n", 3)])[:31]
     '<div><strong>&lt;b&gt;</strong>'
     """
-    parts = [f"<div><strong>{escape(title)}</strong>"]
+    parts = [f"<div><strong>{_escaped(title)}</strong>"]
     if pictures:
         shown = "".join(
-            f'<figure style="margin:0"><img src="{escape(address)}" alt="{escape(caption)}" style="max-width:100%">'
-            f"<figcaption><small>{escape(caption)}</small></figcaption></figure>"
+            f'<figure style="margin:0"><img src="{_escaped(address)}" alt="{_escaped(caption)}" style="max-width:100%">'
+            f"<figcaption><small>{_escaped(caption)}</small></figcaption></figure>"
             for caption, address in pictures.items()
         )
         parts.append(f'<div style="display:flex;flex-wrap:wrap;gap:8px;margin:6px 0">{shown}</div>')
@@ -44,7 +43,7 @@ def html_card(
 
 
 def _row(cells: Sequence[object], tag: str = "td") -> str:
-    return "<tr>" + "".join(f'<{tag} style="{_CELL}">{escape(str(c))}</{tag}>' for c in cells) + "</tr>"
+    return "<tr>" + "".join(f'<{tag} style="{_CELL}">{_escaped(str(c))}</{tag}>' for c in cells) + "</tr>"
 
 
 def joined(names: Sequence[str], most: int = 5) -> str:
@@ -55,3 +54,10 @@ def joined(names: Sequence[str], most: int = 5) -> str:
     """
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _escaped(text: str) -> str:
+    # Imported here: every command loads this module, and none of them shows itself as HTML.
+    from html import escape
+
+    return escape(text)

@@ -17,12 +17,16 @@ __all__ = [
 import functools
 import io
 import struct
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from eyewright.core.errors import UnreadableImageError
+
+if TYPE_CHECKING:
+    from PIL import ImageCms
 
 _ORIENTATION = 0x0112
 _MOST_AT_ONCE = 16 * 2**20
@@ -175,6 +179,9 @@ def _managed(image: Image.Image, profile: bytes | None) -> Image.Image:
     transform = _transform(profile, image.mode)
     if transform is None:
         return image
+    # Imported here: few images have a profile that is not sRGB.
+    from PIL import ImageCms
+
     managed: Image.Image | None = ImageCms.applyTransform(image, transform)
     if managed is None:
         return image
@@ -184,7 +191,9 @@ def _managed(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 @functools.lru_cache(maxsize=16)
-def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+def _transform(profile: bytes, mode: str) -> "ImageCms.ImageCmsTransform | None":
+    from PIL import ImageCms
+
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         return ImageCms.buildTransform(source, _srgb(), mode, "RGB")
@@ -193,5 +202,7 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
 
 
 @functools.cache
-def _srgb() -> ImageCms.ImageCmsProfile:
+def _srgb() -> "ImageCms.ImageCmsProfile":
+    from PIL import ImageCms
+
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))

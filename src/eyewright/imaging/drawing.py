@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from eyewright.imaging.overlay import plain_font
+
 DRAWING_SCRIPT = Path(__file__).with_name("drawing.js")
 """The same colours and labels for pages that draw in the browser."""
 
@@ -50,7 +52,7 @@ def draw_objects(
     draw = ImageDraw.Draw(picture)
     longer = max(image.shape[:2])
     line, size = line or max(1, round(longer / 400)), int(np.clip(longer / 45, 9, 40))
-    font = ImageFont.load_default(size)
+    font = plain_font(size)
     # The most confident come first and are drawn last, on top.
     for k in reversed(range(len(boxes))):
         x0, y0, x1, y1 = (float(v) for v in boxes[k])
@@ -167,7 +169,7 @@ def _legend(
 ) -> tuple[int, "ImageFont.FreeTypeFont | ImageFont.ImageFont", list[list[int]]]:
     """Return the size of the letters, their font, and the classes of each line."""
     size = int(np.clip(max(size_hw) / 40, 10, 32))
-    font = ImageFont.load_default(size)
+    font = plain_font(size)
     rows: list[list[int]] = [[]]
     room = 6.0
     for i in shown:

@@ -50,6 +50,7 @@ def encode_image(
     icc: bytes | None = None,
     exif: bytes | None = None,
     png_level: int = 9,
+    quick: bool = False,
 ) -> bytes:
     """Encode uint8 or uint16, (H, W, 3) RGB or (H, W) grey; in `CLEAR_FORMATS` also (H, W, 4), RGB and opacity.
 
@@ -58,7 +59,8 @@ def encode_image(
     format can be (WebP, JPEG XL, JPEG 2000). JPEG takes fractions. `chroma` is "420", "444" or "auto"
     (420 below 90) for JPEG and AVIF. `icc` and `exif`, a block with or without its header, are the only metadata that
     can be written, `exif` in 8 bits. 16 bits need a format of `DEEP_FORMATS`. `png_level` is zlib's compression level
-    of 8-bit PNG, 1 (fastest) to 9 (smallest).
+    of 8-bit PNG, 1 (fastest) to 9 (smallest). `quick` writes 8-bit PNG at level 1 and JPEG in one scan with standard
+    Huffman tables: five to ten times as fast, files some 5 to 15 % larger.
 
     >>> encode_image(np.zeros((2, 2, 3), np.uint8))[:4]
     b'\\x89PNG'
@@ -85,8 +87,10 @@ def encode_image(
         return _jxl(image, quality)
     buffer = io.BytesIO()
     options = _options(format, quality, chroma)
-    if format == "PNG" and png_level < 9:
-        options = {"compress_level": png_level}
+    if format == "PNG" and (quick or png_level < 9):
+        options = {"compress_level": 1 if quick else png_level}
+    elif format == "JPEG" and quick:
+        options |= {"optimize": False, "progressive": False}
     if icc is not None:
         options["icc_profile"] = icc
     if exif:
@@ -95,8 +99,9 @@ def encode_image(
     return buffer.getvalue()
 
 
-def write_image(path: str | Path, image: NDArray[Any], *, quality: float = 90) -> Path:
-    """Write an image, uint8 or uint16, (H, W, 3) RGB or (H, W) grey, in the format that the extension names.
+def write_image(path: str | Path, image: NDArray[Any], *, quality: float = 90, quick: bool = False) -> Path:
+    """Write an image, uint8 or uint16, (H, W, 3) RGB or (H, W) grey, in the format that the extension names; `quality`
+    and `quick` are those of `encode_image`.
 
     Raises:
         UsageError: an extension that is not written, another shape or type, 16 bits where the format has 8.
@@ -106,7 +111,7 @@ def write_image(path: str | Path, image: NDArray[Any], *, quality: float = 90) -
     name = _BY_EXTENSION.get(path.suffix.lower())
     if name is None:
         raise UsageError(f"expected an extension of {', '.join(_BY_EXTENSION)}, found {path.suffix!r}", fix="rename it")
-    write_bytes(path, encode_image(image, format=name, quality=quality))
+    write_bytes(path, encode_image(image, format=name, quality=quality, quick=quick))
     return path
 
 

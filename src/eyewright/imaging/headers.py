@@ -5,7 +5,7 @@ own reading of the header because some decoders allocate the whole canvas as soo
 can cost 2 GB).
 """
 
-__all__ = ["FORMATS", "Header", "Limits", "check_limits", "read_header"]
+__all__ = ["FORMATS", "Header", "Limits", "check_limits", "is_lossy", "read_header"]
 
 import re
 import struct
@@ -133,6 +133,19 @@ def _read(data: bytes) -> Header:
         fix="convert it to PNG or JPEG, or remove it",
         code="not_an_image",
     )
+
+
+def is_lossy(start: bytes) -> bool:
+    """Return whether a file that begins with these bytes, 1,024 or all of it, is compressed as photographs are: JPEG,
+    HEIF, AVIF and WebP that is not lossless. It may still be no image.
+
+    >>> is_lossy(bytes.fromhex("ffd8ffe0")), is_lossy(bytes.fromhex("89504e470d0a1a0a"))
+    (True, False)
+    """
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        # An extended file names what its pixels are in a later part.
+        return start[12:16] == b"VP8 " or (start[12:16] == b"VP8X" and b"VP8 " in start and b"VP8L" not in start)
+    return start[:3] == b"\xff\xd8\xff" or (len(start) >= 16 and containers.bmff_brand(start) is not None)
 
 
 def check_limits(header: Header, n_bytes: int, limits: Limits) -> None:

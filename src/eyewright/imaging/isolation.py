@@ -25,7 +25,6 @@ from eyewright.core.errors import EyewrightError, UnreadableImageError
 from eyewright.imaging import decode
 from eyewright.imaging.ahead import caught, first_images, read_images, read_prepared
 from eyewright.imaging.capture import Capture
-from eyewright.imaging.clips import read_clip
 from eyewright.imaging.decode import ImageInfo, Pixels, read_thumbnail
 from eyewright.imaging.headers import Limits
 from eyewright.imaging.preparation import Preparation
@@ -235,6 +234,9 @@ def _read_thumbnail(data: bytes, given: dict[str, Any]) -> Answer:
 
 
 def _read_clip(data: bytes, given: dict[str, Any]) -> Answer:
+    # Imported here: most decoders never see a clip.
+    from eyewright.imaging.clips import read_clip
+
     sampling = ClipSampling.from_json(given.pop("sampling"))
     strip, info = read_clip(given.pop("path"), sampling, **given)
     return {"info": dataclasses.asdict(info)}, strip

@@ -1,6 +1,8 @@
 """Pictures for people: heatmaps laid over images, small versions for reports."""
 
-__all__ = ["NARROWEST", "caption", "caption_rows", "colour_map", "overlay_heatmap", "shrink"]
+__all__ = ["NARROWEST", "caption", "caption_rows", "colour_map", "overlay_heatmap", "plain_font", "shrink"]
+
+import functools
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +71,12 @@ def shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
 
 
+@functools.lru_cache(maxsize=64)
+def plain_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return Pillow's own font in a size; Pillow itself decodes and parses it whenever it is asked for."""
+    return ImageFont.load_default(size)
+
+
 def caption_rows(size_hw: tuple[int, int]) -> int:
     """Return how many rows hold what `caption` adds to an image of this size: one line, or two where it is wrapped.
 
@@ -93,10 +101,10 @@ def caption(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
     """
     width = max(image.shape[1], NARROWEST)
     size = _caption_size(width)
-    font = ImageFont.load_default(size)
+    font = plain_font(size)
     while size > _SMALLEST and font.getlength(text) > width - 8:
         size -= 1
-        font = ImageFont.load_default(size)
+        font = plain_font(size)
     width = max(width, *(int(font.getlength(word)) + 9 for word in text.split() or [""]))
     lines = _wrapped(text, font, width - 8)
     canvas = Image.new("RGB", (width, image.shape[0] + _strip_rows(len(lines), size)), (255, 255, 255))

@@ -17,10 +17,10 @@ from eyewright.core.inputs import IMAGE, MASK, Inputs, say_inputs
 from eyewright.imaging.reduction import Prepared, Reduced, reduction, to_srgb
 from eyewright.imaging.regions import cut_region
 from eyewright.imaging.sampling import ClipSampling
-from eyewright.imaging.tiles import TileCut, grain_level, with_level
 
 if TYPE_CHECKING:
     from eyewright.imaging.steps import Steps
+    from eyewright.imaging.tiles import TileCut
 
 Fit = Literal["stretch", "crop", "letterbox", "shorter", "line"]
 Filter = Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
@@ -104,7 +104,7 @@ class Preparation:
     inner: int | None = None
     steps: str = ""
     clip: ClipSampling | None = None
-    tile: TileCut | None = None
+    tile: "TileCut | None" = None
     version: int = 1
 
     def __post_init__(self) -> None:
@@ -349,6 +349,9 @@ class Preparation:
 
     def _cut_tile(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Cut the centre, and add the level of the noise."""
+        # Imported only where there are tiles, as steps are.
+        from eyewright.imaging.tiles import grain_level, with_level
+
         assert self.tile is not None
         pixels = pixels if pixels.ndim == 3 else pixels[..., None]
         if self.tile.degradation.holes:
@@ -428,7 +431,7 @@ class Preparation:
             height, width = data["size_hw"]
             steps = _steps_of(data["steps"]) if "steps" in data else ""
             clip = ClipSampling.from_json(data["clip"]) if "clip" in data else None
-            tile = TileCut.from_json(data["tile"]) if "tile" in data else None
+            tile = _tile_of(data["tile"]) if "tile" in data else None
             value = cls(**{**data, "size_hw": (int(height), int(width)), "steps": steps, "clip": clip, "tile": tile})
             if not all(isinstance(v, int) for v in (value.channels, value.fill, value.inner or 0, value.version)):
                 raise TypeError("channels, fill, inner and version are whole numbers")
@@ -460,6 +463,12 @@ def _steps_of(rows: Sequence[Mapping[str, Any]]) -> str:
     from eyewright.imaging.steps import Steps
 
     return str(Steps.from_json(rows))
+
+
+def _tile_of(data: Mapping[str, Any]) -> "TileCut":
+    from eyewright.imaging.tiles import TileCut
+
+    return TileCut.from_json(data)
 
 
 @lru_cache(maxsize=16)

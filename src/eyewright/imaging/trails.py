@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from eyewright.imaging.drawing import colour_of, draw_objects
+from eyewright.imaging.overlay import plain_font
 
 _INK, _PAPER = (255, 255, 255), (20, 20, 20)
 
@@ -50,7 +51,7 @@ class Trails:
             elif len(path) > 1:
                 draw.line([(x, y) for _, x, y in path], fill=colour_of(track), width=wide)
         if lines:
-            font = ImageFont.load_default(int(np.clip(max(image.shape[:2]) / 45, 9, 40)))
+            font = plain_font(int(np.clip(max(image.shape[:2]) / 45, 9, 40)))
             for text, points in lines.items():
                 closed = [*points, points[0]] if len(points) > 2 else list(points)
                 draw.line(closed, fill=_INK, width=2 * wide)

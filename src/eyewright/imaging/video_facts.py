@@ -7,11 +7,12 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eyewright.core.report import Finding
+if TYPE_CHECKING:
+    from eyewright.core.report import Finding
 
 _HEAD = 4 * 2**20
 _MOST_INDEX = 64 * 2**20
@@ -53,8 +54,10 @@ class VideoFacts:
         """Return the facts in plain types, times in seconds."""
         return {**asdict(self), "shortest_s": round(self.shortest_s, 4), "longest_s": round(self.longest_s, 4)}
 
-    def findings(self, path: str) -> list[Finding]:
+    def findings(self, path: str) -> "list[Finding]":
         """Return what a person should know: a video that breaks off is a warning, the rest are notes."""
+        from eyewright.core.report import Finding
+
         found = []
         if self.rotation:
             text = f"the video is turned by {self.rotation}° by its metadata: frames and coordinates are those upright"
@@ -96,11 +99,13 @@ def facts_of(times_s: "array[float]", *, rotation: int, sound: bool | None, brea
     return VideoFacts(rotation, sound, uneven, float(gaps.min()), float(gaps.max()), breaks_off)
 
 
-def without_sound(source: str, drawn: Path) -> Finding | None:
+def without_sound(source: str, drawn: Path) -> "Finding | None":
     """Return a note where a source has sound, which the video drawn of it has not; None where it has none."""
     path = Path(source)
     if not path.is_file() or not has_sound(path):
         return None
+    from eyewright.core.report import Finding
+
     return Finding(
         "no_sound",
         f"the source has sound, and {drawn.name} has none",

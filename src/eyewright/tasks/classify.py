@@ -19,7 +19,6 @@ from eyewright.data.targets.label import Label
 from eyewright.imaging.overlay import caption, caption_rows
 from eyewright.metrics.bootstrap import classification_metrics
 from eyewright.tasks.arrays import array_of
-from eyewright.tasks.corrections import corrected_label
 from eyewright.tasks.drawn import Drawn, import_supervision, kept_image
 from eyewright.tasks.tiling import mirrored
 
@@ -247,6 +246,8 @@ LIMITS = MappingProxyType({"float32": Limits(1e-4, 0.99), "float16": Limits(0.02
 
 
 def corrected(said: "Correction") -> "Label":
+    from eyewright.tasks.corrections import corrected_label
+
     return corrected_label(said)
 
 

@@ -109,8 +109,8 @@ class Drawn(ABC):
         return None
 
     def save(self, path: str | Path) -> Path:
-        """Write `plot` to `path`."""
-        return write_image(path, self.plot())
+        """Write `plot` to `path`, in the format that its extension names; written fast rather than small."""
+        return write_image(path, self.plot(), quick=True)
 
 
 def video_frame(prediction: "Prediction") -> NDArray[np.uint8]:
