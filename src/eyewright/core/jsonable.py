@@ -1,7 +1,8 @@
 """JSON as other programs can read it: no NaN, no infinity, plain types only."""
 
-__all__ = ["dumps_json", "to_jsonable"]
+__all__ = ["dumps_json", "to_jsonable", "vector_of", "vector_text"]
 
+import base64
 import dataclasses
 import json
 import math
@@ -10,6 +11,7 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def to_jsonable(value: Any) -> Any:
@@ -58,3 +60,20 @@ def dumps_json(value: Any, *, indent: int | None = None) -> str:
     '{"x": null}'
     """
     return json.dumps(to_jsonable(value), indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def vector_text(vector: NDArray[Any]) -> str:
+    """Return a vector, (D,), as JSON holds it: base64 of float32 in little-endian order."""
+    return base64.b64encode(np.asarray(vector, "<f4").tobytes()).decode("ascii")
+
+
+def vector_of(text: str) -> NDArray[np.float32]:
+    """Return the vector, float32 (D,), that `vector_text` wrote.
+
+    >>> vector_of(vector_text(np.array([0.5, -2]))).tolist()
+    [0.5, -2.0]
+
+    Raises:
+        ValueError: it is not that.
+    """
+    return np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(np.float32)
