@@ -1,6 +1,6 @@
 """JSON as other programs can read it: no NaN, no infinity, plain types only."""
 
-__all__ = ["dumps_json", "to_jsonable", "vector_of", "vector_text"]
+__all__ = ["dumps_json", "plain_unicode", "to_jsonable", "vector_of", "vector_text"]
 
 import base64
 import dataclasses
@@ -24,7 +24,7 @@ def to_jsonable(value: Any) -> Any:
         TypeError: for a type that has no agreed JSON form.
     """
     if value is None or isinstance(value, bool | int | str):
-        return _plain(value) if isinstance(value, str) else value
+        return plain_unicode(value) if isinstance(value, str) else value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, np.generic):
@@ -32,7 +32,7 @@ def to_jsonable(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return to_jsonable(value.tolist())
     if isinstance(value, Mapping):
-        return {_plain(str(key)): to_jsonable(item) for key, item in value.items()}
+        return {plain_unicode(str(key)): to_jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_jsonable(item) for item in value]
     if isinstance(value, PurePath):
@@ -42,7 +42,7 @@ def to_jsonable(value: Any) -> Any:
     raise TypeError(f"no JSON form for {type(value).__name__}")
 
 
-def _plain(text: str) -> str:
+def plain_unicode(text: str) -> str:
     """Return text without the surrogates that stand for the bytes of a file name that is not UTF-8: JSON has none."""
     if text.isascii():
         return text
