@@ -92,7 +92,9 @@ def read(o: argparse.Namespace) -> Result:
         warn("no line was found; give boxes by --lines, or --lines whole if the image is one line")
     # Columns are apart by a tab, which a terminal may draw as nothing.
     text = ["   ".join(printable(column) for column in row.split("\t")) for row in page.text.splitlines()]
-    text += [f"page     {shown_path(out['png'])}"] if "png" in out else [f"wrote    {shown_path(p)}" for p in out.values()]
+    text += (
+        [f"page     {shown_path(out['png'])}"] if "png" in out else [f"wrote    {shown_path(p)}" for p in out.values()]
+    )
     return {"out": out, **page.to_json(), "text": text, "exit": 0 if page.lines else 1}
 
 
@@ -109,7 +111,9 @@ def _files(o: argparse.Namespace) -> dict[str, Path]:
     from eyewright.imaging.text_formats import TEXT_PAGES
 
     named = _PLAIN | {name: file for name, (file, _) in TEXT_PAGES.items()}
-    asked = ("png", "json", "txt") if o.save is None else tuple(p.strip().lower() for p in o.save.split(",") if p.strip())
+    asked = (
+        ("png", "json", "txt") if o.save is None else tuple(p.strip().lower() for p in o.save.split(",") if p.strip())
+    )
     for name in asked:
         if name not in SAVED:
             raise UsageError(f"unknown --save {name!r}", fix=spelling_hint(name, SAVED))

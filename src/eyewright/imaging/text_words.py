@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WORD = re.compile(r"\S+")
-# A column has ink where a pixel differs from the paper by this fraction of the line's contrast.
+# A column has ink where its pixels differ by this fraction of what they do in the column of most contrast.
 _INK = 0.3
 
 
@@ -70,10 +70,10 @@ def find_words(
 
 
 def _ink(line: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return which columns of a line have ink: pixels unlike the paper, which is most of it."""
+    """Return which columns of a line have ink: those whose pixels differ, whether the text is dark or bright."""
     grey = line.astype(np.float32).mean(2)
-    apart = np.abs(grey - np.median(grey))
-    return np.asarray(apart.max(0) > _INK * max(float(np.quantile(apart, 0.99)), 8.0))
+    contrast = grey.max(0) - grey.min(0)
+    return np.asarray(contrast > _INK * max(float(np.quantile(contrast, 0.99)), 8.0))
 
 
 def _first(ink: NDArray[np.bool_]) -> float:

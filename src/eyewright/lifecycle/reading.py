@@ -68,9 +68,7 @@ class PageLine:
             "text": self.text,
             "probability": round(float(self.prediction.probability), 6),
             "scores": [round(float(s), 4) for s in self.prediction.scores],
-            "words": [
-                {"text": w.text, "quad": list(w.quad), "confidence": round(w.confidence, 4)} for w in self.words
-            ],
+            "words": [{"text": w.text, "quad": list(w.quad), "confidence": round(w.confidence, 4)} for w in self.words],
         }
 
 
@@ -249,7 +247,9 @@ def _checked(row: Sequence[float], width: int, height: int, name: str) -> tuple[
     """
     values = [float(v) for v in row]
     if len(values) not in (4, 8) or not np.isfinite(values).all():
-        raise UsageError(f"expected four or eight numbers for {name}, found {str(list(row))[:80]}", fix="write x0,y0,x1,y1")
+        raise UsageError(
+            f"expected four or eight numbers for {name}, found {str(list(row))[:80]}", fix="write x0,y0,x1,y1"
+        )
     quad = _corners(values) if len(values) == 4 else tuple(values)
     xs, ys = quad[0::2], quad[1::2]
     inside = min(max(xs), width) - max(min(xs), 0) >= 1 and min(max(ys), height) - max(min(ys), 0) >= 1
