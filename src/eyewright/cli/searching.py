@@ -304,10 +304,14 @@ def _duplicates(o: argparse.Namespace) -> _Found:
 def _labels(o: argparse.Namespace) -> _Found:
     from eyewright import lifecycle
 
-    found = lifecycle.label_images(o.index, o.labels.split(","), model=o.model)
+    notes: list[str] = []
+    found = lifecycle.label_images(o.index, o.labels.split(","), model=o.model, say=notes.append)
+    for note in notes:
+        if not o.json:
+            warn(note)
     text = [f"{one.probability:6.1%}  {one.label}  {printable(one.path)}" for one in found]
     rows = [one._asdict() for one in found]
-    return {"labels": rows, "text": text}, rows, ("path", "label", "probability")
+    return {"labels": rows, "notes": notes, "text": text}, rows, ("path", "label", "probability")
 
 
 def _chance(p: float | None) -> str:
