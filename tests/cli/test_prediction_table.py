@@ -3,11 +3,14 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.cli.test_predicting import write_video
 
 from eyewright.cli import main
 from eyewright.cli.prediction_table import PredictionTable
+from eyewright.core.labels import LabelSpace
+from eyewright.tasks.embed import EmbedPrediction
 
 
 def _read(text: str) -> list[dict[str, str]]:
@@ -38,6 +41,15 @@ def test_masks_quantities_tags_and_texts_have_their_columns() -> None:
     assert first(labels=["a", "b"], scores=[0.9, 0.8], present=["a", "b"])["present"] == "a;b"
     assert first(text="=1 pie", probability=0.5)["text"] == "'=1 pie"
     assert first(labels=["a"], scores=[1.0], time_s=0.5)["time_s"] == "0.5"
+
+
+def test_a_vector_has_a_column_for_each_number_exact_as_float32() -> None:
+    vector = np.random.default_rng(0).standard_normal(5).astype(np.float32)
+    space = LabelSpace(("typicality",))
+    row = EmbedPrediction(vector, np.array([0.5], np.float32), space, "a.png").to_json()
+    (found,) = _read(PredictionTable().lines(row))
+    assert list(found) == ["source", "index", "typicality", *(f"embedding_{k}" for k in range(5))]
+    assert [float(np.float32(found[f"embedding_{k}"])) for k in range(5)] == vector.tolist()
 
 
 @pytest.mark.parametrize("name", ["finished", "found", "painted", "tagged"])

@@ -18,6 +18,16 @@ def test_case_spaces_and_forms_of_letters_do_not_count() -> None:
     assert plain_text("ﬁsh") == "fish"
 
 
+def test_half_of_a_word_at_the_cut_is_no_unknown_word() -> None:
+    prepare = TextPreparation()
+    seen = np.zeros(prepare.buckets, bool)
+    seen[prepare.numbers("green cross")] = True
+    known = prepare.with_seen(seen)
+    # The 2,000th character is the "r" of a "cross".
+    assert known.unknown_words("green cross " * 300) == ([], 2)
+    assert known.unknown_words(f"zebra {'green cross ' * 300}")[0] == ["zebra"]
+
+
 @pytest.mark.parametrize("text", ["🙂", "שלום", "x" * 100_000, "a " * 50_000, "\ud800 x"])
 def test_any_text_with_a_sign_becomes_numbers(text: str) -> None:
     array, _ = TextPreparation().batch([text])

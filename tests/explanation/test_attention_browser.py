@@ -1,6 +1,7 @@
 """The attention page in a browser: readable in light and dark, without sideways scroll on a phone."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,3 +52,18 @@ def test_buttons_can_be_read_and_nothing_scrolls(browser, scheme: str, width: in
         assert not weak, weak
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
     context.close()
+
+
+def test_the_list_is_in_the_order_of_weights_that_are_nearly_equal(browser, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    weights = np.full((1, 1, 5, 5), 0.2, np.float32) + 1e-4 * np.array([0, 3, 1, 4, 2], np.float32)
+    names = tuple("abcde")
+    one = replace(made(), weights=weights, tokens=names, keys=names, words=names, special=(False,) * 5)
+    (tmp_path / "attention.html").write_text(render_attention(one, rollout=False), "utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "attention.html").as_uri())
+    for mode in ("head", "mean"):
+        if mode == "mean":
+            page.locator("#mean").click(force=True)
+        listed = page.locator("#tables table").first.locator("td.wide").all_text_contents()
+        assert listed == list("dbeca"), mode
+    page.close()

@@ -83,8 +83,10 @@ def test_the_page_holds_the_weights_and_nothing_from_elsewhere() -> None:
     assert "</script><b>" not in page
     assert not re.search(r"(src|href)=[\"']?https?:|@import|url\(http|fetch\(", page)
     (part,) = data_of(page)
-    maps = np.frombuffer(base64.b64decode(str(part["maps"])), np.uint8).reshape(2, 3, 5, 5)
-    np.testing.assert_allclose((maps / 255.0) ** 2, one.weights, atol=0.004)
+    maps = np.frombuffer(base64.b64decode(str(part["maps"])), "<u2").reshape(2, 3, 5, 5)
+    np.testing.assert_allclose((maps / 65535.0) ** 2, one.weights, atol=2e-5)
+    # Lists on the page are in the order of the weights.
+    assert (maps.argsort(-1, kind="stable") == one.weights.argsort(-1, kind="stable")).all()
     assert "Attention is not an explanation" in page
 
 
@@ -114,9 +116,11 @@ def test_a_fine_grid_of_patches_is_averaged_and_rows_still_sum_to_one() -> None:
     assert len(page) < 12e6
     shape = part["shape"]
     assert isinstance(shape, list)
-    maps = np.frombuffer(base64.b64decode(str(part["maps"])), np.uint8).reshape(shape)
+    assert part["bits"] in (8, 16)
+    most = 2.0 ** int(part["bits"]) - 1
+    maps = np.frombuffer(base64.b64decode(str(part["maps"])), "u1" if most == 255 else "<u2").reshape(shape)
     # By hand: the class token's weight on the four patches at the upper left.
     corner = weights[0, 0, 0, 3 + np.array([0, 1, 50, 51])].sum()
-    assert (maps[0, 0, 0, 3] / 255) ** 2 == pytest.approx(corner, abs=3e-4)
-    assert ((maps[0, 0] / 255.0) ** 2).sum(-1) == pytest.approx(1, abs=0.05)
+    assert (maps[0, 0, 0, 3] / most) ** 2 == pytest.approx(corner, abs=3e-4)
+    assert ((maps[0, 0] / most) ** 2).sum(-1) == pytest.approx(1, abs=0.05)
     assert "shown as 16x25" in page

@@ -123,6 +123,41 @@ def test_images_are_labelled_by_words_without_training(made, captions: Path, fin
     assert "not supported for classif" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
+def test_labels_that_are_read_in_part_or_have_unknown_words_are_named(  # type: ignore[no-untyped-def]
+    made, captions: Path, tmp_path: Path, capsys
+) -> None:
+    lifecycle.index_folder(captions, model=str(made.bundle.folder), out=tmp_path / "ix")
+    labels = f"a red disc,{'green cross ' * 300},tomography"
+    wanted = [
+        ["search", str(tmp_path / "ix"), "--labels", labels],
+        ["predict", str(made.bundle.folder), str(captions / "1.png"), "--labels", labels],
+    ]
+    for one in wanted:
+        assert main([*one, "--json"]) == 0
+        notes = json.loads(capsys.readouterr().out)["notes"]
+        assert len(notes) == 2
+        assert notes[0].startswith("label 'green cross ")
+        assert "of which the first" in notes[0]
+        assert notes[1] == "label 'tomography': the model was not trained on the word 'tomography'"
+        assert main(one) == 0
+        assert all(note in capsys.readouterr().err for note in notes[1:])
+
+
+def test_captions_that_say_nothing_of_their_images_teach_nothing_and_training_says_so(
+    captions: Path, tmp_path: Path
+) -> None:
+    folder, rng = tmp_path / "data", np.random.default_rng(0)
+    shutil.copytree(captions, folder)
+    names = ["".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 8)) for _ in range(240)]
+    rows = [json.dumps({"file_name": f"{i}.png", "text": f"{a} {b}"}) for i, (a, b) in
+            enumerate(zip(names, names[::-1], strict=True))]  # fmt: skip
+    (folder / "metadata.jsonl").write_text("\n".join(rows))
+    said: list[str] = []
+    run = ew.train(folder, task="embed", model="pair_ridge", out=tmp_path / "run", say=said.append)
+    assert any(line.startswith("warning: the model has not learnt to match: its validation recall is") for line in said)
+    assert "not learnt to match" in run.about["training"]["unlearnt"]
+
+
 def test_a_changed_text_side_is_refused(made, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     copy = tmp_path / "copy"
     shutil.copytree(made.bundle.folder, copy)

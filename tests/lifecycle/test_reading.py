@@ -215,3 +215,47 @@ def test_texts_with_unknown_characters_are_measured(lined, texts: Path, tmp_path
     report = ew.evaluate(lined.bundle, tmp_path / "odd.csv", allow_leaks=True)
     assert report.tables["totals"]["unknown"] == {"Q": 1}
     assert (report.metrics["cer"].value or 0) >= 1 / 5, "what it does not know it gets wrong"
+
+
+def test_a_page_is_written_for_programs_of_ocr_with_boxes_of_words(lined, page: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("".join(",".join(map(str, b)) + "\n" for b in BOXES))
+    wanted = ["read", str(lined.bundle.folder), str(page), "--lines", str(boxes), "--out", str(tmp_path / "out")]
+    assert main([*wanted, "--save", "hocr,alto,tsv", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert sorted(told["out"]) == ["alto", "hocr", "tsv"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["page.alto.xml", "page.hocr", "page.tsv"]
+    words = [w for line in told["lines"] for w in line["words"]]
+    assert [w["text"] for w in words] == TEXTS
+    for word, (x0, y0, x1, y1) in zip(words, BOXES, strict=True):
+        quad = word["quad"]
+        assert x0 <= quad[0] < quad[2] <= x1
+        assert (quad[1], quad[5]) == (y0, y1)
+    table = (tmp_path / "out" / "page.tsv").read_text().splitlines()
+    assert [row.split("\t")[-1] for row in table if row.startswith("5\t")] == TEXTS
+    for save, said in (("pdf", "unknown --save"), (",", "found nothing")):
+        assert main([*wanted, "--save", save]) == 2
+        assert said in capsys.readouterr().err
+    assert main([*wanted[:-2], "--save", "tsv"]) == 2
+    assert "--save needs a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "said"),
+    [
+        ("", 3, "found none"),
+        ("x0,y0,x1,y1\n", 3, "found none"),
+        ("[]", 3, "found none"),
+        ("40,30,136,78\n5000,10,5100,40\n", 2, "box 2 of "),
+        ("40,nan,136,78\n", 2, "box 1 of "),
+    ],
+)
+def test_a_file_without_boxes_on_the_page_is_one_line(
+    lined, page: Path, tmp_path: Path, capsys, content: str, code: int, said: str
+) -> None:  # type: ignore[no-untyped-def]
+    boxes = tmp_path / ("boxes.json" if content == "[]" else "boxes.csv")
+    boxes.write_text(content)
+    assert main(["read", str(lined.bundle.folder), str(page), "--lines", str(boxes)]) == code
+    err = capsys.readouterr().err.strip()
+    assert said in err
+    assert len(err.splitlines()) == 1

@@ -148,6 +148,12 @@ def test_hits_copies_and_labels_are_written_as_csv_and_json_lines(photos: Path, 
     told("a red car", "-n", "3", "--out", str(tmp_path / "hits.jsonl"))
     lines = [json.loads(line) for line in (tmp_path / "hits.jsonl").read_text().splitlines()]
     assert [(one["rank"], one["path"]) for one in lines] == [(k + 1, hits["hits"][k]["path"]) for k in range(3)]
+    if importlib.util.find_spec("pyarrow") is not None:
+        from pyarrow import parquet
+
+        told("a red car", "-n", "3", "--out", str(tmp_path / "hits.parquet"))
+        table = parquet.read_table(tmp_path / "hits.parquet").to_pylist()
+        assert table == [{k: one[k] for k in ("rank", "id", "path", "score", "p")} for one in lines]
     groups = told("--duplicates", "--out", str(tmp_path / "copies.csv"))["groups"]
     rows = list(csv.DictReader(io.StringIO((tmp_path / "copies.csv").read_text())))
     assert len(rows) == sum(len(g["paths"]) for g in groups) > 0
@@ -160,7 +166,7 @@ def test_hits_copies_and_labels_are_written_as_csv_and_json_lines(photos: Path, 
     ("more", "said"),
     [
         (["a car", "--out", "{index}/hits.csv"], "outside of the index"),
-        (["a car", "--out", "hits.txt"], "ends with .csv or .jsonl"),
+        (["a car", "--out", "hits.txt"], "ends with .csv, .jsonl or .parquet"),
         (["a car", "--labels", "a,b"], "found 2 of them"),
         ([], "found none of them"),
         (["--labels", "a,b", "-n", "5"], "-n is not supported with --labels"),

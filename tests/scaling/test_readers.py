@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas
 import pytest
 
 from eyewright.core.errors import MissingExtraError
+from eyewright.core.labels import LabelSpace
 from eyewright.scaling import plan_predict, rows, run_job, verify_folder
+from eyewright.tasks.embed import EmbedPrediction
 
 # Pandas 3 asks pyarrow, where it is installed, for its strings.
 COLUMNS = ["id", "source", "ok", "error", "message", "label", "score", "result"]
@@ -49,6 +52,17 @@ def test_parquet_has_the_same_rows_and_one_schema(bundle: Path, images: Path, li
             assert one["score"] == pytest.approx(other["score"], abs=2e-6)
     query = f"select count(*), sum(json_array_length(result, '$.labels')) from '{tmp_path}/job/results/*.parquet'"
     assert duckdb.sql(query).fetchall() == [(40, 39 * 3)]
+
+
+def test_vectors_are_a_column_of_parquet(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
+    vector = np.random.default_rng(0).standard_normal(5).astype(np.float32)
+    space = LabelSpace(("typicality",))
+    result = EmbedPrediction(vector, np.array([0.5], np.float32), space).to_json()
+    made = {**rows.error_row(0, "a.png", "", ""), "ok": True, "error": None, "message": None, "result": result}
+    rows.write_rows(tmp_path / "piece", [made, rows.error_row(1, "b.png", "unreadable", "damaged")])
+    rows.write_part([tmp_path / "piece"], tmp_path / "part.parquet", "parquet")
+    assert parquet.read_table(tmp_path / "part.parquet")["embedding"].to_pylist() == [vector.tolist(), None]
 
 
 def test_parquet_without_pyarrow_is_one_line(bundle: Path, images: Path, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

@@ -1,8 +1,8 @@
 """What a model was not trained on: unknown words and unfamiliar images, whose embeddings say little."""
 
-__all__ = ["Doubt", "doubt_image", "doubt_words"]
+__all__ = ["Doubt", "doubt_image", "doubt_words", "label_notes"]
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ _ALPHA = 0.05
 # With fewer validation images no p-value is as small as that.
 _LEAST = 20
 _NAMED = 5
+_SHOWN = 40
 
 
 class Doubt(NamedTuple):
@@ -69,4 +70,20 @@ def doubt_image(reference: Mapping[str, NDArray[Any]], raw: Mapping[str, NDArray
     known = f"95 % of validation images reach {least:.2f}"
     return Doubt(
         f"the image is unlike those that the model was trained on (typicality {value:.2f}; {known})", familiar=False
+    )
+
+
+def label_notes(
+    labels: Iterable[str], overlong: Callable[[str], str], doubt: Callable[[str], Doubt]
+) -> tuple[str, ...]:
+    """Return a line for each label of which only the beginning is read, or with words that are not known.
+
+    >>> label_notes(["cat", "dog"], lambda text: "it is cut" if text == "dog" else "", lambda text: Doubt())
+    ("label 'dog': it is cut",)
+    """
+    return tuple(
+        f"label {quoted(label if len(label) <= _SHOWN else label[:_SHOWN] + '…')}: {note}"
+        for label in labels
+        for note in (overlong(label), doubt(label).note)
+        if note
     )

@@ -117,8 +117,12 @@ def predict(o: argparse.Namespace) -> Result:
         from eyewright.lifecycle.labelling import WordedLabels
 
         predictor: Any = WordedLabels(bundle, o.labels.split(","))
+        notes = list(predictor.notes)
+        for note in notes:
+            if not o.json:
+                warn(note)
     else:
-        predictor = bundle
+        predictor, notes = bundle, []
     if o.top is not None and o.labels is None:
         task_of(bundle.task_name).require("top")
     views = {"conf": conf, "iou": o.iou, "flip": o.test_time_flip, "tile": o.tile, "overlap": o.overlap}
@@ -173,6 +177,7 @@ def predict(o: argparse.Namespace) -> Result:
         "out": output.paths,
         "predictions": output.rows,
         "review": output.review,
+        "notes": notes or None,
         "lost": [f"{reason} ({n})" for reason, n in output.lost.items()] or None,
         "text": output.said(),
         "findings": findings,

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from eyewright.core.jsonable import vector_of
 from eyewright.core.spreadsheets import to_cell
 
 
@@ -15,7 +16,7 @@ class PredictionTable:
 
     Objects (`boxes_xyxy`, `areas`) have a line each, numbered by `object`, and an image without any has one line with
     an empty label. Other predictions have a line for each image: the label with the highest score, several labels with
-    `;` between, every quantity with its interval, or the text.
+    `;` between, every quantity with its interval, the text, or the vector (`embedding_0` and so on, exact as float32).
 
     >>> table = PredictionTable()
     >>> row = {"source": "a.png", "index": 0, "labels": ["cat", "dog"], "scores": [0.9, 0.1], "accepted": ["cat"]}
@@ -46,6 +47,8 @@ def _records(row: Mapping[str, Any]) -> list[dict[str, Any]]:
         return list(_objects(row))
     if "values" in row:
         return [dict(_quantities(row["values"]))]
+    if "embedding" in row:
+        return [{"typicality": row.get("typicality", ""), **_vector(row["embedding"])}]
     if "text" in row:
         return [{"text": row["text"], "probability": row.get("probability", "")}]
     labels, scores = row.get("labels", ()), row.get("scores", ())
@@ -72,6 +75,11 @@ def _quantities(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             continue
         low, high = value.get("interval") or ("", "")
         yield from ((name, value["value"]), (f"{name} low", low), (f"{name} high", high))
+
+
+def _vector(encoded: str) -> dict[str, float]:
+    """Return the numbers of a vector, base64 of float32, each in the fewest digits that give it again."""
+    return {f"embedding_{k}": float(f"{v:.9g}") for k, v in enumerate(vector_of(encoded).tolist())}
 
 
 def _joined(names: Iterable[str]) -> str:

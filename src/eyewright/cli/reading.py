@@ -8,7 +8,12 @@ from pathlib import Path
 
 from eyewright.cli.numbers import Number
 from eyewright.cli.terminal import Result, is_quiet, printable, shown_path, warn
+from eyewright.core.errors import UsageError, spelling_hint
 
+SAVED = ("png", "json", "txt", "hocr", "alto", "tsv")
+"""What --save takes."""
+
+_PLAIN = {"png": "page.png", "json": "page.json", "txt": "page.txt"}
 _FRACTION = Number(0, 1, whole=False)
 
 
@@ -29,6 +34,11 @@ def add_reading(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     )
     p.add_argument("--conf", type=_FRACTION, metavar="P", help="minimum probability of a text to show it")
     p.add_argument("--out", metavar="DIR", help="write page.png, page.json and page.txt to this folder")
+    p.add_argument(
+        "--save",
+        metavar="A,B",
+        help=f"of {', '.join(SAVED)} (default png,json,txt): hOCR, ALTO XML and Tesseract's TSV have boxes of words",
+    )
 
     p = verb("generate-lines")
     p.add_argument("--out", metavar="DIR", required=True, help="where to write lines.csv and images/")
@@ -58,20 +68,23 @@ def add_reading(verb: Callable[[str], argparse.ArgumentParser]) -> None:
 def read(o: argparse.Namespace) -> Result:
     """Read the lines of a page."""
     from eyewright import lifecycle
-    from eyewright.core.files import refuse_overwriting, write_bytes, write_json, write_text
+    from eyewright.core.files import refuse_overwriting, write_bytes, write_json, write_page, write_text
     from eyewright.imaging import encode_image
     from eyewright.imaging.given import given_source
 
-    files = {} if o.out is None else {k: Path(o.out) / f"page.{k}" for k in ("png", "json", "txt")}
+    files = _files(o)
     refuse_overwriting(files.values(), [Path(given_source(o.image)), Path(str(o.lines))])
     page = lifecycle.read_text(o.model, o.image, lines=o.lines, beam=o.beam, conf=o.conf)
-    out: dict[str, Path] = {}
-    if o.out is not None:
-        Path(o.out).mkdir(parents=True, exist_ok=True)
-        write_bytes(files["png"], encode_image(page.plot(), png_level=6))
-        write_json(files["json"], page.to_json())
-        write_text(files["txt"], page.text + "\n")
-        out = {k: path.resolve() for k, path in files.items()}
+    for name, path in files.items():
+        if name == "png":
+            write_bytes(path, encode_image(page.plot(), png_level=6))
+        elif name == "json":
+            write_json(path, page.to_json())
+        elif name == "txt":
+            write_text(path, page.text + "\n")
+        else:
+            write_page(path, page.formatted(name))
+    out = {k: path.resolve() for k, path in files.items()}
     for note in page.notes:
         if not o.json:
             warn(f"{note}; train it longer, or on more data")
@@ -79,8 +92,34 @@ def read(o: argparse.Namespace) -> Result:
         warn("no line was found; give boxes by --lines, or --lines whole if the image is one line")
     # Columns are apart by a tab, which a terminal may draw as nothing.
     text = ["   ".join(printable(column) for column in row.split("\t")) for row in page.text.splitlines()]
-    text += [f"page     {shown_path(out['png'])}"] if out else []
+    text += (
+        [f"page     {shown_path(out['png'])}"] if "png" in out else [f"wrote    {shown_path(p)}" for p in out.values()]
+    )
     return {"out": out, **page.to_json(), "text": text, "exit": 0 if page.lines else 1}
+
+
+def _files(o: argparse.Namespace) -> dict[str, Path]:
+    """Return what is to be written, by the name that --save gives it.
+
+    Raises:
+        UsageError: something unknown or nothing, or no place for it.
+    """
+    if o.out is None:
+        if o.save is not None:
+            raise UsageError("--save needs a folder to write to", fix="pass --out DIR")
+        return {}
+    from eyewright.imaging.text_formats import TEXT_PAGES
+
+    named = _PLAIN | {name: file for name, (file, _) in TEXT_PAGES.items()}
+    asked = (
+        ("png", "json", "txt") if o.save is None else tuple(p.strip().lower() for p in o.save.split(",") if p.strip())
+    )
+    for name in asked:
+        if name not in SAVED:
+            raise UsageError(f"unknown --save {name!r}", fix=spelling_hint(name, SAVED))
+    if not asked:
+        raise UsageError("expected what to write in --save, found nothing", fix=f"pass some of {', '.join(SAVED)}")
+    return {name: Path(o.out) / named[name] for name in dict.fromkeys(asked)}
 
 
 def generate(o: argparse.Namespace) -> Result:

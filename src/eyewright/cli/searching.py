@@ -33,11 +33,9 @@ _P = Number(0, 1, whole=False)
 def add_search(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     """Add the options of index and search."""
     p = verb("index")
-    p.add_argument("folder", metavar="FOLDER", help="folder of images, searched recursively")
-    p.add_argument(
-        "--model", metavar="MODEL", required=True, help="hf:FOLDER (CLIP and SigLIP also search by words), or a bundle"
-    )
-    p.add_argument("--out", metavar="INDEX", required=True, help="folder of the index, such as photos.index")
+    p.add_argument("folder", metavar="FOLDER", help="folder of images, searched recursively; with --export an index")
+    p.add_argument("--model", metavar="MODEL", help="hf:FOLDER (CLIP and SigLIP also search by words), or a bundle")
+    p.add_argument("--out", metavar="INDEX", help="folder of the index, such as photos.index")
     p.add_argument("--update", action="store_true", help="update an index: new, changed, moved and removed files")
     p.add_argument(
         "--force", action="store_true", help="with --update: also from a folder that lacks most of the index's images"
@@ -48,6 +46,21 @@ def add_search(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         choices=("auto", "always", "never"),
         default="auto",
         help="approximate search for large indexes, rescored exactly (auto: for 200,000 images or more; needs usearch)",
+    )
+    p.add_argument(
+        "--vectors",
+        metavar="FILE",
+        help="take the vectors of the images from FILE.npy or FILE.parquet instead of embedding them; --model is what "
+        "made them",
+    )
+    p.add_argument(
+        "--names",
+        metavar="FILE",
+        help="with --vectors FILE.npy: paths of the images in FOLDER, one per line (default: the .json, .csv or .txt "
+        "of the same name)",
+    )
+    p.add_argument(
+        "--export", metavar="FILE", help="write the vectors of an index to FILE.npy (paths: FILE.json) or FILE.parquet"
     )
     add_job(p, resume=False, verify=False, format=False)
 
@@ -79,16 +92,25 @@ def add_search(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     )
     p.add_argument("--min", type=_P, metavar="S", help="with --duplicates: minimum similarity (default 0.97)")
     p.add_argument("--labels", metavar='"A,B"', help="zero-shot: label every image with one of these")
-    p.add_argument("--out", metavar="FILE", help="also write what was found: FILE.csv, or FILE.jsonl (JSON Lines)")
+    p.add_argument("--out", metavar="FILE", help="also write what was found: FILE.csv, FILE.jsonl or FILE.parquet")
 
 
 def index(o: argparse.Namespace) -> Result:
-    """Index the images of a folder."""
+    """Index the images of a folder, or take vectors out of an index."""
+    if o.export is not None:
+        return _export(o)
+    for name in ("model", "out"):
+        if getattr(o, name) is None:
+            raise UsageError(f"expected --{name}, found none", fix=f"pass --{name} {name.upper()}")
+    if o.names is not None and o.vectors is None:
+        raise UsageError("--names is not supported without --vectors", fix="leave it out")
+    if o.vectors is not None:
+        _refuse_with(o, "--vectors", ("update", "force", "resume", "on", "plan", "workers", "shard_size"))
     if o.force and not (o.update or o.resume):
         raise UsageError("--force is not supported without --update", fix="leave it out")
     if o.plan:
         return _plan_index(o)
-    done = _index_job(o) if is_job(o) else _index_folder(o)
+    done = _imported(o) if o.vectors is not None else _index_job(o) if is_job(o) else _index_folder(o)
     counts = {"images": done.n, "added": done.added, "removed": done.removed, "moved": done.moved}
     counts |= {"unchanged": done.unchanged, "unreadable": len(done.findings)}
     text = ["indexed  " + ", ".join(f"{n:,} {name}" for name, n in counts.items())]
@@ -107,6 +129,35 @@ def index(o: argparse.Namespace) -> Result:
         "text": text,
         "exit": int(bool(done.findings)),
     }
+
+
+def _refuse_with(o: argparse.Namespace, asked: str, names: tuple[str, ...]) -> None:
+    """Refuse options that do nothing next to another.
+
+    Raises:
+        UsageError: one was given.
+    """
+    for name in names:
+        if getattr(o, name, None) not in (None, False):
+            raise UsageError(f"--{name.replace('_', '-')} is not supported with {asked}", fix="leave it out")
+
+
+def _export(o: argparse.Namespace) -> Result:
+    from eyewright import lifecycle
+
+    given = ("vectors", "names", "model", "out", "update", "force", "resume", "on", "plan", "workers", "shard_size")
+    _refuse_with(o, "--export", given)
+    files = lifecycle.export_vectors(o.folder, o.export)
+    out = {"vectors": files[0].resolve()} | ({"names": files[1].resolve()} if len(files) > 1 else {})
+    return {"out": out, "text": [f"wrote    {shown_path(path)}" for path in files]}
+
+
+def _imported(o: argparse.Namespace) -> "Indexed":
+    from eyewright import lifecycle
+
+    return lifecycle.import_vectors(
+        o.folder, vectors=o.vectors, names=o.names, model=o.model, out=o.out, graph=_GRAPH[o.graph], say=talk(o)["say"]
+    )
 
 
 _GRAPH = {"auto": None, "always": True, "never": False}
@@ -253,10 +304,14 @@ def _duplicates(o: argparse.Namespace) -> _Found:
 def _labels(o: argparse.Namespace) -> _Found:
     from eyewright import lifecycle
 
-    found = lifecycle.label_images(o.index, o.labels.split(","), model=o.model)
+    notes: list[str] = []
+    found = lifecycle.label_images(o.index, o.labels.split(","), model=o.model, say=notes.append)
+    for note in notes:
+        if not o.json:
+            warn(note)
     text = [f"{one.probability:6.1%}  {one.label}  {printable(one.path)}" for one in found]
     rows = [one._asdict() for one in found]
-    return {"labels": rows, "text": text}, rows, ("path", "label", "probability")
+    return {"labels": rows, "notes": notes, "text": text}, rows, ("path", "label", "probability")
 
 
 def _chance(p: float | None) -> str:

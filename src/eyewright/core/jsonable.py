@@ -1,7 +1,8 @@
 """JSON as other programs can read it: no NaN, no infinity, plain types only."""
 
-__all__ = ["dumps_json", "to_jsonable"]
+__all__ = ["dumps_json", "plain_unicode", "to_jsonable", "vector_of", "vector_text"]
 
+import base64
 import dataclasses
 import json
 import math
@@ -10,6 +11,7 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def to_jsonable(value: Any) -> Any:
@@ -22,7 +24,7 @@ def to_jsonable(value: Any) -> Any:
         TypeError: for a type that has no agreed JSON form.
     """
     if value is None or isinstance(value, bool | int | str):
-        return _plain(value) if isinstance(value, str) else value
+        return plain_unicode(value) if isinstance(value, str) else value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, np.generic):
@@ -30,7 +32,7 @@ def to_jsonable(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return to_jsonable(value.tolist())
     if isinstance(value, Mapping):
-        return {_plain(str(key)): to_jsonable(item) for key, item in value.items()}
+        return {plain_unicode(str(key)): to_jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_jsonable(item) for item in value]
     if isinstance(value, PurePath):
@@ -40,7 +42,7 @@ def to_jsonable(value: Any) -> Any:
     raise TypeError(f"no JSON form for {type(value).__name__}")
 
 
-def _plain(text: str) -> str:
+def plain_unicode(text: str) -> str:
     """Return text without the surrogates that stand for the bytes of a file name that is not UTF-8: JSON has none."""
     if text.isascii():
         return text
@@ -58,3 +60,20 @@ def dumps_json(value: Any, *, indent: int | None = None) -> str:
     '{"x": null}'
     """
     return json.dumps(to_jsonable(value), indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def vector_text(vector: NDArray[Any]) -> str:
+    """Return a vector, (D,), as JSON holds it: base64 of float32 in little-endian order."""
+    return base64.b64encode(np.asarray(vector, "<f4").tobytes()).decode("ascii")
+
+
+def vector_of(text: str) -> NDArray[np.float32]:
+    """Return the vector, float32 (D,), that `vector_text` wrote.
+
+    >>> vector_of(vector_text(np.array([0.5, -2]))).tolist()
+    [0.5, -2.0]
+
+    Raises:
+        ValueError: it is not that.
+    """
+    return np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(np.float32)

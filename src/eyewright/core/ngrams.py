@@ -88,6 +88,9 @@ class TextPreparation:
         >>> prepare.with_seen(seen).unknown_words("two red tomographs")
         (['two', 'tomographs'], 3)
         """
+        if len(text) > LONGEST and text[LONGEST - 1 : LONGEST + 1].isalnum():
+            # The cut goes through a word, whose half nobody wrote.
+            text = text[:LONGEST].rpartition(" ")[0]
         found = dict.fromkeys(_WORDS.findall(plain_text(text)))
         words = [w for w in found if not unicodedata.category(w[0]).startswith("P")]
         if not self.seen:

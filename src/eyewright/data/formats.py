@@ -31,6 +31,7 @@ from eyewright.data.readers.annotated import (
 )
 from eyewright.data.readers.captions import (
     CAPTION_FORMATS,
+    caption_table,
     has_captions,
     read_caption_tables,
     read_captions,
@@ -284,6 +285,21 @@ def _open_tree(
         dataset = _from_tables(tree, names, task, target)
         if dataset is not None:
             return dataset
+    try:
+        return _annotated_or_folders(tree, names, path, label_depth, task, whole)
+    except DatasetError as error:
+        texts = caption_table(tree, names) if task is None else None
+        if texts is None:
+            raise
+        raise DatasetError(
+            f"{error.message}; {texts!r} has a text for each image",
+            fix=f"pass --task {_usual(CAPTIONS)} for captions, or --task {_usual(TEXT)} for texts on the images",
+        ) from None
+
+
+def _annotated_or_folders(
+    tree: Tree, names: Sequence[str], path: Path, label_depth: int | None, task: str | None, whole: TargetKind | None
+) -> Dataset:
     found = read_annotated(tree, names, outlines=_needs_outlines(task), whole=whole)
     if found is not None:
         return _of_found(tree, names, found, task)

@@ -10,6 +10,8 @@ const make = (tag, cls, text) => {
   return e;
 };
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+// Square roots of weights from 0 to 255; with 16 bits also between whole numbers, so that lists are in the order of the weights.
+const decoded = (text, bits) => bits === 16 ? Float32Array.from(new Uint16Array(bytes(text).buffer), (v) => v / 257) : bytes(text);
 const table = new Uint8Array(256 * 3);
 for (let v = 0; v < 256; v++) {
   const x = (v / 255) * (stops.length - 1), k = Math.min(stops.length - 2, Math.floor(x));
@@ -23,9 +25,9 @@ const isDark = (v) => [0.2126, 0.7152, 0.0722].reduce((sum, weight, k) => {
 const colour = (v) => `rgb(${table[3 * v]},${table[3 * v + 1]},${table[3 * v + 2]})`;
 $("scale").style.background = `linear-gradient(90deg,${stops.map((s) => `rgb(${s})`).join()})`;
 for (const p of parts) {
-  p.data = bytes(p.maps);
+  p.data = decoded(p.maps, p.bits);
   delete p.maps;
-  p.over = p.rollout ? bytes(p.rollout) : null;
+  p.over = p.rollout ? decoded(p.rollout, p.bits) : null;
   p.mean = null;
 }
 const part = () => parts[at.part];
@@ -34,7 +36,7 @@ function meanOf(p) {
   if (!p.mean) {
     const n = size(p), maps = p.shape[0] * p.shape[1], sum = new Float64Array(n);
     for (let m = 0; m < maps; m++) for (let i = 0; i < n; i++) { const v = p.data[m * n + i]; sum[i] += v * v; }
-    p.mean = Uint8Array.from(sum, (v) => Math.round(Math.sqrt(v / maps)));
+    p.mean = Float32Array.from(sum, (v) => Math.sqrt(v / maps));
   }
   return p.mean;
 }

@@ -28,7 +28,8 @@ def render_attention(attention: Attention, *, first_token: int = 0, rollout: boo
     """Return the page of an attention and its `others`: one HTML file of at most about 12 MB that needs nothing else.
 
     Of a text 128 tokens from `first_token` are shown, and a finer grid of patches than fits is averaged; both are said
-    on the page. Weights are stored as 8-bit square roots: exact to 0.004 near 1 and to 0.0004 at 0.01.
+    on the page. Weights are stored as square roots of 16 bits, and of large maps of 8, which are exact to 0.004 near 1
+    and to 0.0004 at 0.01.
     """
     shown = [_part(one, first_token, rollout=rollout) for one in attention.walk()]
     folder = Path(__file__).parent
@@ -88,13 +89,16 @@ def _part(one: Attention, first: int, *, rollout: bool) -> dict[str, Any]:
     lines = one.words if one.keys == one.tokens else one.tokens
     shown = lines[_cut(len(one.tokens), first)] if grid == (0, 0) else tokens
     picture = None if one.image is None else shrink(one.image, _SIDE)
+    # Lists are in the order of the weights, and 8 bits make many of a long text equal.
+    bits = 16 if 2 * maps.size <= _MOST_BYTES else 8
     return {
+        "bits": bits,
         "kind": one.kind,
         "layers": one.layers,
         "heads": one.heads,
         "shape": maps.shape,
-        "maps": _coded(maps),
-        "rollout": None if extra is None else _coded(extra),
+        "maps": _coded(maps, bits),
+        "rollout": None if extra is None else _coded(extra, bits),
         "queries": shown,
         "keys": words,
         "special": special,
@@ -112,9 +116,9 @@ def _cut(n: int, first: int) -> slice:
     return slice(start, min(n, start + MOST_TOKENS))
 
 
-def _coded(maps: NDArray[np.floating[Any]]) -> str:
-    small = np.rint(255 * np.sqrt(np.clip(maps, 0, 1))).astype(np.uint8)
-    return base64.b64encode(small.tobytes()).decode("ascii")
+def _coded(maps: NDArray[np.floating[Any]], bits: int) -> str:
+    roots = np.rint((2**bits - 1) * np.sqrt(np.clip(maps, 0, 1))).astype("<u2" if bits == 16 else np.uint8)
+    return base64.b64encode(roots.tobytes()).decode("ascii")
 
 
 def _factor(shape: tuple[int, ...], grid: tuple[int, int]) -> int:

@@ -4,7 +4,7 @@ Meant for printed text on a page that fills the image, such as a scan or a recei
 most 6 degrees askew. Text in scenes, curved or handwritten text is not found reliably.
 """
 
-__all__ = ["TextLine", "cut_quad", "find_lines", "page_angle"]
+__all__ = ["TextLine", "cut_corners", "cut_quad", "find_lines", "page_angle"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,18 +48,39 @@ def cut_quad(page: Image.Image, quad: Sequence[float]) -> Image.Image:
     >>> cut_quad(page, (10, 10, 60, 10, 60, 30, 10, 30)).size
     (50, 20)
     """
-    xs, ys = np.array(quad[0::2], float), np.array(quad[1::2], float)
-    wide, high = np.ptp(xs), np.ptp(ys)
-    tops, sides = np.abs([ys[0] - ys[1], ys[2] - ys[3]]), np.abs([xs[0] - xs[3], xs[1] - xs[2]])
-    if max(tops.max(), sides.max()) <= max(2.0, _AXIS_ALIGNED * wide, 0.1 * high):
-        left, top = max(0, round(float(xs.min()))), max(0, round(float(ys.min())))
-        right, bottom = min(page.width, round(float(xs.max()))), min(page.height, round(float(ys.max())))
-        return page.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
-    corners = np.stack([xs, ys], 1)
+    straight = _straight_box(page.size, quad)
+    if straight is not None:
+        return page.crop(straight)
+    corners = np.reshape(quad, (4, 2)).astype(float)
     length = [float(np.linalg.norm(corners[a] - corners[b])) for a, b in ((0, 1), (3, 2), (0, 3), (1, 2))]
     size = (max(1, round(max(length[:2]))), max(1, round(max(length[2:]))))
     order = corners[[0, 3, 2, 1]].ravel().tolist()
     return page.transform(size, Image.Transform.QUAD, order, Image.Resampling.BILINEAR)
+
+
+def cut_corners(size: tuple[int, int], quad: Sequence[float]) -> NDArray[np.float64]:
+    """Return the corners, (4, 2) of x and y, that `cut_quad` lays straight of a page of `size` (width, height).
+
+    >>> cut_corners((100, 50), (10, 10, 60, 10.4, 60, 30, 10, 30)).tolist()
+    [[10.0, 10.0], [60.0, 10.0], [60.0, 30.0], [10.0, 30.0]]
+    """
+    straight = _straight_box(size, quad)
+    if straight is None:
+        return np.reshape(quad, (4, 2)).astype(np.float64)
+    left, top, right, bottom = straight
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
+
+
+def _straight_box(size: tuple[int, int], quad: Sequence[float]) -> tuple[int, int, int, int] | None:
+    """Return the whole pixels around corners that lie nearly along the axes; None for others."""
+    xs, ys = np.array(quad[0::2], float), np.array(quad[1::2], float)
+    wide, high = np.ptp(xs), np.ptp(ys)
+    tops, sides = np.abs([ys[0] - ys[1], ys[2] - ys[3]]), np.abs([xs[0] - xs[3], xs[1] - xs[2]])
+    if max(tops.max(), sides.max()) > max(2.0, _AXIS_ALIGNED * wide, 0.1 * high):
+        return None
+    left, top = max(0, round(float(xs.min()))), max(0, round(float(ys.min())))
+    right, bottom = min(size[0], round(float(xs.max()))), min(size[1], round(float(ys.max())))
+    return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
 def find_lines(image: NDArray[np.uint8]) -> list[TextLine]:

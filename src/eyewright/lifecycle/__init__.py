@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from eyewright.lifecycle.searching import Indexed, Labelled, index_folder, label_images, search
     from eyewright.lifecycle.stages import compare, errors_in, evaluate, export, export_checked, predict, train, verify
     from eyewright.lifecycle.tuning import TuneResult, tune
+    from eyewright.lifecycle.vector_exchange import export_vectors, import_vectors
     from eyewright.lifecycle.whole import RunResult, quickstart, run
 
 _HOMES = {
@@ -85,6 +86,7 @@ _HOMES = {
     "searching": ("Indexed", "Labelled", "index_folder", "label_images", "search"),
     "stages": ("compare", "errors_in", "evaluate", "export", "export_checked", "predict", "train", "verify"),
     "tuning": ("TuneResult", "tune"),
+    "vector_exchange": ("export_vectors", "import_vectors"),
     "whole": ("RunResult", "quickstart", "run"),
 }  # fmt: skip
 
@@ -132,6 +134,7 @@ __all__ = [
     "explain_each",
     "export",
     "export_checked",
+    "export_vectors",
     "feedback_add",
     "feedback_export",
     "feedback_import",
@@ -145,6 +148,7 @@ __all__ = [
     "harden",
     "history",
     "import_onnx",
+    "import_vectors",
     "index_folder",
     "info",
     "inpaint",

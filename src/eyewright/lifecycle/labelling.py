@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eyewright.bundle.doubts import doubt_words, label_notes
 from eyewright.core.errors import UsageError
 from eyewright.core.labels import LabelSpace
 from eyewright.core.task import task_of
@@ -46,6 +47,9 @@ class WordedLabels:
             raise UsageError(f"expected two or more different labels, found {found}", fix="change --labels")
         self.labels = LabelSpace(names)
         self._bundle = bundle
+        texts = bundle.texts.preparation
+        self.notes = label_notes(names, texts.overlong, lambda text: doubt_words(texts, text))
+        """What of the labels is not read, and which words the model was not trained on."""
         self._vectors = unit_vectors(bundle.embed_texts(list(names)))
         self._scale, self._bias = bundle.texts.scale, bundle.texts.bias or None
 

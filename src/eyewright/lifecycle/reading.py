@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import InputError, OutputError, UsageError
+from eyewright.core.errors import InputError, OutputError, UsageError, spelling_hint
 from eyewright.core.files import checked_output, staged_folder, write_staged
 from eyewright.core.inputs import prepare
 from eyewright.core.predictor import inputs_of
@@ -28,7 +28,8 @@ from eyewright.data.targets.text import TEXT, Text
 from eyewright.data.texts import decode_text
 from eyewright.imaging import read_image
 from eyewright.imaging.encode import encode_image
-from eyewright.imaging.text_lines import cut_quad, find_lines
+from eyewright.imaging.text_lines import cut_corners, cut_quad, find_lines
+from eyewright.imaging.text_words import find_words
 from eyewright.lifecycle.loading import unlearnt_of
 from eyewright.lifecycle.opening import load_model
 from eyewright.tasks.ctc import read_beam, read_greedy
@@ -36,6 +37,7 @@ from eyewright.tasks.read import read_lines
 
 if TYPE_CHECKING:
     from eyewright.core.predictor import Predictor
+    from eyewright.imaging.text_words import TextWord
     from eyewright.tasks.read import TextPrediction
 
 PathLike = str | Path
@@ -48,22 +50,25 @@ _LARGEST_TEXT = 2**28
 
 @dataclass(frozen=True)
 class PageLine:
-    """A line of a page: its corners in pixels, clockwise from the top left (x0 y0 to x3 y3), and what was read."""
+    """A line of a page: its corners in pixels, clockwise from the top left (x0 y0 to x3 y3), what was read, and its
+    words with their own corners."""
 
     quad: tuple[float, ...]
     prediction: "TextPrediction"
+    words: "tuple[TextWord, ...]" = ()
 
     @property
     def text(self) -> str:
         return self.prediction.text
 
     def to_json(self) -> dict[str, Any]:
-        """Return the corners, the text and its probability."""
+        """Return the corners, the text and its probability, and each word with its corners."""
         return {
             "quad": list(self.quad),
             "text": self.text,
             "probability": round(float(self.prediction.probability), 6),
             "scores": [round(float(s), 4) for s in self.prediction.scores],
+            "words": [{"text": w.text, "quad": list(w.quad), "confidence": round(w.confidence, 4)} for w in self.words],
         }
 
 
@@ -105,6 +110,21 @@ class Page:
             "notes": list(self.notes),
         }
 
+    def formatted(self, format: str) -> str:
+        """Return the page in a format of OCR programs: "hocr", "alto" (ALTO 4.2) or "tsv" (the columns of Tesseract).
+
+        Raises:
+            UsageError: there is no such format.
+        """
+        from eyewright import __version__
+        from eyewright.imaging.text_formats import TEXT_PAGES, PageText
+
+        if format not in TEXT_PAGES:
+            raise UsageError(f"unknown format {format!r} of a page", fix=spelling_hint(format, TEXT_PAGES))
+        height, width = self.image.shape[:2]
+        lines = [(line.quad, line.words) for line in self.lines]
+        return TEXT_PAGES[format][1](PageText(self.source, (height, width), lines, __version__))
+
     def plot(self) -> NDArray[np.uint8]:
         """Return the page with its lines framed, and at its right the texts, each where its line stands."""
         from eyewright.imaging.text_pages import draw_page
@@ -129,7 +149,7 @@ def read_text(
 
     Raises:
         UsageError: the model does not read lines, or a box that lies outside the image.
-        InputError: the image or the file of boxes cannot be read.
+        InputError: the image or the file of boxes cannot be read, or the file has no boxes.
     """
     predictor, owner = load_model(model) if isinstance(model, str | Path) else (model, None)
     task = task_of(predictor.task_name)
@@ -146,7 +166,8 @@ def read_text(
         quads = [_corners((0, 0, width, height))]
     else:
         rows = read_boxes(Path(lines)) if isinstance(lines, str | Path) else lines
-        quads = [_checked(row, width, height) for row in rows]
+        named = quoted(lines) if isinstance(lines, str | Path) else "lines"
+        quads = [_checked(row, width, height, f"box {n} of {named}") for n, row in enumerate(rows, 1)]
     from PIL import Image
 
     page = Image.fromarray(pixels)
@@ -161,7 +182,11 @@ def read_text(
         search = read_greedy if beam is None else lambda p: read_beam(p, width=beam)
         answers = read_lines(predictor.raw(given), placements, predictor.labels, search=search)
         read |= {i: task.settle(a, None, conf) for i, a in zip(some, answers, strict=True)}  # type: ignore[misc]
-    found = [PageLine(quad, read[i]) for i, quad in enumerate(quads)]
+    for i, quad in enumerate(quads):
+        one = read[i]
+        corners = cut_corners((width, height), quad)
+        words = find_words(one.text, one.scores.tolist(), one.spans_x, cut[i], corners)
+        found.append(PageLine(quad, one, words))
     unlearnt = unlearnt_of(owner if owner is not None else predictor)
     return Page(tuple(found), pixels, str(image) if isinstance(image, str | Path) else "", unlearnt)
 
@@ -171,8 +196,18 @@ def read_boxes(path: Path) -> list[list[float]]:
     out, such as the texts of ICDAR's files.
 
     Raises:
-        InputError: the file cannot be read, or a line holds no box.
+        InputError: the file cannot be read, a line holds no box, or there is none.
     """
+    found = _boxes_in(path)
+    if not found:
+        raise InputError(
+            f"expected boxes of lines in {quoted(path)}, found none",
+            fix="write x0,y0,x1,y1 for each line, or leave --lines out",
+        )
+    return found
+
+
+def _boxes_in(path: Path) -> list[list[float]]:
     text = decode_text(read_regular(path, most=_LARGEST_TEXT, fix="check --lines", follow=True), str(path))
     if path.suffix.lower() == ".json":
         try:
@@ -204,7 +239,7 @@ def read_boxes(path: Path) -> list[list[float]]:
     return found
 
 
-def _checked(row: Sequence[float], width: int, height: int) -> tuple[float, ...]:
+def _checked(row: Sequence[float], width: int, height: int, name: str) -> tuple[float, ...]:
     """Return the corners of a box that is in the image.
 
     Raises:
@@ -212,13 +247,15 @@ def _checked(row: Sequence[float], width: int, height: int) -> tuple[float, ...]
     """
     values = [float(v) for v in row]
     if len(values) not in (4, 8) or not np.isfinite(values).all():
-        raise UsageError(f"expected a box of four or eight numbers, found {list(row)}", fix="write x0,y0,x1,y1")
+        raise UsageError(
+            f"expected four or eight numbers for {name}, found {str(list(row))[:80]}", fix="write x0,y0,x1,y1"
+        )
     quad = _corners(values) if len(values) == 4 else tuple(values)
     xs, ys = quad[0::2], quad[1::2]
     inside = min(max(xs), width) - max(min(xs), 0) >= 1 and min(max(ys), height) - max(min(ys), 0) >= 1
     if not inside or max(xs) - min(xs) < 1 or max(ys) - min(ys) < 1:
         raise UsageError(
-            f"expected boxes inside the image of {width}x{height} pixels, found {[round(v) for v in values]}",
+            f"expected {name} inside the image of {width}x{height} pixels, found {[round(v) for v in values]}",
             fix="give corners in pixels of this image",
         )
     return quad

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.bundle.doubts import Doubt, doubt_image, doubt_words
+from eyewright.bundle.doubts import Doubt, doubt_image, doubt_words, label_notes
 from eyewright.core.checkpoints import published_fix
 from eyewright.core.errors import (
     BundleError,
@@ -426,10 +426,13 @@ def nearest(
     return found
 
 
-def label_images(index: "Index | PathLike", labels: Sequence[str], *, model: str | None = None) -> list[Labelled]:
+def label_images(
+    index: "Index | PathLike", labels: Sequence[str], *, model: str | None = None, say: Say = silent
+) -> list[Labelled]:
     """Return the most probable of some labels for each image of an index, without training (CLIP, SigLIP).
 
-    A label is its words, such as "a photo of a cat"; one that says "something else" is a label like the others.
+    A label is its words, such as "a photo of a cat"; one that says "something else" is a label like the others. `say`
+    gets a line for each label that is read in part only, or has words that the model was not trained on.
 
     Raises:
         UsageError: fewer than two labels, two similar, or a model that does not match texts with images.
@@ -446,6 +449,8 @@ def label_images(index: "Index | PathLike", labels: Sequence[str], *, model: str
     opened.need_model(embedder.name, embedder.digest, embedder.published)
     if embedder.texts is None or embedder.matching is None:
         raise UsageError(f"{embedder.name!r} reads images only, found labels", fix="index with a CLIP or SigLIP folder")
+    for note in label_notes(names, embedder.overlong, embedder.doubt_words):
+        say(note)
     scale, bias = embedder.matching()
     ids, vectors = opened.live()
     odds = label_probabilities(vectors, unit_vectors(embedder.texts(names)), scale, bias)

@@ -27,12 +27,13 @@ from typing import Any, TypeAlias
 from eyewright.core.errors import EyewrightError, UsageError, spelling_hint
 from eyewright.core.extras import import_extra
 from eyewright.core.files import checked_output
-from eyewright.core.jsonable import dumps_json
+from eyewright.core.jsonable import dumps_json, vector_of
 from eyewright.core.quoting import quoted
 
 Row: TypeAlias = dict[str, Any]
 """`id` (the image's number in the plan), `source`, `ok`, `error` and `message` (code and reason, None without an
-error), `label` and `score` (the prediction's headline), and `result` (all of it, as JSON types)."""
+error), `label` and `score` (the prediction's headline), and `result` (all of it, as JSON types). In Parquet also
+`embedding`: the vector of an image, where the model makes one."""
 
 FORMATS = ("jsonl", "parquet")
 _TEXTS = ("source", "error", "message", "label")
@@ -98,9 +99,13 @@ def write_part(pieces: Sequence[Path], path: Path, format: str) -> Part:
     rows = list(_rows(pieces))
     fields = [("id", pyarrow.int64()), ("ok", pyarrow.bool_()), ("score", pyarrow.float64())]
     fields += [(name, pyarrow.string()) for name in (*_TEXTS, "result")]
-    schema = pyarrow.schema(sorted(fields, key=lambda f: list(error_row(0, "", "", "")).index(f[0])))
+    fields.sort(key=lambda f: list(error_row(0, "", "", "")).index(f[0]))
     # The same columns whatever the task: a table whose parts differ in their types cannot be read as one.
+    schema = pyarrow.schema([*fields, ("embedding", pyarrow.list_(pyarrow.float32()))])
     flat = [{**row, "result": None if row["result"] is None else dumps_json(row["result"])} for row in rows]
+    for row, shown in zip(rows, flat, strict=True):
+        encoded = (row["result"] or {}).get("embedding")
+        shown["embedding"] = None if encoded is None else vector_of(encoded)
     with checked_output(path), open(path, "xb") as file:
         parquet.write_table(pyarrow.Table.from_pylist(flat, schema=schema), file, compression="zstd")
         file.flush()

@@ -2,7 +2,6 @@
 
 __all__ = ["TASK", "EmbedPrediction"]
 
-import base64
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.errors import BundleError
+from eyewright.core.jsonable import vector_text
 from eyewright.core.labels import LabelSpace
 from eyewright.core.prediction import settle_nothing
 from eyewright.core.predictor import Answers, Predictor, predict_everything
@@ -70,7 +70,7 @@ class EmbedPrediction(Drawn):
             "source": self.source,
             "index": self.index,
             "typicality": round(float(self.typicality[0]), 6),
-            "embedding": base64.b64encode(np.asarray(self.embedding, "<f4").tobytes()).decode("ascii"),
+            "embedding": vector_text(self.embedding),
             "dimensions": len(self.embedding),
         }
         return result if self.time_s is None else {**result, "time_s": self.time_s}

@@ -67,6 +67,45 @@ def test_flickr8k_tokens_number_their_captions(tmp_path: Path) -> None:
     assert texts(open_dataset(tmp_path, task="embed")) == {"1.jpg": ("A dog", "A wet dog")}
 
 
+def test_one_bad_line_of_tokens_is_reported_and_the_others_are_used(tmp_path: Path) -> None:
+    put(tmp_path, "Images/1.jpg", "Images/2.jpg")
+    # The last is in the published file: it names an image that is not there.
+    lines = ["no token", "1.jpg#0\tA dog", "1.jpg#1 a wet dog", "2.jpg#0\tA cat", "225_94.jpg.1#0\tPeople wait"]
+    (tmp_path / "Flickr8k.token.txt").write_text("\n".join(lines))
+    found = open_dataset(tmp_path, task="embed")
+    assert texts(found) == {"Images/1.jpg": ("A dog",), "Images/2.jpg": ("A cat",)}
+    assert [(p.code, p.line) for p in found.problems if p.code == "caption_line"] == [
+        ("caption_line", 1), ("caption_line", 3)
+    ]  # fmt: skip
+    assert (found.account.read, found.account.n_dropped) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("file", "lines"),
+    [
+        ("captions.txt", ["image,caption", "1.jpg,A dog, wet", '1.jpg,"A dog runs"', "2.jpg,A cat"]),
+        ("Flickr8k.token.txt", ["1.jpg#0\tA dog, wet", "1.jpg#1\tA dog runs", "2.jpg#0\tA cat"]),
+        (
+            "results.csv",
+            ["image_name| comment_number| comment", "1.jpg| 0| A dog, wet", "1.jpg| 1| A dog runs", "2.jpg| 0| A cat"],
+        ),
+    ],
+)
+def test_layouts_of_flickr_are_recognised_without_a_task(file: str, lines: list[str], tmp_path: Path) -> None:
+    put(tmp_path, "Images/1.jpg", "Images/2.jpg")
+    (tmp_path / file).write_text("\n".join(lines))
+    found = open_dataset(tmp_path)
+    assert (found.task, found.format) == ("embed", "flickr")
+    assert texts(found) == {"Images/1.jpg": ("A dog, wet", "A dog runs"), "Images/2.jpg": ("A cat",)}
+
+
+def test_a_table_of_texts_names_the_task_that_reads_it(tmp_path: Path) -> None:
+    put(tmp_path, "Images/1.jpg", "Images/2.jpg")
+    (tmp_path / "texts.tsv").write_text("image\tdescription\n1.jpg\tA dog\n2.jpg\tA cat\n")
+    with pytest.raises(DatasetError, match=r"'texts.tsv' has a text for each image; pass --task embed"):
+        open_dataset(tmp_path)
+
+
 def test_captions_of_coco_are_read_by_part(tmp_path: Path) -> None:
     put(tmp_path, "train2017/1.jpg", "val2017/2.jpg")
     for part, file, k in (("train2017", "1.jpg", 1), ("val2017", "2.jpg", 2)):
@@ -134,12 +173,12 @@ def test_captions_are_written_as_they_were_read(tmp_path: Path) -> None:
 
 
 def test_a_file_of_captions_that_cannot_be_read_is_named_and_not_passed_over(tmp_path: Path) -> None:
-    """A comma outside quotes is common in Flickr's lists; images without any captions would be learnt from instead."""
+    """Images without any captions would be learnt from instead."""
     put(tmp_path, "Images/a.png", "Images/b.png")
-    (tmp_path / "captions.txt").write_text("image,caption\na.png,A dog, and a cat\nb.png,A car\n")
-    with pytest.raises(DatasetError, match=r"'captions\.txt' line 2 has another number of columns"):
+    (tmp_path / "captions.csv").write_text("image,caption\na.png,A dog, and a cat\nb.png,A car\n")
+    with pytest.raises(DatasetError, match=r"'captions\.csv' line 2 has another number of columns"):
         open_dataset(tmp_path, task="embed")
-    (tmp_path / "captions.txt").unlink()
+    (tmp_path / "captions.csv").unlink()
     (tmp_path / "captions.json").write_text('{"images": [], "annotations": [{"caption": "a"}')
     with pytest.raises(DatasetError, match=r"'captions\.json' is not JSON"):
         open_dataset(tmp_path, task="embed")

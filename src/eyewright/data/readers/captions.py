@@ -1,8 +1,17 @@
 """Read images with captions: tables as Hugging Face and Flickr have them, COCO's captions, or images without any."""
 
-__all__ = ["CAPTION_FORMATS", "has_captions", "read_caption_tables", "read_captions", "read_coco_captions"]
+__all__ = [
+    "CAPTION_FORMATS",
+    "caption_table",
+    "has_captions",
+    "read_caption_tables",
+    "read_captions",
+    "read_coco_captions",
+]
 
 import contextlib
+import csv
+import io
 import json
 import posixpath
 import re
@@ -20,6 +29,7 @@ from eyewright.core.report import Finding
 from eyewright.data.account import Account, Reason
 from eyewright.data.dataset import Dataset, Sample, SplitName
 from eyewright.data.readers.naming import EXTENSIONS, SPLITS, Images, split_of
+from eyewright.data.readers.plain import head_text
 from eyewright.data.tables import LABEL_COLUMNS, TableRow, TableRows, column_of, head_columns, json_rows, path_column
 from eyewright.data.targets.captions import NUMBER_NAMES, Captions
 from eyewright.data.texts import decode_text, plain_json
@@ -38,10 +48,14 @@ _TEXT_COLUMNS = ("caption", "captions", "text", "texts", "comment", "comments", 
 _BARE = ("path", "caption")
 _TABLES = (".csv", ".tsv", ".jsonl", ".txt")
 # Flickr8k.token.txt: the image, the number of the caption, a tab, the caption.
-_TOKEN = re.compile(r"^(\S+?\.[A-Za-z]{3,4})#\d+\t(.*)$")
+_TOKEN = re.compile(r"^(\S.*?)#\d+\t(.*)$")
+_FIRST_TOKEN = re.compile(r"^\S+\.[A-Za-z]{3,4}#\d+\t")
+_LOOKED_AT = 20
 _PLAIN = TextPreparation(length=1)
 
 Row = tuple[int, Mapping[str, str], list[str] | None]
+"""The number of a line, its cells, and its captions: None where there is none. A line that cannot be read has no cells,
+and its text in place of captions."""
 
 
 class _Gathered:
@@ -86,6 +100,12 @@ class _Gathered:
             self._seen[row.name].add(plain)
             own.append(text)
 
+    def bad_line(self, listed: TableRows, table: str, line: int, found: str) -> None:
+        """Note a line that is not as those around it."""
+        listed.drop("expected image#number, a tab and a caption", table, line)
+        text = f"expected image#number, a tab and a caption in {table!r} line {line}, found {found[:40]!r}"
+        self.problems.append(Finding("caption_line", text, "correct it, or remove the line", table, line))
+
     def _missing(self, listed: TableRows, name: str, table: str, line: int) -> None:
         listed.drop("a caption without a word", table, line)
         text = f"expected a caption in {table!r} line {line}, found an empty one"
@@ -95,7 +115,16 @@ class _Gathered:
 def has_captions(tree: Tree, names: Sequence[str]) -> bool:
     """Return whether tables that are there hold captions and no label, so that nothing else can be meant."""
     tables = [n for n in names if n.lower().endswith((".csv", "metadata.jsonl"))]
-    return any(_is_table(tree, n, strict=True) for n in tables[:8])
+    texts = [n for n in names if n.lower().endswith(".txt")]
+    return any(_is_table(tree, n, strict=True) for n in tables[:8]) or any(
+        _is_flickr(tree, n) for n in [*tables[:8], *texts[:8]]
+    )
+
+
+def caption_table(tree: Tree, names: Sequence[str]) -> str | None:
+    """Return the first table whose columns may be of images and captions; it may hold other texts too."""
+    tables = [n for n in names if n.lower().endswith(_TABLES)]
+    return next((n for n in tables[:8] if _is_table(tree, n)), None)
 
 
 def read_captions(tree: Tree, names: Sequence[str], task: str) -> Dataset | None:
@@ -130,6 +159,9 @@ def read_caption_tables(tree: Tree, names: Sequence[str], tables: Sequence[str],
     kinds = set()
     for table in tables:
         for line, cells, texts in _rows(tree, table):
+            if not cells:
+                kept.bad_line(listed, table, line, "".join(texts or ()))
+                continue
             path = path_column(cells)
             column = column_of([c for c in cells if c != path], _TEXT_COLUMNS)
             if path is None or column is None:
@@ -217,18 +249,17 @@ def _odd_rows(tree: Tree, table: str) -> list[Row] | None:
     text = decode_text(tree.content(table), table)
     lines = text.splitlines()
     first = lines[0] if lines else ""
-    if _TOKEN.match(first):
+    if any(_FIRST_TOKEN.match(each) for each in lines[:_LOOKED_AT]):
         rows: list[Row] = []
         for n, each in enumerate(lines, 1):
             found = _TOKEN.match(each)
             if found:
                 rows.append((n, {"image": found[1], "caption": found[2]}, [found[2]]))
             elif each.strip():
-                raise DatasetError(
-                    f"expected image#number, a tab and a caption in {table!r} line {n}, found {each[:40]!r}",
-                    fix="correct it",
-                )
+                rows.append((n, {}, [each]))
         return rows
+    if table.lower().endswith(".txt") and _is_pair(first):
+        return _pairs(text, first)
     if "|" not in first or any(s in first for s in ",;\t"):
         return None
     heads = [h.strip() for h in first.split("|")]
@@ -242,12 +273,46 @@ def _odd_rows(tree: Tree, table: str) -> list[Row] | None:
     return rows
 
 
+def _is_pair(first: str, wanted: Sequence[str] = _TEXT_COLUMNS) -> bool:
+    """Return whether the first line of a text names two columns, the path and the caption, as Kaggle's Flickr8k."""
+    heads = [h.strip() for h in first.split(",")]
+    return len(heads) == 2 and path_column(heads[:1]) is not None and column_of(heads[1:], wanted) is not None
+
+
+def _pairs(text: str, first: str) -> list[Row]:
+    """Return the lines of a table of two columns; a caption, which comes last, may hold commas without quotes."""
+    heads = [h.strip() for h in first.split(",")]
+    rows: list[Row] = []
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        next(reader)
+        for cells in reader:
+            if any(c.strip() for c in cells):
+                caption = ",".join(cells[1:]).strip()
+                row = {heads[0]: cells[0].strip(), heads[1]: caption}
+                rows.append((reader.line_num, row, [caption] if len(cells) > 1 else None))
+    except csv.Error as error:
+        raise DatasetError(f"cannot read line {reader.line_num} of captions: {error}", fix="correct the line") from None
+    return rows
+
+
+def _is_flickr(tree: Tree, table: str) -> bool:
+    """Return whether a table is laid out as Flickr8k's or Flickr30k's captions, which nothing else is."""
+    try:
+        lines = head_text(tree.content(table)).splitlines()[:_LOOKED_AT]
+    except (DatasetError, UnreadableImageError):
+        return False
+    first = lines[0] if lines else ""
+    numbered = "|" in first and "comment_number" in first.replace(" ", "")
+    return any(_FIRST_TOKEN.match(each) for each in lines) or _is_pair(first, ("caption", "captions")) or numbered
+
+
 def _is_table(tree: Tree, table: str, *, strict: bool = False) -> bool:
     """Return whether the first line of a table has columns of paths and captions; if `strict`, and of no label."""
     if posixpath.basename(table).lower() in ("readme.txt", "license.txt"):
         return False
     try:
-        _, cells, _ = next(_rows(tree, table))
+        cells = next(cells for _, cells, _ in _rows(tree, table) if cells)
     except (StopIteration, DatasetError, UnreadableImageError):
         return False
     path = path_column(cells)
