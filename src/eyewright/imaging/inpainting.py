@@ -1,6 +1,6 @@
 """Fill what is missing or unwanted in an image from what surrounds it; all other pixels stay as they are."""
 
-__all__ = ["METHODS", "FillByNet", "Filled", "choose_method", "grown", "inpaint_pixels", "roughness"]
+__all__ = ["METHODS", "FillByNet", "Filled", "choose_method", "deep_share", "grown", "inpaint_pixels", "roughness"]
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -60,14 +60,25 @@ def choose_method(image: NDArray[Any], mask: NDArray[np.bool_]) -> str:
     """Return the method that "auto" takes: "exemplar" for holes of which over a tenth is over 48 pixels across; else
     "fsr"; where that takes long or is not supported, "biharmonic" for small holes in smooth surroundings, and "ns".
     """
-    depth = opencv().distanceTransform(mask.astype(np.uint8), opencv().DIST_L2, 5)
-    # Where two strokes cross, a hole is deeper than they are wide.
-    if float((grown(depth > _DEEP, round(_DEEP)) & mask).sum()) > _THICK_SHARE * float(mask.sum()):
+    if deep_share(mask, _DEEP) > _THICK_SHARE:
         return "exemplar"
     if _has_frequencies(image, mask):
         return "fsr"
     small = int(mask.sum()) <= _MOST_BIHARMONIC
     return "biharmonic" if small and roughness(image, mask) < _SMOOTH else "ns"
+
+
+def deep_share(mask: NDArray[np.bool_], depth: float) -> float:
+    """Return the fraction of a hole, bool (H, W), that belongs to parts more than twice `depth` pixels across.
+
+    >>> hole = np.zeros((40, 60), bool)
+    >>> hole[5:25, 5:25] = hole[10, 30:50] = True
+    >>> round(deep_share(hole, 5), 2), deep_share(hole, 12)
+    (0.79, 0.0)
+    """
+    distance = opencv().distanceTransform(mask.astype(np.uint8), opencv().DIST_L2, 5)
+    # Where two strokes cross, a hole is deeper than they are wide.
+    return float((grown(distance > depth, round(depth)) & mask).sum()) / max(1.0, float(mask.sum()))
 
 
 def roughness(image: NDArray[Any], mask: NDArray[np.bool_]) -> float:
