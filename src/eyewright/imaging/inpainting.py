@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import MissingExtraError, UsageError, spelling_hint
 from eyewright.core.rng import generator
-from eyewright.imaging.first_filling import fill_smoothly
+from eyewright.imaging.first_filling import fill_smoothly, in_windows
 from eyewright.imaging.patchmatch import fill_by_patches
 from eyewright.imaging.steps.arrays import extra, opencv
 
@@ -157,7 +157,6 @@ def inpaint_pixels(
         chosen = "net"
     elif chosen == "fsr":
         net = None
-    out = image.copy()
     box = _surroundings(hole, chosen)
     part, part_hole = image[box], hole[box]
     planes = part if part.ndim == 3 else part[..., None]
@@ -174,11 +173,13 @@ def inpaint_pixels(
         filled = _fill(planes, part_hole, chosen)
     # Of a large image, only what is in the hole is held as numbers of 32 bits.
     values = filled[part_hole].astype(np.float32)
+    del filled
     if feather:
         cv2 = opencv()
         inside = cv2.distanceTransform(part_hole.astype(np.uint8), cv2.DIST_L2, 5)[part_hole]
         share = np.clip(inside / np.float32(feather + 1), 0, 1)[..., None]
         values = share * values + (1 - share) * planes[part_hole]
+    out = image.copy()
     target = out[box] if out.ndim == 3 else out[box][..., None]
     target[part_hole] = np.rint(np.clip(values, 0, np.iinfo(image.dtype).max)).astype(image.dtype)
     return Filled(out, hole, chosen)
@@ -251,10 +252,14 @@ def _thin_share(hole: NDArray[np.bool_]) -> NDArray[np.float32]:
     return share
 
 
-def _frequencies(planes: NDArray[Any], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Fill by OpenCV's frequency selective reconstruction, which takes BGR and a mask of what is known.
+def _frequencies(planes: NDArray[Any], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Fill by OpenCV's frequency selective reconstruction, of a large image in windows."""
+    return in_windows(planes, hole, _fill_frequencies)
 
-    It works in blocks, and what is smaller than one comes out in wrong colours: the image is mirrored at its edges.
+
+def _fill_frequencies(planes: NDArray[Any], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """It takes BGR and a mask of what is known, and works in blocks; what is smaller than one comes out in wrong
+    colours: the image is mirrored at its edges.
     """
     cv2 = opencv()
     (height, width, colours), pad = planes.shape, _MARGIN
@@ -264,4 +269,5 @@ def _frequencies(planes: NDArray[Any], hole: NDArray[np.bool_]) -> NDArray[np.fl
     found = np.zeros_like(given)
     cv2.xphoto.inpaint(given, known, found, cv2.xphoto.INPAINT_FSR_FAST)
     inner = found.reshape(mirrored.shape)[pad : pad + height, pad : pad + width]
-    return np.asarray(inner[..., ::-1] if colours == 3 else inner, np.float32)
+    filled: NDArray[np.uint8] = inner[..., ::-1] if colours == 3 else inner
+    return filled
