@@ -1,13 +1,17 @@
 """Measure restoration and inpainting next to OpenCV, scikit-image and DnCNN, on photographs that were held out.
 
-    python benchmarks/restoration.py --work DIR [--minutes 13] [--parts denoise upscale strokes objects memory tiles]
-                                     [--methods net auto fsr exemplar]
+    python benchmarks/restoration.py --work DIR [--minutes 13] [--parts denoise upscale strokes objects memory tiles
+                                     views start] [--methods net auto fsr exemplar]
 
 The 60 images of cid22 (../shared/data) are split once (seed 0) into 45 to learn from, of which 5 choose the epoch, and
 15 held out. `DIR/denoise`, `DIR/upscale` and `DIR/holes` are trained for so many minutes where they are missing; a run
 that was cut off is continued. Noise is white, rounded and clipped to 8 bits, its level measured by each method that
 needs it. DnCNN is the published net for sigma 25 (KAIR), in PyTorch. Enlarging is Y of BT.601 (16-235) with a border of
 2, from Pillow's bicubic reduction of 8-bit RGB. Times are CPU seconds.
+
+`views` measures the 8 views of `--test-time-augment` on the held-out images, paired. `start` compares, after one epoch
+on 3 folds of the other 45 images, the net that begins by changing nothing with one whose last layer begins at random;
+an update costs both the same. Neither is measured unless it is named.
 """
 
 import argparse
@@ -20,6 +24,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,16 +32,19 @@ from PIL import Image
 from skimage import data as pictures
 from skimage.restoration import denoise_tv_chambolle, estimate_sigma, inpaint_biharmonic
 
+import eyewright as ew
 from eyewright.bundle.restoring import Filler, open_filler, open_restorer
 from eyewright.imaging import read_image
 from eyewright.imaging.degrade import parse_degradation
 from eyewright.imaging.inpainting import inpaint_pixels
 from eyewright.imaging.steps.denoise import denoise
 from eyewright.metrics.fidelity import psnr, ssim
+from eyewright.nets.restorers import fine_net
 
 DATA = Path(os.environ.get("EYEWRIGHT_DATA", "../shared/data"))
 FILLED_BY = ("net", "auto", "fsr", "exemplar")
 PARTS = ("denoise", "upscale", "strokes", "objects", "memory", "tiles")
+NAMED_PARTS = ("views", "start")
 
 
 def split(work: Path) -> None:
@@ -267,6 +275,55 @@ def measure_tiles(bundle: str, held_out: list[Path]) -> None:
     verdict("pixels that differ", differ, 0, least=False)
 
 
+def interval(gains: np.ndarray) -> str:
+    """Return a mean gain in dB, its interval over images and the least of them."""
+    drawn = np.random.default_rng(0).integers(0, len(gains), (5000, len(gains)))
+    low, high = np.quantile(gains[drawn].mean(1), [0.025, 0.975])
+    return f"{gains.mean():+.3f} dB [{low:+.3f}, {high:+.3f}], worst {gains.min():+.3f} dB"
+
+
+def measure_views(bundle: str, held_out: list[Path]) -> None:
+    restorer = open_restorer(bundle, threads=1)
+    for sigma in (15, 25, 50):
+        rows: dict[str, list[list[float]]] = {}
+        for k, file in enumerate(held_out):
+            clean = np.ascontiguousarray(read_image(file)[..., 0])
+            noisy = parse_degradation(f"noise:{sigma}")(clean, rng=np.random.default_rng(k)).image
+            for name, views in (("one view", False), ("8 views", True)):
+                found, seconds = timed(lambda noisy=noisy, v=views: restorer(noisy, test_time_augment=v).image)
+                rows.setdefault(name, []).append([psnr(found, clean), ssim(found, clean), seconds])
+        report(f"grey, sigma {sigma}, {len(held_out)} held out", rows, ("PSNR dB", "SSIM", "CPU s"))
+        print(f"  8 views over one: {interval(np.array(rows['8 views'])[:, 0] - np.array(rows['one view'])[:, 0])}")
+
+
+def random_start(n_classes: int, **options: Any) -> Any:
+    """Build the default restorer with a last layer that begins at random, as it did before it began at 0."""
+    from torch import nn
+
+    net = fine_net(n_classes, **options)
+    nn.init.normal_(net.draw.weight, std=1e-3)
+    return net
+
+
+def measure_start(work: Path) -> None:
+    for degrade in ("noise:5-50", "jpeg:20-60", "blur:0.5-2"):
+        for name, model in (("begins at 0", "fine_net"), ("begins at random", f"{Path(__file__).stem}:random_start")):
+            out = work / "start" / f"{degrade.replace(':', '-')}-{model.rpartition(':')[2]}"
+            began = time.process_time()
+            found = ew.cross_validate(
+                work / "grey/train", task="restore", degrade=degrade, model=model, epochs=1, folds=3, out=out,
+                resume=out.exists(),
+            )  # fmt: skip
+            gain, taken = found.report.metrics["psnr_gain"], time.process_time() - began
+            rows = [run.history()[-1] for run in found.runs]
+            by_fold = ", ".join(f"{float(r['val_psnr']) - float(r['val_psnr_input']):+.2f}" for r in rows)
+            print(
+                f"{degrade}, {name}: {gain.value:+.2f} dB [{gain.low:+.2f}, {gain.high:+.2f}] over the input, "
+                f"n={gain.n}; of the validation images by fold {by_fold}; {taken:.0f} CPU s",
+                flush=True,
+            )
+
+
 def measure_memory(bundle: str, work: Path) -> None:
     """Restore a photograph of 24 megapixels in a process of its own, and read its largest resident size."""
     source, out = work / "large.png", work / "large-out"
@@ -290,12 +347,12 @@ def main() -> None:
     options.add_argument("--work", type=Path, required=True)
     options.add_argument("--minutes", type=float, default=13)
     options.add_argument("--images", type=int, default=15)
-    options.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    options.add_argument("--parts", nargs="+", choices=PARTS + NAMED_PARTS, default=list(PARTS))
     options.add_argument("--methods", nargs="+", choices=FILLED_BY, default=list(FILLED_BY))
     given = options.parse_args()
     split(given.work)
     grey, rgb = (sorted((given.work / n / "test").glob("*.png"))[: given.images] for n in ("grey", "rgb"))
-    if {"denoise", "memory", "tiles"} & set(given.parts):
+    if {"denoise", "memory", "tiles", "views"} & set(given.parts):
         noise = trained(given.work, "denoise", "grey", "noise:5-50", given.minutes)
     if "denoise" in given.parts:
         measure_denoising(noise, grey)
@@ -310,6 +367,10 @@ def main() -> None:
         measure_objects()
     if "tiles" in given.parts:
         measure_tiles(noise, rgb)
+    if "views" in given.parts:
+        measure_views(noise, grey)
+    if "start" in given.parts:
+        measure_start(given.work)
     if "memory" in given.parts:
         measure_memory(noise, given.work)
     print(f"\nlargest resident size of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from eyewright.core.errors import MissingExtraError, UsageError
+from eyewright.imaging import first_filling, inpainting
 from eyewright.imaging.inpainting import choose_method, grown, inpaint_pixels
 from eyewright.imaging.steps.arrays import opencv
 
@@ -158,3 +159,37 @@ def test_what_cannot_be_filled_is_refused_in_words(
 ) -> None:
     with pytest.raises(UsageError, match=says):
         inpaint_pixels(bricks(), mask, **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", ["ns", "fsr"])
+def test_a_large_image_is_filled_in_windows_as_it_is_in_one(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2, rng = opencv(), np.random.default_rng(0)
+    image = cv2.resize(rng.integers(0, 256, (12, 16, 3)).astype(np.uint8), (400, 300), interpolation=cv2.INTER_CUBIC)
+    drawn = np.zeros((300, 400), np.uint8)
+    for ends in (((0, 20), (399, 250)), ((130, 0), (120, 299))):
+        cv2.line(drawn, *ends, 1, 6)
+    hole = drawn.astype(bool)
+    whole = inpaint_pixels(image, hole, method=method).image
+    seen: list[tuple[int, ...]] = []
+
+    def watched(planes: np.ndarray, own: np.ndarray) -> np.ndarray:
+        seen.append(own.shape)
+        return filling(planes, own)
+
+    name = {"ns": "first_filling._fill_smoothly", "fsr": "inpainting._fill_frequencies"}[method]
+    filling = {"ns": first_filling._fill_smoothly, "fsr": inpainting._fill_frequencies}[method]
+    monkeypatch.setattr(f"eyewright.imaging.{name}", watched)
+    for setting, value in (("_MOST_AT_ONCE", 20_000), ("_CELL", 96), ("_WINDOW_MARGIN", 32), ("_DEEPEST", 12.0)):
+        monkeypatch.setattr(first_filling, setting, value)
+    parts = inpaint_pixels(image, hole, method=method).image
+    assert len(seen) > 6
+    assert max(h * w for h, w in seen) <= 160 * 160
+    assert np.array_equal(parts[~hole], image[~hole])
+    apart = np.abs(parts[hole].astype(int) - whole[hole])
+    # Frequencies are found in blocks that begin elsewhere.
+    assert apart.mean() < (0.05 if method == "ns" else 1.0)
+    # A hole that is wider than what a window sees around it is filled in one go.
+    seen.clear()
+    hole[100:180, 200:300] = True
+    inpaint_pixels(image, hole, method=method)
+    assert seen[-1][0] * seen[-1][1] > 20_000

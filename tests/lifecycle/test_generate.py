@@ -16,11 +16,12 @@ from eyewright.bundle import trial
 from eyewright.bundle.manifest import read_manifest, write_manifest
 from eyewright.bundle.verify import digest_folder
 from eyewright.cli.program import main
-from eyewright.core.errors import BudgetError, BundleError, DatasetError, UsageError
+from eyewright.core.errors import BudgetError, BundleError, DatasetError, OutputError, UsageError
 from eyewright.core.predictor import predict_everything
 from eyewright.data import open_dataset
 from eyewright.exporting.bundle_writer import export_bundle
 from eyewright.imaging import write_image
+from eyewright.lifecycle import generating
 from eyewright.lifecycle.generating import _found
 from eyewright.lifecycle.judging import how_busy
 from eyewright.nets import generators
@@ -162,9 +163,6 @@ def test_images_with_planted_copies_or_a_collapse_are_findings_of_what_was_drawn
         train = rng.normal(size=(600, 8)).astype(np.float32)
         held_out = rng.normal(size=(300, 8)).astype(np.float32)
 
-        def __call__(self, pixels: Any) -> Any:
-            return pixels, None
-
     judge: Any = Known()
     new = np.random.default_rng(1).normal(size=(200, 8))
     assert _found(judge, new, whole=True, truncated=False)[0] == []
@@ -214,6 +212,63 @@ def test_a_draw_replaces_an_earlier_one_and_leaves_other_files(
     assert sorted(p.name for p in folder.iterdir()) == [
         "0-cross.png", "1-disc.png", "2-cross.png", "9-mine.png", "notes.txt",
     ]  # fmt: skip
+
+
+def test_many_images_are_written_as_they_are_drawn(
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = lifecycle.generate_images(trained[1].folder, tmp_path / "whole", n=7, grid=True)
+    monkeypatch.setattr(generating, "_AT_ONCE", 2)
+    parts = lifecycle.generate_images(trained[1].folder, tmp_path / "parts", n=7, grid=True)
+    assert [f.seed for f in parts.files] == list(range(7))
+    assert parts.copies == whole.copies
+    assert parts.findings == whole.findings
+    for name in (*(f.out.name for f in whole.files), "grid.png"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+    # What was drawn before the folder could not be written any more is there.
+    written: list[Path] = []
+
+    def full(path: Path, content: bytes) -> None:
+        if len(written) == 3:
+            raise OutputError(f"cannot write {path}: no space left on device")
+        path.write_bytes(content)
+        written.append(path)
+
+    monkeypatch.setattr(generating, "write_bytes", full)
+    with pytest.raises(OutputError, match="no space left"):
+        lifecycle.generate_images(trained[1].folder, tmp_path / "full", n=7)
+    assert sorted((tmp_path / "full").iterdir()) == written
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ("-n 0", "expected a whole number from 1 to 100,000"),
+        ("-n 1000000", "expected a whole number from 1 to 100,000"),
+        ("-n 5000 --grid", "expected at most 4,096 images with --grid, found 5,000"),
+        ("--class circle", "circle"),
+        ("--seed 18446744073709551617", "expected a whole number from 0 to 4,294,967,295"),
+        ("--seed -1", "expected a whole number from 0 to 4,294,967,295"),
+        ("--class disc --interpolate disc cross", "expected --class or --interpolate, found both"),
+    ],
+)
+def test_a_draw_that_cannot_be_is_refused_in_one_line(
+    asked: str, says: str, trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", str(trained[1].folder), *asked.split(), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_seeds_of_python_may_be_of_any_size_but_not_negative(trained: Any, tmp_path: Path) -> None:
+    (one,) = lifecycle.generate_images(trained[1].folder, tmp_path / "a", n=1, seed=2**70).files
+    (same,) = lifecycle.generate_images(trained[1].folder, tmp_path / "b", n=1, seed=2**70).files
+    assert one.seed == 2**70
+    assert one.out.read_bytes() == same.out.read_bytes()
+    with pytest.raises(UsageError, match="seed of 0 or more"):
+        lifecycle.generate_images(trained[1].folder, tmp_path / "c", n=1, seed=-1)
 
 
 def test_an_interpolation_is_one_row_and_its_names_say_both_classes(trained: Any, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from eyewright.core.errors import BundleError, UsageError
 from eyewright.core.labels import LabelSpace
 from eyewright.imaging import write_image
 from eyewright.imaging.decode import read_clear
+from eyewright.imaging.inpainting import inpaint_pixels
 from eyewright.tasks import BoxPrediction, MaskCrop
 
 
@@ -156,3 +157,29 @@ def test_frames_that_are_left_out_are_said_and_a_file_of_another_name_is_not_rep
     with pytest.raises(UsageError, match=r"there\.png' exists"):
         lifecycle.inpaint(tmp_path / "clear.png", tmp_path / "there.jpg", box=(3, 3, 5, 5))
     assert (tmp_path / "there.png").read_bytes() == b"mine"
+
+
+def test_what_a_format_cannot_hold_becomes_a_png_that_is_said_and_loses_nothing(tmp_path: Path) -> None:
+    from PIL import Image
+
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 4)).astype(np.uint8)
+    Image.fromarray(image).save(tmp_path / "clear.png")
+    Image.fromarray(image[..., :3]).save(tmp_path / "plain.png")
+    done = lifecycle.inpaint(tmp_path / "clear.png", tmp_path / "out.jpg", box=(3, 3, 5, 5))
+    assert [(f.code, f.message) for f in done.findings] == [
+        ("format_changed", "JPEG cannot hold its transparency: written as out.png")
+    ]
+    assert done.out == tmp_path / "out.png"
+    for name in ("out.jpg", "out.gif"):
+        done = lifecycle.inpaint(tmp_path / "plain.png", tmp_path / name, box=(3, 3, 5, 5))
+        assert [f.code for f in done.findings] == ["format_loses"], name
+
+
+@pytest.mark.parametrize("method", ["auto", "ns", "fsr", "biharmonic", "exemplar"])
+@pytest.mark.parametrize("size_hw", [(1, 50), (50, 1), (3, 3)])
+def test_a_hole_in_a_picture_of_a_few_pixels_is_filled(method: str, size_hw: tuple[int, int]) -> None:
+    image = np.random.default_rng(4).integers(0, 256, (*size_hw, 3)).astype(np.uint8)
+    hole = np.zeros(size_hw, bool)
+    hole[0, 0] = True
+    done = inpaint_pixels(image, hole, method=method)
+    assert np.array_equal(done.image[~hole], image[~hole])

@@ -165,6 +165,37 @@ def test_an_output_that_must_become_a_png_never_replaces_another(blurred, tmp_pa
     assert read_clear(tmp_path / "out" / "a.png") is None
 
 
+def test_what_a_format_cannot_hold_is_said(blurred, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    from PIL import Image
+
+    (tmp_path / "in").mkdir()
+    image = draw(np.random.default_rng(98), 60)
+    write_image(tmp_path / "in" / "deep.png", image.astype(np.uint16) * 257)
+    Image.fromarray(np.dstack([image, image[..., 0]])).save(tmp_path / "in" / "clear.png")
+    Image.fromarray(image).save(tmp_path / "in" / "plain.png")
+    done = lifecycle.restore(blurred.paths["bundle"], [tmp_path / "in"], tmp_path / "out", to="jpeg")
+    assert {f.out.name for f in done.files} == {"deep.png", "clear.png", "plain.jpg"}
+    assert {(Path(f.path).name, f.code, f.message) for f in done.findings} == {
+        ("deep.png", "format_changed", "JPEG cannot hold its 16 bits: written as deep.png"),
+        ("clear.png", "format_changed", "JPEG cannot hold its transparency: written as clear.png"),
+    }
+    (tmp_path / "drawn").mkdir()
+    Image.fromarray(image).convert("P").save(tmp_path / "drawn" / "a.gif")
+    write_image(tmp_path / "drawn" / "flat.gif", np.full((9, 9, 3), 80, np.uint8))
+    done = lifecycle.restore(blurred.paths["bundle"], [tmp_path / "drawn"], tmp_path / "gif")
+    (found,) = done.findings
+    assert (Path(found.path).name, found.code) == ("a.gif", "format_loses")
+    assert "GIF keeps 256 of its " in found.message
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 50), (50, 1), (3, 3), (1, 900)])
+def test_pictures_of_a_few_pixels_are_restored(blurred, doubled, size_hw: tuple[int, int]) -> None:  # type: ignore[no-untyped-def]
+    image = np.random.default_rng(4).integers(0, 256, (*size_hw, 3)).astype(np.uint8)
+    for made, scale in ((blurred, 1), (doubled, 2)):
+        found = open_restorer(str(made.paths["bundle"]))(image).image
+        assert found.shape == (size_hw[0] * scale, size_hw[1] * scale, 3)
+
+
 def test_a_step_with_a_net_works_in_a_batch_of_files(blurred, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     image = draw(np.random.default_rng(95), 60)
     (tmp_path / "in").mkdir()

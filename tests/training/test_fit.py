@@ -329,6 +329,58 @@ def test_training_ends_with_its_deadline_annealed(tmp_path: Path) -> None:
     assert float(result.history[-1]["lr"]) < 0.002
 
 
+def test_validating_takes_at_most_a_quarter_of_a_budget_and_ends_with_it_annealed(tmp_path: Path) -> None:
+    clock = Clock(0.1)
+
+    def slow(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        clock.time_s += 1.0
+        return measure(logits, targets)
+
+    recipe = Recipe(budget_s=20.0, batch=8)
+    _, result = train(tmp_path, recipe, deadline=120.0, now=clock, step=clock.step, measure=slow)
+    assert clock.time_s == pytest.approx(120.0, abs=0.11)
+    assert result.stopped == "the budget is used"
+    # Epochs take 0.4 s: without a bound, over two thirds of the time went into validating.
+    assert 2 <= len(result.history) <= 5
+    assert result.steps >= 150
+    assert float(result.history[-1]["lr"]) < 0.002
+
+
+def test_an_epoch_that_goes_on_shows_every_step_the_images_it_has_without_that(tmp_path: Path) -> None:
+    def watch(seen: list[list[int]], clock: Clock, stop: int = -1) -> Callable[[TrainState, Batch], torch.Tensor]:
+        def step(state: TrainState, batch: Batch) -> torch.Tensor:
+            seen.append(batch.targets.tolist())
+            if len(seen) == stop:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return clock.step(state, batch)
+
+        return step
+
+    def slow(clock: Clock) -> Callable[[np.ndarray, np.ndarray], dict[str, float]]:
+        def measured(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+            clock.time_s += 1.0
+            return measure(logits, targets)
+
+        return measured
+
+    plain: list[list[int]] = []
+    train(tmp_path / "epochs", Recipe(epochs=6, batch=8), step=watch(plain, Clock(0.1)))
+    recipe, clock, long = Recipe(budget_s=4.0, batch=8), Clock(0.1), []
+    given = {"deadline": 104.0, "now": clock, "measure": slow(clock)}
+    _, result = train(tmp_path / "long", recipe, step=watch(long, clock), **given)
+    assert len(result.history) == 2
+    assert len(long) > 12, "the second epoch has several rounds"
+    assert long == plain[: len(long)]
+    cut: list[list[int]] = []
+    clock = Clock(0.1)
+    given = {"deadline": 104.0, "now": clock, "measure": slow(clock)}
+    with pytest.raises(SystemExit):
+        train(tmp_path / "cut", recipe, step=watch(cut, clock, stop=10), **given)
+    clock.time_s = 100.0
+    train(tmp_path / "cut", recipe, step=watch(cut, clock), resume=True, **given)
+    assert cut == plain[: len(cut)]
+
+
 def test_a_resumed_budget_is_what_is_left_of_it(tmp_path: Path) -> None:
     recipe = Recipe(budget_s=4.0, batch=8)
     clock = Clock(0.4)

@@ -38,8 +38,10 @@ def restore(o: argparse.Namespace) -> Result:
         raise UnreadableImageError(f"{first.path}: {first.message}", fix=first.fix, code=first.code)
     text = []
     for f in done.files[:50]:
-        changed = f"noise {f.sigma:5.1f}  changed {f.changed:.2%}{'  unchanged' * f.untouched}"
-        text.append(f"{printable(f.out.name):32} {changed}")
+        # Of a net that undoes a blur, noise was not measured.
+        noise = f"noise {f.sigma:5.1f}  " if f.sigma else ""
+        changed = f"changed {f.changed:.2%}" if not f.untouched else "unchanged"
+        text.append(f"{printable(f.out.name):32} {noise}{changed}")
     if done.files:
         n = len(done.files)
         text.append(f"{n:,} image{'s' * (n != 1)} written to {shown_path(done.folder)}; details are guesses")

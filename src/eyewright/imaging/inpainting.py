@@ -1,6 +1,6 @@
 """Fill what is missing or unwanted in an image from what surrounds it; all other pixels stay as they are."""
 
-__all__ = ["METHODS", "FillByNet", "Filled", "choose_method", "grown", "inpaint_pixels", "roughness"]
+__all__ = ["METHODS", "FillByNet", "Filled", "choose_method", "deep_share", "grown", "inpaint_pixels", "roughness"]
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from eyewright.core.errors import MissingExtraError, UsageError, spelling_hint
 from eyewright.core.rng import generator
-from eyewright.imaging.first_filling import fill_smoothly
+from eyewright.imaging.first_filling import fill_smoothly, in_windows
 from eyewright.imaging.patchmatch import fill_by_patches
 from eyewright.imaging.steps.arrays import extra, opencv
 
@@ -60,14 +60,25 @@ def choose_method(image: NDArray[Any], mask: NDArray[np.bool_]) -> str:
     """Return the method that "auto" takes: "exemplar" for holes of which over a tenth is over 48 pixels across; else
     "fsr"; where that takes long or is not supported, "biharmonic" for small holes in smooth surroundings, and "ns".
     """
-    depth = opencv().distanceTransform(mask.astype(np.uint8), opencv().DIST_L2, 5)
-    # Where two strokes cross, a hole is deeper than they are wide.
-    if float((grown(depth > _DEEP, round(_DEEP)) & mask).sum()) > _THICK_SHARE * float(mask.sum()):
+    if deep_share(mask, _DEEP) > _THICK_SHARE:
         return "exemplar"
     if _has_frequencies(image, mask):
         return "fsr"
     small = int(mask.sum()) <= _MOST_BIHARMONIC
     return "biharmonic" if small and roughness(image, mask) < _SMOOTH else "ns"
+
+
+def deep_share(mask: NDArray[np.bool_], depth: float) -> float:
+    """Return the fraction of a hole, bool (H, W), that belongs to parts more than twice `depth` pixels across.
+
+    >>> hole = np.zeros((40, 60), bool)
+    >>> hole[5:25, 5:25] = hole[10, 30:50] = True
+    >>> round(deep_share(hole, 5), 2), deep_share(hole, 12)
+    (0.79, 0.0)
+    """
+    distance = opencv().distanceTransform(mask.astype(np.uint8), opencv().DIST_L2, 5)
+    # Where two strokes cross, a hole is deeper than they are wide.
+    return float((grown(distance > depth, round(depth)) & mask).sum()) / max(1.0, float(mask.sum()))
 
 
 def roughness(image: NDArray[Any], mask: NDArray[np.bool_]) -> float:
@@ -146,7 +157,6 @@ def inpaint_pixels(
         chosen = "net"
     elif chosen == "fsr":
         net = None
-    out = image.copy()
     box = _surroundings(hole, chosen)
     part, part_hole = image[box], hole[box]
     planes = part if part.ndim == 3 else part[..., None]
@@ -163,11 +173,13 @@ def inpaint_pixels(
         filled = _fill(planes, part_hole, chosen)
     # Of a large image, only what is in the hole is held as numbers of 32 bits.
     values = filled[part_hole].astype(np.float32)
+    del filled
     if feather:
         cv2 = opencv()
         inside = cv2.distanceTransform(part_hole.astype(np.uint8), cv2.DIST_L2, 5)[part_hole]
         share = np.clip(inside / np.float32(feather + 1), 0, 1)[..., None]
         values = share * values + (1 - share) * planes[part_hole]
+    out = image.copy()
     target = out[box] if out.ndim == 3 else out[box][..., None]
     target[part_hole] = np.rint(np.clip(values, 0, np.iinfo(image.dtype).max)).astype(image.dtype)
     return Filled(out, hole, chosen)
@@ -240,10 +252,14 @@ def _thin_share(hole: NDArray[np.bool_]) -> NDArray[np.float32]:
     return share
 
 
-def _frequencies(planes: NDArray[Any], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Fill by OpenCV's frequency selective reconstruction, which takes BGR and a mask of what is known.
+def _frequencies(planes: NDArray[Any], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Fill by OpenCV's frequency selective reconstruction, of a large image in windows."""
+    return in_windows(planes, hole, _fill_frequencies)
 
-    It works in blocks, and what is smaller than one comes out in wrong colours: the image is mirrored at its edges.
+
+def _fill_frequencies(planes: NDArray[Any], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """It takes BGR and a mask of what is known, and works in blocks; what is smaller than one comes out in wrong
+    colours: the image is mirrored at its edges.
     """
     cv2 = opencv()
     (height, width, colours), pad = planes.shape, _MARGIN
@@ -253,4 +269,5 @@ def _frequencies(planes: NDArray[Any], hole: NDArray[np.bool_]) -> NDArray[np.fl
     found = np.zeros_like(given)
     cv2.xphoto.inpaint(given, known, found, cv2.xphoto.INPAINT_FSR_FAST)
     inner = found.reshape(mirrored.shape)[pad : pad + height, pad : pad + width]
-    return np.asarray(inner[..., ::-1] if colours == 3 else inner, np.float32)
+    filled: NDArray[np.uint8] = inner[..., ::-1] if colours == 3 else inner
+    return filled

@@ -5,10 +5,10 @@ __all__ = ["GeneratedFile", "Generation", "digest_of", "generate_images"]
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 PathLike = str | Path
 
 _AT_ONCE, _MOST = 250, 100_000
+# All images of a grid are held in memory, and few viewers open a larger one.
+_MOST_IN_GRID = 4_096
 _COPIES, _COLLAPSED, _ENOUGH = 0.02, 0.5, 100
 # Of fewer images, coverage depends on which they happen to be: they are compared with so many draws of real ones.
 _LEAST, _DRAWS, _LOWEST = 5, 100, 0.025
@@ -97,6 +99,12 @@ def generate_images(
         raise UsageError(f"expected -n from 1 to {_MOST:,}, found {n:,}", fix="change -n")
     if not 0 < truncation <= 1:
         raise UsageError(f"expected a truncation above 0 and up to 1, found {truncation:g}", fix="change --truncation")
+    if seed < 0:
+        raise UsageError(f"expected a seed of 0 or more, found {seed}", fix="change --seed")
+    if grid and n > _MOST_IN_GRID:
+        raise UsageError(
+            f"expected at most {_MOST_IN_GRID:,} images with --grid, found {n:,}", fix="change -n, or leave --grid out"
+        )
     if label is not None and interpolate is not None:
         raise UsageError("expected --class or --interpolate, found both", fix="leave one out")
     predictor, owner = load_model(model)
@@ -109,9 +117,9 @@ def generate_images(
     draw = _drawing(predictor, owner, steps, guidance)
     folder = Path(out)
     ids = [_class_id(predictor, name) for name in (interpolate or (() if label is None else (label,)))]
-    noise, classes, seeds = _asked(inputs[NOISE].shape, len(predictor.labels), ids, n, seed, interpolate is not None)
+    draws = _asked(inputs[NOISE].shape, len(predictor.labels), ids, n, seed, interpolate is not None)
     names = predictor.labels.names
-    called = [_safe(names[c]) for c in classes.tolist()]
+    called = [_safe(names[c]) for c in draws.classes.tolist()]
     if interpolate is not None:
         called = ["-to-".join(_safe(names[c]) for c in ids)] * n
     paths = [folder / f"{k:0{len(str(n - 1))}d}-{name}.png" for k, name in enumerate(called)]
@@ -119,21 +127,33 @@ def generate_images(
     wanted = [*paths, *([] if sheet is None else [sheet])]
     if not overwrite and (there := next((p for p in wanted if p.exists()), None)) is not None:
         raise UsageError(f"{quoted(there)} exists", fix="pass --overwrite, or another --out", code="exists")
-    parts = []
-    with track_progress("drawing", n, quiet=quiet) as advance:
-        for start in range(0, n, _AT_ONCE):
-            part = slice(start, start + _AT_ONCE)
-            parts.append(draw(noise[part] * np.float32(truncation), classes[part]))
-            advance(len(parts[-1]), "")
-    images = np.concatenate(parts)
-    digest = digest_of(predictor, owner)
     with checked_output(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    columns = n if interpolate is not None else max(1, round(n**0.5))
-    files = _write(images, paths, [names[c] for c in classes], seeds, digest, sheet, columns)
+    digest = digest_of(predictor, owner)
+    judge: Judge | None = getattr(predictor, "judge", None)
+    files: list[GeneratedFile] = []
+    shown: list[NDArray[np.uint8]] = []
+    features: list[NDArray[np.float32]] = []
+    with track_progress("drawing", n, quiet=quiet) as advance:
+        # Written as they are drawn: memory does not depend on how many there are.
+        for start in range(0, n, _AT_ONCE):
+            part = slice(start, min(n, start + _AT_ONCE))
+            images = draw(draws.noise(part) * np.float32(truncation), draws.classes[part])
+            labels = [names[c] for c in draws.classes[part]]
+            files += _write(images, paths[part], labels, draws.seeds[part], digest)
+            if judge is not None:
+                features.append(judge(images)[0])
+            if sheet is not None:
+                shown.append(images)
+            advance(len(images), "")
+    if sheet is not None:
+        columns = n if interpolate is not None else max(1, round(n**0.5))
+        _write_sheet(np.concatenate(shown), sheet, columns, digest)
     removed = _remove_others(folder, wanted) if overwrite else 0
-    judge = getattr(predictor, "judge", None)
-    findings, copies = ([], None) if judge is None else _found(judge, images, whole=not ids, truncated=truncation < 1)
+    findings: list[Finding] = []
+    copies = None
+    if judge is not None:
+        findings, copies = _found(judge, np.concatenate(features), whole=not ids, truncated=truncation < 1)
     reported = _reported(owner.folder if owner is not None else predictor.folder)
     if any(f.code == "undertrained" for f in reported):
         # What is drawn is far from real images, and the report says why.
@@ -143,21 +163,32 @@ def generate_images(
     return Generation(folder, tuple(files), sheet, tuple(findings), digest, copies, removed)
 
 
-def _asked(
-    shape: Sequence[int], n_classes: int, ids: Sequence[int], n: int, seed: int, between: bool
-) -> tuple[NDArray[np.float32], NDArray[np.int64], list[int | None]]:
-    """Return the noise (n, *shape), the classes (n,) and the seeds; between two noises along the arc, on which all
-    points are as far from 0 as noise is."""
+class _Draws(NamedTuple):
+    """What is asked of a generator: noise (m, ...) of some of the images, the classes and seeds of all."""
+
+    noise: Callable[[slice], NDArray[np.float32]]
+    classes: NDArray[np.int64]
+    seeds: list[int | None]
+
+
+def _asked(shape: Sequence[int], n_classes: int, ids: Sequence[int], n: int, seed: int, between: bool) -> _Draws:
+    """Return what is asked of a generator; between two noises along the arc, on which all points are as far from 0 as
+    noise is."""
     if not between:
         classes = np.array([ids[0] if ids else k % n_classes for k in range(n)], np.int64)
-        return np.stack([noise_of(seed + k, shape) for k in range(n)]), classes, [seed + k for k in range(n)]
+        seeds = range(seed, seed + n)
+        return _Draws(lambda part: np.stack([noise_of(s, shape) for s in seeds[part]]), classes, list(seeds))
     first, last = noise_of(seed, shape), noise_of(seed + 1, shape)
     cosine = float((first * last).sum() / np.sqrt((first**2).sum() * (last**2).sum()))
     angle = np.arccos(np.clip(cosine, -1, 1))
     at = np.linspace(0, 1, n) if n > 1 else np.zeros(1)
-    rows = [(np.sin((1 - t) * angle) * first + np.sin(t * angle) * last) / np.sin(angle) for t in at]
+
+    def along(part: slice) -> NDArray[np.float32]:
+        rows = [(np.sin((1 - t) * angle) * first + np.sin(t * angle) * last) / np.sin(angle) for t in at[part]]
+        return np.array(rows, np.float32)
+
     classes = np.array([ids[0] if t < 0.5 else ids[1] for t in at], np.int64)
-    return np.array(rows, np.float32), classes, [seed if t == 0 else seed + 1 if t == 1 else None for t in at]
+    return _Draws(along, classes, [seed if t == 0 else seed + 1 if t == 1 else None for t in at])
 
 
 def _class_id(predictor: "Predictor", name: str) -> int:
@@ -193,25 +224,23 @@ def _drawing(predictor: Any, owner: Any, steps: int | None, guidance: float | No
 
 
 def _write(
-    images: NDArray[np.uint8],
-    paths: Sequence[Path],
-    labels: Sequence[str],
-    seeds: Sequence[int | None],
-    digest: str,
-    sheet: Path | None,
-    columns: int,
+    images: NDArray[np.uint8], paths: Sequence[Path], labels: Sequence[str], seeds: Sequence[int | None], digest: str
 ) -> list[GeneratedFile]:
     from eyewright.imaging.marking import marked_png
-    from eyewright.tasks.generate_page import grid_of
 
     files = []
     for image, path, label, seed in zip(images, paths, labels, seeds, strict=True):
         about = {"model": digest, "class": label, **({} if seed is None else {"seed": str(seed)})}
         write_bytes(path, marked_png(image, about))
         files.append(GeneratedFile(path, label, seed))
-    if sheet is not None:
-        write_bytes(sheet, marked_png(grid_of(images, columns), {"model": digest}))
     return files
+
+
+def _write_sheet(images: NDArray[np.uint8], sheet: Path, columns: int, digest: str) -> None:
+    from eyewright.imaging.marking import marked_png
+    from eyewright.tasks.generate_page import grid_of
+
+    write_bytes(sheet, marked_png(grid_of(images, columns), {"model": digest}))
 
 
 def _remove_others(folder: Path, kept: Iterable[Path]) -> int:
@@ -244,22 +273,23 @@ def _reported(folder: Path) -> list[Finding]:
 
 
 def _found(
-    judge: "Judge", images: NDArray[np.uint8], *, whole: bool, truncated: bool
+    judge: "Judge", features: NDArray[np.float32], *, whole: bool, truncated: bool
 ) -> tuple[list[Finding], float | None]:
-    """Return what is wrong with the images that were drawn, and the share that is near to training images."""
+    """Return what is wrong with the images that were drawn, by their features (N, D), and the share that is near to
+    training images."""
     from eyewright.metrics.bootstrap import wilson_interval
     from eyewright.metrics.generation import copy_test
 
-    features, _ = judge(images)
+    n = len(features)
     found = []
     test = copy_test(judge.train, judge.held_out, features)
-    low, high = wilson_interval(float(test.near.sum()), len(images))
+    low, high = wilson_interval(float(test.near.sum()), n)
     if low > _COPIES:
         text = f"{test.share:.1%} [{low:.1%}, {high:.1%}] of the images are nearer to a training image than 99% of "
         text += "held-out images: copies"
         found.append(Finding("copies", text, "train on more images, or shorter", severity="error"))
     # Images of one class cover little whatever they look like; so do truncated ones.
-    if whole and not truncated and min(len(images), len(judge.held_out) - 1, len(judge.train)) > _LEAST:
+    if whole and not truncated and min(n, len(judge.held_out) - 1, len(judge.train)) > _LEAST:
         ours, floor = _covered(judge, features)
         if ours < _COLLAPSED * floor:
             text = f"the images cover {ours:.1%} of held-out images, as many real ones {floor:.1%}: mode collapse"

@@ -17,12 +17,12 @@ from eyewright.core.inputs import IMAGE, MASK
 from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.imaging.decode import name_unreadable
-from eyewright.imaging.encode import DEEP_FORMATS, WRITTEN
+from eyewright.imaging.encode import WRITTEN
 from eyewright.imaging.headers import FORMATS, Limits
 from eyewright.imaging.inpainting import inpaint_pixels
 from eyewright.imaging.layers import read_layers
 from eyewright.lifecycle.holes_given import boxes_hole, masks_hole, objects_hole
-from eyewright.lifecycle.restoring import holding_path, lost_frames, write_layers
+from eyewright.lifecycle.restoring import format_changes, holding_path, lost_frames, write_layers
 
 PathLike = str | Path
 Box = tuple[float, float, float, float]
@@ -144,8 +144,11 @@ def inpaint(
             fix="pass --overwrite, or another --out",
             code="exists",
         )
-    loses = known == "JPEG" or (known in ("WEBP", "AVIF", "JPEG2000", "JXL", "GIF") and quality < 100)
-    if loses or (pixels.dtype == np.uint16 and known not in DEEP_FORMATS):
+    changes = format_changes(target, made, done.image, alpha, Path(image))
+    findings += [f for f in changes if f.code == "format_changed"]
+    loses = known == "JPEG" or (known in ("WEBP", "AVIF", "JPEG2000", "JXL") and quality < 100)
+    # What had to become a PNG loses nothing.
+    if (loses and made == target) or any(f.code == "format_loses" for f in changes):
         text = f"{known} changes pixels outside the hole too"
         findings.append(Finding("format_loses", text, "write .png to keep them", str(target), severity="note"))
     path = write_layers(target, done.image, alpha, quality)

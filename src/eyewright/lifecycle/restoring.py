@@ -1,6 +1,14 @@
 """Restore image files by a bundle: depth, transparency and greys stay as they were."""
 
-__all__ = ["Restoration", "RestoredFile", "holding_path", "lost_frames", "restore", "write_layers"]
+__all__ = [
+    "Restoration",
+    "RestoredFile",
+    "format_changes",
+    "holding_path",
+    "lost_frames",
+    "restore",
+    "write_layers",
+]
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +35,7 @@ PathLike = str | Path
 
 _NOTHING = 0.75
 """Levels of noise below which a net for noise has nothing to do."""
+_GIF_COLOURS = 256
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,7 @@ def restore(
                     )
                 planned.add(made)
                 findings += lost_frames(source, limits)
+                findings += format_changes(target, made, result, clear, source)
                 path = write_layers(target, result, clear, quality)
                 if before_after:
                     shown = _in_8_bits(_enlarged(image, result.shape[:2]))
@@ -212,6 +222,29 @@ def holding_path(path: Path, image: NDArray[Any], alpha: NDArray[Any] | None) ->
     deep = image.dtype == np.uint16
     unclear = alpha is not None and (format not in CLEAR_FORMATS or (deep and format == "WEBP"))
     return path.with_suffix(".png") if unclear or (deep and format not in DEEP_FORMATS) else path
+
+
+def format_changes(
+    asked: Path, made: Path, image: NDArray[Any], alpha: NDArray[Any] | None, source: Path
+) -> list[Finding]:
+    """Return the note that an image is written as PNG because the format of the name `asked` for cannot hold it, or
+    that a GIF keeps fewer of its colours; empty where neither is so."""
+    if made != asked:
+        held = [*(["16 bits"] if image.dtype == np.uint16 else []), *(["transparency"] if alpha is not None else [])]
+        text = f"{_format_of(asked)} cannot hold its {' and '.join(held)}: written as {made.name}"
+        return [Finding("format_changed", text, "", str(source), severity="note")]
+    if _format_of(made) == "GIF" and _colours_of(image) > _GIF_COLOURS:
+        text = f"GIF keeps {_GIF_COLOURS} of its {_colours_of(image):,} colours"
+        return [Finding("format_loses", text, "write it as png to keep all", str(source), severity="note")]
+    return []
+
+
+def _colours_of(image: NDArray[Any]) -> int:
+    planes = image if image.ndim == 3 else image[..., None]
+    packed = np.zeros(planes.shape[:2], np.uint32)
+    for colour in range(planes.shape[2]):
+        packed = packed << np.uint32(8) | planes[..., colour]
+    return len(np.unique(packed))
 
 
 def _format_of(path: Path) -> str:

@@ -34,6 +34,8 @@ from eyewright.training.steps import Batch, Step, TrainState, plain_step
 
 _COLUMNS = 79
 _BAR = 1000
+# In a budget: the fraction of it that is trained at least, and that validating takes at most.
+_LEAST_TRAINED, _MOST_VALIDATED = 0.75, 0.25
 # A look at a loss makes a GPU wait for it; on a CPU it is free.
 _LOOK_EVERY = {"cpu": 1}
 _SELDOM = 20
@@ -86,9 +88,11 @@ def fit(
     """Train `net` in place and leave the best weights in it.
 
     The recipe must be resolved (epochs or a `deadline`, a value of `now`, and a batch size). With a deadline the
-    schedule follows the clock, so that it always ends annealed. `condense(outputs, targets)` keeps of each validation
-    batch what counts, and `measure(kept, targets)` gives the numbers, of which `main_metric` (higher is better) chooses
-    the best epoch; both see the averaged weights. `observe`
+    schedule follows the clock, so that it always ends annealed, and the last validation ends at the deadline. Where
+    validating takes long, an epoch goes on without it: at most a quarter of the time is spent on it.
+
+    `condense(outputs, targets)` keeps of each validation batch what counts, and `measure(kept, targets)` gives the
+    numbers, of which `main_metric` (higher is better) chooses the best epoch; both see the averaged weights. `observe`
     is called with every row of the history; what it raises ends training. `probe` adds numbers of its own, of what is
     `learnt`, after every epoch. A `guard` chooses the images of every update. Started by `torchrun`, the processes
     share every batch.
@@ -174,13 +178,13 @@ def _one_epoch(
     epoch = loop.epoch
     losses = _Losses(loop)
     begun, lr, out_of_time, seen = clock.now(), 0.0, False, 0
-    for chosen in loop.indices():
+    for chosen in loop.indices(partial(_goes_on, loop, clock)):
         _end_if_asked(loop, clock, pending, say)
         # The first process's clock is everybody's: all must do the same.
         progress, due = world.agree([world.leads * clock.progress(loop), float(world.leads and loop.save_is_due())])
         if due:
             loop.save(clock.elapsed_s)
-        if clock.span_s is not None and progress >= 1:
+        if clock.trains_s is not None and progress >= 1:
             out_of_time = True
             break
         loop.freeze(progress)
@@ -208,9 +212,10 @@ def _one_epoch(
     speed = seen / max(1e-9, clock.now() - begun)
     if not recipe.ema:
         loop.update_average()
-    numbers = dict(measure(loop.validate(condense), loop.data.val_targets))
-    if probe is not None:
-        numbers |= probe(loop.average)
+    with clock.validating():
+        numbers = dict(measure(loop.validate(condense), loop.data.val_targets))
+        if probe is not None:
+            numbers |= probe(loop.average)
     better = loop.note_score(numbers[loop.main_metric], epoch)
     keeps_last = loop.guard is not None and loop.guard.keeps_last
     row = {
@@ -233,6 +238,12 @@ def _one_epoch(
     return "the budget is used" if out_of_time else _why_ended(loop, clock)
 
 
+def _goes_on(loop: Loop, clock: "_Clock") -> bool:
+    """Return whether, at the end of an epoch, training goes on without validating: no time would be left after it to
+    train to the end of the schedule, or validating takes too much of the time."""
+    return bool(loop.world.agree([float(loop.world.leads and clock.validates_too_long())])[0])
+
+
 def _end_if_asked(loop: Loop, clock: "_Clock", pending: "list[int]", say: Callable[[str], None]) -> None:
     """End with a checkpoint when a signal has come, to whichever process."""
     interrupted, terminated = loop.world.agree([float(s in pending) for s in (signal.SIGINT, signal.SIGTERM)])
@@ -245,7 +256,7 @@ def _end_if_asked(loop: Loop, clock: "_Clock", pending: "list[int]", say: Callab
 def _why_ended(loop: Loop, clock: "_Clock") -> str:
     """Return why training ends after the epochs that are done, or nothing."""
     recipe, done = loop.recipe, loop.epoch - 1
-    over = clock.span_s is not None and clock.elapsed_s >= clock.span_s
+    over = clock.trains_s is not None and clock.elapsed_s >= clock.trains_s
     if loop.world.agree([float(loop.world.leads and over)])[0]:
         return "the budget is used"
     if recipe.epochs and done >= recipe.epochs:
@@ -292,19 +303,43 @@ class _Losses:
 
 
 class _Clock:
-    """How far training is, by steps or by time, and the bar that shows it."""
+    """How far training is, by steps or by time, and the bar that shows it.
+
+    `span_s` is the time until the deadline. How long validating takes is known after the first time.
+    """
 
     def __init__(self, now: Callable[[], float], started: float, span_s: float | None, advance: Progress) -> None:
         self.shown_rows = 0
         self.now, self.started, self.span_s, self._advance = now, started, span_s, advance
         self._shown = 0
+        self._last_s, self._validated_s = 0.0, 0.0
 
     @property
     def elapsed_s(self) -> float:
         return self.now() - self.started
 
+    @property
+    def trains_s(self) -> float | None:
+        """When training ends, so that the last validation ends with the budget; None without one."""
+        return None if self.span_s is None else max(self.span_s - self._last_s, _LEAST_TRAINED * self.span_s)
+
     def progress(self, loop: Loop) -> float:
-        return loop.progress() if self.span_s is None else self.elapsed_s / self.span_s
+        return loop.progress() if self.trains_s is None else self.elapsed_s / self.trains_s
+
+    def validates_too_long(self) -> bool:
+        """Return whether another validation would take the time that the schedule needs, or too much of it so far."""
+        if self.trains_s is None:
+            return False
+        end_s = self.elapsed_s + self._last_s
+        return end_s >= self.trains_s or self._validated_s + self._last_s > _MOST_VALIDATED * end_s
+
+    @contextlib.contextmanager
+    def validating(self) -> Iterator[None]:
+        """Measure how long what is done inside takes."""
+        began = self.now()
+        yield
+        self._last_s = self.now() - began
+        self._validated_s += self._last_s
 
     def show(self, progress: float, text: str) -> None:
         at = int(min(progress, 1.0) * _BAR)

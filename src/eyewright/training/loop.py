@@ -157,22 +157,36 @@ class Loop:
             return self.step / self.preview_steps
         return (self.step - self.preview_steps) / max(1, self.total_steps - self.preview_steps)
 
-    def indices(self) -> Iterator[NDArray[np.int64]]:
-        """Return the images of every update that is left of this epoch."""
+    def indices(self, goes_on: Callable[[], bool] = lambda: False) -> Iterator[NDArray[np.int64]]:
+        """Return the images of every update that is left of this epoch, and of a further one as often as `goes_on` says
+        at the end."""
         if self.guard is not None:
             for step in range(self.step, self.epoch * self.steps_an_epoch):
                 yield self.guard.rows(step)
             return
         epoch, size = self.epoch, self.images_a_step
-        rng = generator(self.recipe.seed, "order", epoch - 1)
+        if not epoch:
+            order = self._order(-1)
+            for i in range(self.step, self.preview_steps):
+                yield order[i * size : (i + 1) * size]
+            return
+        # The images of a step do not depend on which epochs went on.
+        rounds, first = divmod(self.step - self.preview_steps, self.steps_an_epoch)
+        while True:
+            order = self._order(rounds)
+            for i in range(first, self.steps_an_epoch):
+                yield order[i * size : (i + 1) * size]
+            rounds, first = rounds + 1, 0
+            if not goes_on():
+                return
+
+    def _order(self, rounds: int) -> NDArray[np.int64]:
+        """Return the order of the images after they were all shown so many times; -1 is that of the preview."""
+        rng = generator(self.recipe.seed, "order", rounds)
         order = rng.permutation(len(self.data.train_targets))
         lengths = getattr(self.data.train_targets, "lengths", None)
-        if lengths is not None:
-            # Where images have a length, a batch costs what its longest costs.
-            order = by_length(order, lengths, size, rng)
-        first = self.preview_steps + (epoch - 1) * self.steps_an_epoch if epoch else 0
-        for i in range(self.step - first, self.steps_an_epoch if epoch else self.preview_steps):
-            yield order[i * size : (i + 1) * size]
+        # Where images have a length, a batch costs what its longest costs.
+        return order if lengths is None else by_length(order, lengths, self.images_a_step, rng)
 
     def batches(
         self, chosen: NDArray[np.int64], augmentation: Augmenter, progress: float = 0.0
