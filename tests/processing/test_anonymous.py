@@ -18,7 +18,7 @@ from eyewright.lifecycle.anonymizing import anonymize
 from eyewright.processing import anonymous
 from eyewright.processing.anonymous import HiddenFile, measure_recall
 from eyewright.processing.box_lists import BoxList, NamedBoxes, read_box_list
-from eyewright.processing.finders import predictor_finder
+from eyewright.processing.finders import Finder, heads_of, predictor_finder
 from eyewright.processing.hiding import CELLS, grown_boxes, hide_boxes
 from eyewright.processing.remembering import Memory, remembered
 
@@ -319,6 +319,45 @@ def test_a_detector_of_the_users_own_finds_heads_of_its_persons_in_every_view() 
     strict = predictor_finder(detector, "heads", name="x", least=0.7, tile=0)
     assert strict is not None
     assert len(strict.find(image)) == 0
+
+
+def test_a_face_that_the_edge_cuts_off_is_found_in_the_border_that_continues_it() -> None:
+    image = np.full((100, 200, 3), 20, np.uint8)
+    image[40:60, 190:] = 255
+
+    def whole_only(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Find what is white where no edge touches it: half a face is none."""
+        found = white_box(pixels)
+        for k, one in enumerate(pixels):
+            bright = one[..., 0] > 200
+            if bright[:, 0].any() or bright[:, -1].any():
+                found["scores"][k] = 0
+        return found
+
+    detector = Told("detect", whole_only, size_hw=(100, 200))
+    detector.labels = LabelSpace(("face", "person"))
+    finder = predictor_finder(detector, "faces", name="x", least=0.3, tile=0, flip=False)
+    assert finder is not None
+    # The detector sees a border of 20 pixels, and the box ends at the edge of the image.
+    assert np.allclose(finder.find(image), [[190, 40, 200, 60, 0.4]], atol=1.5)
+
+
+def test_the_head_of_a_person_who_is_cut_off_below_is_a_larger_part_of_the_box() -> None:
+    person = np.array([[10.0, 400, 70, 430, 0.9], [10, 300, 70, 400, 0.9]])
+    # Half as high as wide, and no higher than the box; who stands in full keeps the upper 30 %.
+    assert heads_of(person, height=432)[:, 3].tolist() == [430, 330]
+    assert heads_of(person)[:, 3].tolist() == [409, 330]
+
+
+def test_faces_are_enlarged_more_than_other_boxes(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_image(tmp_path / "in" / "a.png", np.full((100, 100, 3), 200, np.uint8))
+    for kind, margin, expected in (("faces", None, 14), ("plates", None, 12), ("faces", 0.0, 10)):
+        finder = Finder(kind, "x", lambda image: np.array([[40.0, 40, 50, 50, 0.9]]))
+        made = anonymous.anonymize_bytes(
+            (tmp_path / "in" / "a.png").read_bytes(), "a.png", anonymous.Hiding((finder,), margin=margin)
+        )
+        assert int((made.pixels[..., 0] == 0).sum()) == expected**2
 
 
 def test_the_report_is_one_file_without_the_original(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def anonymize(
     conf: float = 0.3,
     tile: int | None = None,
     flip: bool = True,
-    margin: float = 0.1,
+    margin: float | None = None,
     hold: int = 5,
     gap_s: float = 2.0,
     to: str | None = None,
@@ -162,7 +162,7 @@ def anonymize(
         conf: the score from which a detection of `detector` counts, in [0, 1].
         tile: side of the tiles that a detector looks at in addition to the whole; 0 for none.
         flip: whether it looks at mirror images too.
-        margin: part of its sides by which a box is enlarged.
+        margin: part of its sides by which a box is enlarged; None: 0.2 for faces, else 0.1.
         hold: frames before and after in which a box of a video is hidden too.
         gap_s: longest gap of a track in which the boxes between are hidden, in seconds.
         to: "jpeg", "png" or "webp" for all images.
@@ -252,12 +252,12 @@ def anonymize(
     return replace(result, pages=pages)
 
 
-def _check_options(how: str, to: str | None, conf: float, margin: float, hold: int, gap_s: float) -> None:
+def _check_options(how: str, to: str | None, conf: float, margin: float | None, hold: int, gap_s: float) -> None:
     if how not in HOW:
         raise UsageError(f"unknown way to hide {how!r}", fix=spelling_hint(how, HOW))
     if to is not None and to.lower() not in _TO:
         raise UsageError(f"anonymize cannot write the format {to!r}", fix=spelling_hint(to, _TO))
-    if not (0 <= conf <= 1 and 0 <= margin <= 10 and 0 <= hold <= 10_000 and 0 <= gap_s <= 3600):
+    if not (0 <= conf <= 1 and 0 <= (margin or 0) <= 10 and 0 <= hold <= 10_000 and 0 <= gap_s <= 3600):
         raise UsageError(
             f"expected conf in [0, 1], margin in [0, 10], hold in [0, 10000] and gap_s in [0, 3600], found {conf}, "
             f"{margin}, {hold} and {gap_s}"
