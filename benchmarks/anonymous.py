@@ -7,9 +7,9 @@ FOLDER is the shared data: `weights/fastestdet_coco_352.onnx` is wrapped as a bu
 person in the labels; it counts as hidden when 90 % of it is. Of `sroie_receipts` the lines of text count.
 
 Faces (by `weights/ultraface_rfb_320.onnx`), and heads in a video of people seen from behind, were labelled by hand for
-this benchmark: anonymous_labels.csv, from crown to chin, faces without hair. Faces are in photographs of `coco_cc` and in
-the middle frames of 20 clips of sign language. The options were chosen on one half: every second image by name; the first
-700 frames. Figures of the other half are those to report. The video is read at every fifth frame, two a second.
+this benchmark: anonymous_labels.csv, from crown to chin, faces without hair. Faces are in photographs of `coco_cc` and
+in one frame of each of 20 clips of sign language. The options were chosen on one half: every second image by name; the
+first 700 frames. Figures of the other half are those to report. The video is read at every fifth frame, two a second.
 
 Targets: at least 95 % of faces, and of heads in video, of 20 pixels or more; at most 15 % of the pixels hidden.
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.processing.hiding_places import PIXELS, PLACES, SECRET
+from tests.processing.hiding_places import MOVIES, PIXELS, PLACES, SECRET
 from tests.tasks.predictors import Told
 
 from eyewright.core import LabelSpace
@@ -170,6 +170,53 @@ def test_a_video_is_hidden_from_the_first_frame_to_the_last(tmp_path: Path) -> N
     assert all(im[12:28, 12 + 2 * i : 28 + 2 * i].max() < 60 for i, im in enumerate(shown))
     with pytest.raises(UsageError, match="fill"):
         anonymize(video, tmp_path / "blurred", boxes=tmp_path / "det.txt", how="blur")
+
+
+@pytest.mark.parametrize("place", MOVIES)
+def test_nothing_is_left_of_what_was_hidden_in_a_video(place: str, tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    ending, hidden = MOVIES[place]
+    path = tmp_path / f"walk{ending}"
+    if ending == ".mp4":
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (96, 48))
+        for i in range(4):
+            writer.write(np.full((48, 96, 3), 60 * i, np.uint8))
+        writer.release()
+        data = path.read_bytes()
+        start = data.rindex(b"moov") - 4
+        # It is the last box, and grows: no offset of a frame changes.
+        assert int.from_bytes(data[start : start + 4], "big") == len(data) - start
+        size = (len(data) - start + len(hidden)).to_bytes(4, "big")
+        path.write_bytes(data[:start] + size + data[start + 4 :] + hidden)
+    else:
+        write_video(path)
+        path.write_bytes(path.read_bytes() + hidden)
+    assert SECRET in path.read_bytes()
+    done = anonymize(path, tmp_path / "out", find="text", tile=0, report=tmp_path / "report")
+    assert [f for f in done.findings if f.severity == "error"] == []
+    assert done.files[0].frames in (4, 12)
+    assert SECRET not in all_bytes(tmp_path / "out") + all_bytes(tmp_path / "report")
+
+
+def test_a_report_names_no_file_and_quotes_no_metadata_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "jane-doe.jpg").write_bytes(PLACES["comment"][1])
+    (source / "jane-roe.png").write_bytes(encode_image(PIXELS))
+    (source / "jane-poe.jpg").write_bytes(b"no image")
+    (source / "jane-letters.txt").write_text("x")
+    (source / "jane.bin").write_bytes(b"x")
+    monkeypatch.setattr(
+        anonymous,
+        "encode_image",
+        lambda image, **k: encode_image(image, format=k["format"]) + SECRET * (k["format"] == "JPEG"),
+    )
+    done = anonymize(source, tmp_path / "out", find="text", names="hash", report=tmp_path / "report")
+    assert {f.code for f in done.failed} == {"residue", "not_an_image"}
+    page = all_bytes(tmp_path / "report")
+    assert b"3 texts of the input" in page
+    assert b"jane" not in page
+    assert SECRET[:8] not in page
 
 
 def test_a_video_in_which_nothing_was_found_says_so(tmp_path: Path) -> None:

@@ -343,14 +343,13 @@ def _with_labels(
     labelled = {s.id for s in dataset.samples}
     unlabelled = [f.source for f in done.files if f.source not in labelled]
     if unlabelled:
-        text = (
-            f"{len(unlabelled)} files without labels, such as {unlabelled[0]!r}, are not in the dataset and not copied"
-        )
-        left.append(Finding("not_labelled", text, "pass --labels none to copy all files without labels", str(source)))
+        text = f"files without labels are not in the dataset and not copied: {len(unlabelled)}"
+        fix = "pass --labels none to copy all files without labels"
+        left.append(Finding("not_labelled", text, fix, unlabelled[0]))
     lost = [s.id for s in dataset.samples if s.id not in now]
     if lost:
-        text = f"{len(lost)} images of the dataset, such as {lost[0]!r}, were not written, nor their labels"
-        left.append(Finding("images_lost", text, "see the other findings", str(source), severity="error"))
+        text = f"images of the dataset were not written, nor their labels: {len(lost)}"
+        left.append(Finding("images_lost", text, "see the other findings", lost[0], severity="error"))
     shutil.rmtree(pixels)
     for path in written.iterdir():
         os.rename(path, stage / path.name)
@@ -363,9 +362,10 @@ def _about_others(others: Sequence[str], dataset: Dataset | None) -> list[Findin
     """Return findings about files that were not copied: what may be labels should not disappear unnoticed."""
     if not others or dataset is not None:
         return []
-    text = f"{len(others)} other files, such as {others[0]!r}, are not copied"
+    # Without a name: it stands in the report, which is passed on.
+    text = f"other files are not copied: {len(others)}"
     if any(n.lower().endswith(_ANNOTATIONS) for n in others):
-        text += ": labels in them do not move along"
+        text += "; labels in them do not move along"
         return [Finding("other_files", text, "pass --labels coco, yolo or voc if it is a dataset of boxes", others[0])]
     return [Finding("other_files", text, "copy them yourself if nobody is named in them", others[0], severity="note")]
 

@@ -146,10 +146,10 @@ def predictor_finder(
     """Return what finds a kind by a model of boxes; None where none of its classes is of that kind.
 
     Every view counts: the whole image, overlapping tiles, their mirror images, and, except for heads, the whole image
-    with a border in which it is continued by reflection: what its edge cuts off is found there. Nothing is suppressed between views: a
-    box too many hides a few pixels, one too few shows a person. A detection counts from the score `least`, in a tile
-    or with a border from 0.2 more: there are many tiles, and in each a part of something can look like a person. `tile` is the side of
-    the tiles in pixels; without it half of the shorter side, 0 for none.
+    with a border in which it is continued by reflection: what its edge cuts off is found there. Nothing is suppressed
+    between views: a box too many hides a few pixels, one too few shows a person. A detection counts from the score
+    `least`, in a tile or with a border from 0.2 more: there are many tiles, and in each a part of something can look
+    like a person. `tile` is the side of the tiles in pixels; without it half of the shorter side, 0 for none.
 
     Raises:
         BundleError: the model finds no boxes.
