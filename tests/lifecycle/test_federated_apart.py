@@ -131,6 +131,66 @@ def test_rounds_between_processes_are_those_of_the_simulation(
     assert np.array_equal(load_file(north.weights)["body.0.weight"], again.state_dict()["body.0.weight"].numpy())
 
 
+SEVEN = tuple("abcdefg")
+
+
+@pytest.fixture(scope="module")
+def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the coordinator's folder and those of seven clients: Bulyan needs as many to withstand one that lies."""
+    root = tmp_path_factory.mktemp("seven")
+    for k, part in enumerate(("train", "val", "test")):
+        write_sides(root / "server" / part, a_class=5, seed=110 + k)
+    for k, name in enumerate(SEVEN):
+        write_sides(root / name / "train", a_class=4 + k % 3, seed=100 + k)
+    for part in ("val", "test"):
+        shutil.copytree(root / "server" / part, root / "a" / part)
+    return root
+
+
+def refused_by_name(about: dict[str, Any]) -> dict[str, list[int]]:
+    return {c["name"]: [r["round"] for r in c["refused"]] for c in about["clients"] if c["refused"]}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "faults"),
+    [
+        ("bulyan", "lie:1"),
+        ("krum", "lie:2"),
+        ("trimmed", "lie:2"),
+        ("median", "lie:1,nan:1,shape:1,replay:1"),
+    ],
+)
+def test_clients_elsewhere_that_do_wrong_move_a_robust_rule_no_further_than_the_simulation(
+    seven: Path, tmp_path: Path, strategy: str, faults: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eyewright.lifecycle.federated_client import _Member
+    from eyewright.privacy.federating import _sent
+
+    faulty = 2 if strategy in ("krum", "trimmed") else 1
+    options: dict[str, Any] = {"strategy": strategy, "rounds": 3, "faulty": faulty}
+    expected = federate([seven / n for n in SEVEN], **{**FAST, **options}, faults=faults, out=tmp_path / "simulated")
+    wrong = {c["name"]: c["fault"] for c in expected.about["clients"] if c["fault"]}
+    learn = _Member._update
+
+    def wrongly(self: _Member, task: Task) -> tuple[np.ndarray, float]:
+        self.client.fault = wrong.get(self.client.name, "")
+        update, loss = learn(self, task)
+        return _sent(self.client, update), loss
+
+    monkeypatch.setattr(_Member, "_update", wrongly)
+    both = Together()
+    both.serve(seven / "server", clients=7, out=tmp_path / "served", **options)
+    for name in SEVEN:
+        both.join(seven / name, name, out=tmp_path / name)
+    served, *clients = both.ended("server", *SEVEN)
+    assert np.array_equal(vector_of(served.run.net), vector_of(expected.run.net))
+    assert refused_by_name(served.about) == refused_by_name(expected.about)
+    for name, client in zip(SEVEN, clients, strict=True):
+        # Who is refused is told so, and goes on.
+        assert [d.round + 1 for d in client.refused] == refused_by_name(served.about).get(name, [])
+    assert max(float(r["val_accuracy"]) for r in served.run.history()) >= 0.8
+
+
 @pytest.mark.parametrize("strategy", ["fedavg", "fedadam"])
 def test_masked_rounds_between_processes_are_those_of_the_simulation(
     places: Path, tmp_path: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
@@ -372,6 +432,54 @@ def test_who_is_killed_comes_back_or_is_left_out_and_nothing_is_lost(
     assert [[r[k] for k in kept] for r in served.history()] == [[r[k] for k in kept] for r in expected.run.history()]
     (gone,) = (c for c in served.about["federated"]["clients"] if c["refused"])
     assert (gone["name"], [r["round"] for r in gone["refused"]]) == (victim, [4, 5, 6])
+
+
+LIAR = """
+import sys
+import numpy as np
+from eyewright.lifecycle import federated_client, join_federation, serve_federation
+
+what, place, name, port, out, lies = sys.argv[1:]
+learn = federated_client._Member._update
+
+def lie(self, task):
+    update, loss = learn(self, task)
+    return update * np.float32(-10), loss
+
+if lies:
+    federated_client._Member._update = lie
+if what == "serve":
+    serve_federation(place, clients=7, rounds=2, port=int(port), model="private_net", batch=8, workers=1,
+                     augment="none", strategy="bulyan", faulty=1, out=out)
+else:
+    join_federation("127.0.0.1:" + port, place, name=name, out=out, workers=1, patience_s=300)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_liar_among_seven_processes_moves_bulyan_no_further_than_the_simulation(seven: Path, tmp_path: Path) -> None:
+    expected = federate(
+        [seven / n for n in SEVEN], **FAST, rounds=2, strategy="bulyan", faults="lie:1", out=tmp_path / "simulated"
+    )
+    (liar,) = (c["name"] for c in expected.about["clients"] if c["fault"])
+    port = str(_free_port())
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def start(what: str, place: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", LIAR, what, str(seven / place), place, port, str(tmp_path / place)]
+        command += ["yes" if place == liar else ""]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+
+    started = [start("serve", "server"), *(start("join", n) for n in SEVEN)]
+    try:
+        told = [one.communicate(timeout=600)[0] for one in started]
+    finally:
+        for one in started:
+            one.kill()
+    assert [one.returncode for one in started] == [0] * 8, told
+    served = load_run(tmp_path / "server")
+    assert np.array_equal(vector_of(served.net), vector_of(expected.run.net))
 
 
 def _free_port() -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.processing.hiding_places import PIXELS, PLACES, SECRET
+from tests.processing.hiding_places import MOVIES, PIXELS, PLACES, SECRET
 from tests.tasks.predictors import Told
 
 from eyewright.core import LabelSpace
@@ -18,7 +18,7 @@ from eyewright.lifecycle.anonymizing import anonymize
 from eyewright.processing import anonymous
 from eyewright.processing.anonymous import HiddenFile, measure_recall
 from eyewright.processing.box_lists import BoxList, NamedBoxes, read_box_list
-from eyewright.processing.finders import predictor_finder
+from eyewright.processing.finders import Finder, heads_of, predictor_finder
 from eyewright.processing.hiding import CELLS, grown_boxes, hide_boxes
 from eyewright.processing.remembering import Memory, remembered
 
@@ -172,6 +172,53 @@ def test_a_video_is_hidden_from_the_first_frame_to_the_last(tmp_path: Path) -> N
         anonymize(video, tmp_path / "blurred", boxes=tmp_path / "det.txt", how="blur")
 
 
+@pytest.mark.parametrize("place", MOVIES)
+def test_nothing_is_left_of_what_was_hidden_in_a_video(place: str, tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    ending, hidden = MOVIES[place]
+    path = tmp_path / f"walk{ending}"
+    if ending == ".mp4":
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (96, 48))
+        for i in range(4):
+            writer.write(np.full((48, 96, 3), 60 * i, np.uint8))
+        writer.release()
+        data = path.read_bytes()
+        start = data.rindex(b"moov") - 4
+        # It is the last box, and grows: no offset of a frame changes.
+        assert int.from_bytes(data[start : start + 4], "big") == len(data) - start
+        size = (len(data) - start + len(hidden)).to_bytes(4, "big")
+        path.write_bytes(data[:start] + size + data[start + 4 :] + hidden)
+    else:
+        write_video(path)
+        path.write_bytes(path.read_bytes() + hidden)
+    assert SECRET in path.read_bytes()
+    done = anonymize(path, tmp_path / "out", find="text", tile=0, report=tmp_path / "report")
+    assert [f for f in done.findings if f.severity == "error"] == []
+    assert done.files[0].frames in (4, 12)
+    assert SECRET not in all_bytes(tmp_path / "out") + all_bytes(tmp_path / "report")
+
+
+def test_a_report_names_no_file_and_quotes_no_metadata_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "jane-doe.jpg").write_bytes(PLACES["comment"][1])
+    (source / "jane-roe.png").write_bytes(encode_image(PIXELS))
+    (source / "jane-poe.jpg").write_bytes(b"no image")
+    (source / "jane-letters.txt").write_text("x")
+    (source / "jane.bin").write_bytes(b"x")
+    monkeypatch.setattr(
+        anonymous,
+        "encode_image",
+        lambda image, **k: encode_image(image, format=k["format"]) + SECRET * (k["format"] == "JPEG"),
+    )
+    done = anonymize(source, tmp_path / "out", find="text", names="hash", report=tmp_path / "report")
+    assert {f.code for f in done.failed} == {"residue", "not_an_image"}
+    page = all_bytes(tmp_path / "report")
+    assert b"3 texts of the input" in page
+    assert b"jane" not in page
+    assert SECRET[:8] not in page
+
+
 def test_a_video_in_which_nothing_was_found_says_so(tmp_path: Path) -> None:
     pytest.importorskip("cv2")
     done = anonymize(write_video(tmp_path / "walk.webm"), tmp_path / "out", find="text", tile=0)
@@ -319,6 +366,45 @@ def test_a_detector_of_the_users_own_finds_heads_of_its_persons_in_every_view() 
     strict = predictor_finder(detector, "heads", name="x", least=0.7, tile=0)
     assert strict is not None
     assert len(strict.find(image)) == 0
+
+
+def test_a_face_that_the_edge_cuts_off_is_found_in_the_border_that_continues_it() -> None:
+    image = np.full((100, 200, 3), 20, np.uint8)
+    image[40:60, 190:] = 255
+
+    def whole_only(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Find what is white where no edge touches it: half a face is none."""
+        found = white_box(pixels)
+        for k, one in enumerate(pixels):
+            bright = one[..., 0] > 200
+            if bright[:, 0].any() or bright[:, -1].any():
+                found["scores"][k] = 0
+        return found
+
+    detector = Told("detect", whole_only, size_hw=(100, 200))
+    detector.labels = LabelSpace(("face", "person"))
+    finder = predictor_finder(detector, "faces", name="x", least=0.3, tile=0, flip=False)
+    assert finder is not None
+    # The detector sees a border of 20 pixels, and the box ends at the edge of the image.
+    assert np.allclose(finder.find(image), [[190, 40, 200, 60, 0.4]], atol=1.5)
+
+
+def test_the_head_of_a_person_who_is_cut_off_below_is_a_larger_part_of_the_box() -> None:
+    person = np.array([[10.0, 400, 70, 430, 0.9], [10, 300, 70, 400, 0.9]])
+    # Half as high as wide, and no higher than the box; who stands in full keeps the upper 30 %.
+    assert heads_of(person, height=432)[:, 3].tolist() == [430, 330]
+    assert heads_of(person)[:, 3].tolist() == [409, 330]
+
+
+def test_faces_are_enlarged_more_than_other_boxes(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_image(tmp_path / "in" / "a.png", np.full((100, 100, 3), 200, np.uint8))
+    for kind, margin, expected in (("faces", None, 14), ("plates", None, 12), ("faces", 0.0, 10)):
+        finder = Finder(kind, "x", lambda image: np.array([[40.0, 40, 50, 50, 0.9]]))
+        made = anonymous.anonymize_bytes(
+            (tmp_path / "in" / "a.png").read_bytes(), "a.png", anonymous.Hiding((finder,), margin=margin)
+        )
+        assert int((made.pixels[..., 0] == 0).sum()) == expected**2
 
 
 def test_the_report_is_one_file_without_the_original(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import http.server
 import ipaddress
 import json
 import logging
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,91 @@ def test_requests_that_are_not_of_the_protocol_are_refused(rounds: Rounds) -> No
             join(Coordinator(server.address, patience_s=20))
 
 
+@contextlib.contextmanager
+def half_sent(server: FederationServer, headers: dict[str, str], body: bytes) -> Iterator[socket.socket]:
+    """A connection on which an update was announced and begun."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as door:
+        lines = ["POST /v1/update HTTP/1.1", f"host: 127.0.0.1:{server.port}", *(f"{k}: {v}" for k, v in headers.items())]
+        door.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+        yield door
+
+
+def status_of(door: socket.socket) -> int:
+    return int(door.recv(4096).split()[1])
+
+
+def test_a_client_that_dies_in_the_middle_of_an_update_can_send_it_again(rounds: Rounds) -> None:
+    with listening(rounds) as server:
+        mine = Coordinator(server.address, patience_s=20)
+        join(mine)
+        rounds.gather(5, lambda: None)
+        found: dict[str, Any] = {}
+        start = np.zeros(SIZE, np.float32)
+        thread = threading.Thread(
+            target=lambda: found.update(rounds.run(0, start, lr=[0.5], progress=0.0, stop=lambda: None)), daemon=True
+        )
+        thread.start()
+        task = mine.task()
+        while task.state == "wait":
+            task = mine.task()
+        numbers = pack_weights(start + 1)
+        whole = msgspec.msgpack.encode(Update(0, task.model, digest_of(numbers), numbers))
+        own = {"x-eyewright-client": "a", "x-eyewright-key": mine.key, "content-length": str(len(whole))}
+        with half_sent(server, own, whole[: len(whole) // 2]):
+            pass
+        assert not found
+        assert mine.send(Update(0, task.model, digest_of(numbers), numbers)).accepted
+        thread.join(10)
+        assert found["a"].update.tolist() == [1.0] * SIZE
+
+
+def test_ten_gigabytes_are_refused_before_they_are_read(rounds: Rounds) -> None:
+    with listening(rounds) as server:
+        mine = Coordinator(server.address, patience_s=20)
+        join(mine)
+        own = {"x-eyewright-client": "a", "x-eyewright-key": mine.key}
+        with half_sent(server, {**own, "content-length": str(10 * 2**30)}, b"0" * 10) as door:
+            assert status_of(door) == 413
+        # Without a length, no more is read than an update is long.
+        piece = b"1000\r\n" + b"0" * 4096 + b"\r\n"
+        with half_sent(server, {**own, "transfer-encoding": "chunked"}, piece * 3) as door:
+            assert status_of(door) == 413
+        assert raw(server, "GET", "/v1/federation")[0] == 200
+
+
+def test_many_updates_at_once_fill_the_room_of_their_client_alone() -> None:
+    rounds = Rounds(2)
+    size = 2**19
+    rounds.describe(msgspec.structs.replace(TOLD, parameters=size))
+    with listening(rounds) as server, contextlib.ExitStack() as opened:
+        keys = {}
+        for name in "ab":
+            mine = Coordinator(server.address, patience_s=20)
+            keys[name] = mine.join(Join(PROTOCOL, TOLD.id, name, 20, size)).key
+        length = 8 * size
+        own = {"x-eyewright-client": "a", "x-eyewright-key": keys["a"], "content-length": str(length)}
+        doors = [opened.enter_context(half_sent(server, own, b"0" * (length - 1))) for _ in range(4)]
+        for door in doors:
+            door.setblocking(False)
+        waited, answers = 0.0, dict.fromkeys(range(4), b"")
+        while sum(map(bool, answers.values())) < 2 and waited < 10:
+            for k, door in enumerate(doors):
+                with contextlib.suppress(BlockingIOError):
+                    try:
+                        answers[k] += door.recv(4096)
+                    except ConnectionError:
+                        # It was closed while we still sent: what it said is lost.
+                        answers[k] += b"closed"
+            time.sleep(0.05)
+            waited += 0.05
+        assert sorted(answers.values())[:2] == [b"", b""]
+        assert all(a.startswith(b"HTTP/1.1 503") or a == b"closed" for a in sorted(answers.values())[2:])
+        # The other one is heard meanwhile.
+        other = {"x_eyewright_client": "b", "x_eyewright_key": keys["b"]}
+        late = msgspec.msgpack.encode(Update(7, "m", digest_of(b""), b""))
+        assert raw(server, "POST", "/v1/update", late, **other)[0] == 409
+
+
 def test_a_coordinator_that_prepares_is_waited_for() -> None:
     rounds = Rounds(1)
     with listening(rounds) as server:
@@ -154,6 +241,15 @@ def test_tls_encrypts_and_names_the_coordinator(
         mine.leave()
     # Connections that end are no errors of the server's.
     assert not caplog.records
+
+
+def test_a_clock_that_is_behind_is_named_where_a_certificate_is_not_valid_yet(rounds: Rounds, tmp_path: Path) -> None:
+    """Nothing else of a federation depends on what time it is."""
+    certificate, key = write_certificate(tmp_path, days=3)
+    with listening(rounds, certificate=certificate, key=key) as server:
+        with pytest.raises(RefusedError, match="not yet valid") as caught:
+            Coordinator(server.address, ca=certificate, patience_s=20).description()
+        assert "clock" in caught.value.fix
 
 
 def test_a_certificate_without_its_key_is_refused(rounds: Rounds, tmp_path: Path) -> None:
@@ -229,15 +325,16 @@ def liar(answer: bytes) -> Iterator[str]:
         server.server_close()
 
 
-def write_certificate(folder: Path) -> tuple[Path, Path]:
-    """Write a certificate of this machine's loopback address, signed by itself, and its key."""
+def write_certificate(folder: Path, *, days: int = 0) -> tuple[Path, Path]:
+    """Write a certificate of this machine's loopback address, signed by itself, and its key; valid from
+    about so many days on."""
     x509 = pytest.importorskip("cryptography.x509")
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     private = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "coordinator")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
     made = (
         x509.CertificateBuilder()
         .subject_name(name)

@@ -52,9 +52,8 @@ def add_anonymizing(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument(
         "--margin",
         type=Number(0, 10, whole=False),
-        default=0.1,
         metavar="F",
-        help="enlarge boxes by this fraction of their sides (default 0.1)",
+        help="enlarge boxes by this fraction of their sides (default: 0.2 for faces, 0.1 for all others)",
     )
     p.add_argument(
         "--hold",

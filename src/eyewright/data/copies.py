@@ -103,4 +103,5 @@ class Leaks:
 
 
 def _share(n: int, total: int) -> str:
-    return f"{100 * n / max(1, total):.2g} %"
+    percent = 100 * n / max(1, total)
+    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.2g} %"

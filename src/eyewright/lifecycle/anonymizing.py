@@ -134,7 +134,7 @@ def anonymize(
     conf: float = 0.3,
     tile: int | None = None,
     flip: bool = True,
-    margin: float = 0.1,
+    margin: float | None = None,
     hold: int = 5,
     gap_s: float = 2.0,
     to: str | None = None,
@@ -162,7 +162,7 @@ def anonymize(
         conf: the score from which a detection of `detector` counts, in [0, 1].
         tile: side of the tiles that a detector looks at in addition to the whole; 0 for none.
         flip: whether it looks at mirror images too.
-        margin: part of its sides by which a box is enlarged.
+        margin: part of its sides by which a box is enlarged; None: 0.2 for faces, else 0.1.
         hold: frames before and after in which a box of a video is hidden too.
         gap_s: longest gap of a track in which the boxes between are hidden, in seconds.
         to: "jpeg", "png" or "webp" for all images.
@@ -252,12 +252,12 @@ def anonymize(
     return replace(result, pages=pages)
 
 
-def _check_options(how: str, to: str | None, conf: float, margin: float, hold: int, gap_s: float) -> None:
+def _check_options(how: str, to: str | None, conf: float, margin: float | None, hold: int, gap_s: float) -> None:
     if how not in HOW:
         raise UsageError(f"unknown way to hide {how!r}", fix=spelling_hint(how, HOW))
     if to is not None and to.lower() not in _TO:
         raise UsageError(f"anonymize cannot write the format {to!r}", fix=spelling_hint(to, _TO))
-    if not (0 <= conf <= 1 and 0 <= margin <= 10 and 0 <= hold <= 10_000 and 0 <= gap_s <= 3600):
+    if not (0 <= conf <= 1 and 0 <= (margin or 0) <= 10 and 0 <= hold <= 10_000 and 0 <= gap_s <= 3600):
         raise UsageError(
             f"expected conf in [0, 1], margin in [0, 10], hold in [0, 10000] and gap_s in [0, 3600], found {conf}, "
             f"{margin}, {hold} and {gap_s}"
@@ -343,14 +343,13 @@ def _with_labels(
     labelled = {s.id for s in dataset.samples}
     unlabelled = [f.source for f in done.files if f.source not in labelled]
     if unlabelled:
-        text = (
-            f"{len(unlabelled)} files without labels, such as {unlabelled[0]!r}, are not in the dataset and not copied"
-        )
-        left.append(Finding("not_labelled", text, "pass --labels none to copy all files without labels", str(source)))
+        text = f"files without labels are not in the dataset and not copied: {len(unlabelled)}"
+        fix = "pass --labels none to copy all files without labels"
+        left.append(Finding("not_labelled", text, fix, unlabelled[0]))
     lost = [s.id for s in dataset.samples if s.id not in now]
     if lost:
-        text = f"{len(lost)} images of the dataset, such as {lost[0]!r}, were not written, nor their labels"
-        left.append(Finding("images_lost", text, "see the other findings", str(source), severity="error"))
+        text = f"images of the dataset were not written, nor their labels: {len(lost)}"
+        left.append(Finding("images_lost", text, "see the other findings", lost[0], severity="error"))
     shutil.rmtree(pixels)
     for path in written.iterdir():
         os.rename(path, stage / path.name)
@@ -363,9 +362,10 @@ def _about_others(others: Sequence[str], dataset: Dataset | None) -> list[Findin
     """Return findings about files that were not copied: what may be labels should not disappear unnoticed."""
     if not others or dataset is not None:
         return []
-    text = f"{len(others)} other files, such as {others[0]!r}, are not copied"
+    # Without a name: it stands in the report, which is passed on.
+    text = f"other files are not copied: {len(others)}"
     if any(n.lower().endswith(_ANNOTATIONS) for n in others):
-        text += ": labels in them do not move along"
+        text += "; labels in them do not move along"
         return [Finding("other_files", text, "pass --labels coco, yolo or voc if it is a dataset of boxes", others[0])]
     return [Finding("other_files", text, "copy them yourself if nobody is named in them", others[0], severity="note")]
 

@@ -165,7 +165,7 @@ class _Member:
     most: int
     say: Callable[[str], None]
     sent: Update | None = None
-    learnt: tuple[str, NDArray[np.float32], float] | None = None
+    learnt: tuple[str, NDArray[np.float32]] | None = None
     masked: MaskedClient | None = None
 
     def join(self) -> None:
@@ -247,8 +247,8 @@ class _Member:
         """Return the update of a round, weighed and masked; one that was made before is not made again."""
         asked = _asked(task)
         if self.learnt is None or self.learnt[0] != asked:
-            self.learnt = (asked, *self._update(task))
-        _, vector, _ = self.learnt
+            self.learnt = (asked, self._update(task)[0])
+        vector = self.learnt[1]
         if not self.client.images <= task.images < 2**60:
             raise RefusedError(f"the coordinator counts {task.images:,} images of all clients")
         if not np.isfinite(vector).all():

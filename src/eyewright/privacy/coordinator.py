@@ -26,6 +26,8 @@ _LARGEST_ANSWER = 2**22
 _PIECE = 2**18
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
+# X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL.
+_OF_THE_CLOCK = (9, 10)
 
 
 class Coordinator:
@@ -163,7 +165,9 @@ class Coordinator:
             except ssl.SSLCertVerificationError as error:
                 raise RefusedError(
                     f"the certificate of {self.address} is not trusted: {error.verify_message}",
-                    fix="pass its certificate with --ca",
+                    fix="check the clocks of both machines, and renew the certificate"
+                    if error.verify_code in _OF_THE_CLOCK
+                    else "pass its certificate with --ca",
                 ) from None
             except (OSError, http.client.HTTPException) as error:
                 reason = plain_reason(error) or type(error).__name__

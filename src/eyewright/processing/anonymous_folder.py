@@ -82,11 +82,10 @@ def anonymize_files(
             finally:
                 advance(1, path.name[:40])
             if left:
-                more = f" and {len(left) - 3} more" if len(left) > 3 else ""
                 findings.append(
                     Finding(
                         "residue",
-                        f"the copy still holds {', '.join(left[:3])}{more}: it is not written",
+                        f"the copy still holds {_residue_in_words(left)}: it is not written",
                         "report this with the file's format and the program that wrote it",
                         str(path),
                         severity="error",
@@ -101,6 +100,15 @@ def anonymize_files(
                 shown.append((done.name, small))
     raise_if_only_missing([f for f in findings if f.severity == "error"], len(files))
     return AnonymousFiles(tuple(files), tuple(findings), others, tuple(shown))
+
+
+def _residue_in_words(left: Sequence[str]) -> str:
+    """Return what is left in a copy without quoting it: findings stand in reports, which are passed on."""
+    parts = [text for text in left if text.startswith("the part ")]
+    words = parts[:3] + ([f"{len(parts) - 3} more parts"] if len(parts) > 3 else [])
+    texts = len(left) - len(parts)
+    words += [f"{texts} text{'s' * (texts != 1)} of the input's metadata"] if texts else []
+    return ", ".join(words)
 
 
 def _listed(source: str | Path) -> tuple[list[tuple[str, Path]], tuple[str, ...]]:

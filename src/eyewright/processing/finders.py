@@ -41,6 +41,11 @@ _OF_CLASS = {
     "plates": ("plate", "plates", "license plate", "licence plate", "number plate", "vehicle registration plate"),
     "text": ("text", "word", "text line"),
 }
+# A person who is cut off below: the head is about half as high as the shoulders are wide.
+_HEAD_OF_WIDTH = 0.5
+_AT_THE_EDGE = 0.99
+# What is cut off at the edge of the image is continued by its mirror image: half a face becomes a whole one.
+_BORDER = 0.2
 _OVERLAP = 0.3
 _LEAST_TILE = 128
 _SMALLEST = 16
@@ -114,14 +119,24 @@ def find_all(finders: Sequence[Finder], image: NDArray[np.uint8]) -> dict[str, B
     return {kind: np.concatenate(parts) for kind, parts in found.items()}
 
 
-def heads_of(boxes: Boxes) -> Boxes:
+def heads_of(boxes: Boxes, *, height: int | None = None) -> Boxes:
     """Return the upper part of boxes of persons, (n, 4 or more).
+
+    With the `height` of the image, a box that ends at its lower edge is that of a person who is cut off there: the head
+    is then a larger part of what is left.
 
     >>> heads_of(np.array([[0.0, 0, 10, 100]])).tolist()
     [[0.0, 0.0, 10.0, 30.0]]
+    >>> heads_of(np.array([[0.0, 80, 40, 100]]), height=100).tolist()
+    [[0.0, 80.0, 40.0, 100.0]]
     """
     heads = np.array(boxes, np.float64, copy=True)
-    heads[:, 3] = heads[:, 1] + HEAD_SHARE * (heads[:, 3] - heads[:, 1])
+    high, wide = heads[:, 3] - heads[:, 1], heads[:, 2] - heads[:, 0]
+    part = HEAD_SHARE * high
+    if height is not None:
+        cut = heads[:, 3] >= _AT_THE_EDGE * height
+        part = np.where(cut, np.maximum(part, np.minimum(_HEAD_OF_WIDTH * wide, high)), part)
+    heads[:, 3] = heads[:, 1] + part
     return heads
 
 
@@ -130,10 +145,11 @@ def predictor_finder(
 ) -> Finder | None:
     """Return what finds a kind by a model of boxes; None where none of its classes is of that kind.
 
-    Every view counts: the whole image, overlapping tiles, their mirror images. Nothing is suppressed between views: a
-    box too many hides a few pixels, one too few shows a person. A detection counts from the score `least`, in a tile
-    from 0.2 more: there are many tiles, and in each a part of something can look like a person. `tile` is the side of
-    the tiles in pixels; without it half of the shorter side, 0 for none.
+    Every view counts: the whole image, overlapping tiles, their mirror images, and, except for heads, the whole image
+    with a border in which it is continued by reflection: what its edge cuts off is found there. Nothing is suppressed
+    between views: a box too many hides a few pixels, one too few shows a person. A detection counts from the score
+    `least`, in a tile or with a border from 0.2 more: there are many tiles, and in each a part of something can look
+    like a person. `tile` is the side of the tiles in pixels; without it half of the shorter side, 0 for none.
 
     Raises:
         BundleError: the model finds no boxes.
@@ -144,26 +160,42 @@ def predictor_finder(
     if not own and not persons:
         return None
 
+    def boxes_in(view: NDArray[np.uint8], turned: bool) -> tuple[Boxes, NDArray[np.int64]]:
+        """Return boxes with scores, as if the view were not turned, and their classes."""
+        seen_from = np.ascontiguousarray(view[:, ::-1]) if turned else view
+        (seen,) = predict_everything(predictor, [seen_from], least=least)
+        told: Any = cast(Any, seen)
+        if getattr(told, "boxes_xyxy", None) is None:
+            raise BundleError(f"expected a model that finds boxes, found {name!r}", fix="use one for detection")
+        boxes = np.array(told.boxes_xyxy, np.float64).reshape(-1, 4)
+        if turned:
+            boxes[:, [0, 2]] = view.shape[1] - boxes[:, [2, 0]]
+        return np.concatenate([boxes, np.asarray(told.scores, np.float64)[:, None]], 1), np.asarray(told.label_ids)
+
     def find(image: NDArray[np.uint8]) -> Boxes:
         rows: list[Boxes] = []
-        whole = (0, 0, image.shape[0], image.shape[1])
-        for view in _views(image.shape[:2], tile):
-            top, left, _, right = view
-            for turned in (False, True) if flip else (False,):
-                (seen,) = predict_everything(predictor, [cut_view(image, view, turned)], least=least)
-                told: Any = cast(Any, seen)
-                if getattr(told, "boxes_xyxy", None) is None:
-                    raise BundleError(f"expected a model that finds boxes, found {name!r}", fix="use one for detection")
-                boxes = np.asarray(told.boxes_xyxy, np.float64).reshape(-1, 4)
-                if turned:
-                    boxes[:, [0, 2]] = (right - left) - boxes[:, [2, 0]]
-                boxes += [left, top, left, top]
-                part = np.concatenate([boxes, np.asarray(told.scores, np.float64)[:, None]], 1)
-                labels = np.asarray(told.label_ids)
+        height, width = image.shape[:2]
+        whole = (0, 0, height, width)
+        turns = (False, True) if flip else (False,)
+        for view in _views((height, width), tile):
+            top, left = view[:2]
+            for turned in turns:
+                part, labels = boxes_in(cut_view(image, view, False), turned)
+                part[:, :4] += [left, top, left, top]
                 part[:, 4] -= 0.0 if view == whole else _TILE_COST
                 # What an edge cuts off is no whole person: its upper part need not be a head.
-                cut = (boxes[:, 1] <= top + 1) & (top > 0)
-                rows += [part[np.isin(labels, list(own))], heads_of(part[np.isin(labels, list(persons)) & ~cut])]
+                cut = (part[:, 1] <= top + 1) & (top > 0)
+                people = part[np.isin(labels, list(persons)) & ~cut]
+                rows += [part[np.isin(labels, list(own))], heads_of(people, height=height)]
+        if kind != "heads":
+            border = int(_BORDER * min(height, width))
+            wider = np.pad(image, ((border, border), (border, border), (0, 0)), mode="symmetric")
+            for turned in turns:
+                part, labels = boxes_in(wider, turned)
+                part[:, :4] = (part[:, :4] - border).clip(0, [width, height, width, height])
+                part[:, 4] -= _TILE_COST
+                area = (part[:, 2] > part[:, 0]) & (part[:, 3] > part[:, 1])
+                rows.append(part[np.isin(labels, list(own)) & area])
         found = np.concatenate(rows)
         return found[found[:, 4] >= least]
 
@@ -251,7 +283,7 @@ def _people(image: NDArray[np.uint8]) -> Boxes:
         return np.zeros((0, 5))
     places, _ = _people_detector().detectMultiScale(image, winStride=(8, 8), padding=(8, 8), scale=1.05)
     boxes = np.array([[x, y, x + w, y + h, _CERTAIN] for x, y, w, h in places], np.float64).reshape(-1, 5)
-    return heads_of(boxes)
+    return heads_of(boxes, height=image.shape[0])
 
 
 def _text(image: NDArray[np.uint8]) -> Boxes:

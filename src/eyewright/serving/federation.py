@@ -9,7 +9,7 @@ __all__ = ["FederationServer"]
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -38,6 +38,10 @@ from eyewright.serving.pace import Pace
 from eyewright.serving.settings import Settings, is_loopback
 
 _SMALL_BODY = 2**16
+# Requests to join come before it is known who sends them, and share this room.
+_JOINING_BODIES = 2**22
+# A client sends one update at a time; one that was cut off may not be noticed before it is sent again.
+_BODIES_OF_A_CLIENT = 2
 _STEP_BODY = 2**20
 _STEPS: Mapping[str, type[Keys] | type[Sealed] | type[Revealed]] = MappingProxyType(
     {"keys": Keys, "shares": Sealed, "reveal": Revealed}
@@ -54,6 +58,8 @@ class FederationApp:
         self.rounds, self.settings = rounds, settings
         self.guard, self.pace = Guard(settings), Pace(settings.busy_bytes_per_s)
         self.ending = False
+        self._joining = Budget(_JOINING_BODIES)
+        self._budgets: dict[str, Budget] = {}
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -69,8 +75,8 @@ class FederationApp:
                 raise HttpError(503, "not_ready", "the federation is being prepared", fix="try again in a second")
             return json_response(found)
         if (method, path) == ("POST", ("v1", "join")):
-            await self._read(request, receive, _SMALL_BODY)
-            return json_response(rounds.join(_decoded(msgspec.json.decode, request.body, Join)))
+            async with self._read(request, receive, _SMALL_BODY, self._joining):
+                return json_response(rounds.join(_decoded(msgspec.json.decode, request.body, Join)))
         name = request.headers.get("x-eyewright-client", "")
         key = request.headers.get("x-eyewright-key", "")
         if (method, path) == ("GET", ("v1", "task")):
@@ -80,18 +86,18 @@ class FederationApp:
         if (method, path) == ("POST", ("v1", "update")):
             # Who has not joined sends no long body.
             rounds.task(name, key)
-            await self._read(request, receive, rounds.most_bytes)
-            update = _decoded(msgspec.msgpack.decode, request.body, Update)
-            return json_response(await asyncio.to_thread(rounds.take, name, key, update))
+            async with self._read(request, receive, rounds.most_bytes, self._budget_of(name)):
+                update = _decoded(msgspec.msgpack.decode, request.body, Update)
+                return json_response(await asyncio.to_thread(rounds.take, name, key, update))
         if method == "POST" and path[:1] == ("v1",) and len(path) == 2 and path[1] in _STEPS:
             rounds.task(name, key)
-            await self._read(request, receive, _STEP_BODY)
-            sent = _decoded(msgspec.msgpack.decode, request.body, _STEPS[path[1]])
-            return json_response(await asyncio.to_thread(rounds.take_step, name, key, sent))
+            async with self._read(request, receive, _STEP_BODY, self._budget_of(name)):
+                sent = _decoded(msgspec.msgpack.decode, request.body, _STEPS[path[1]])
+                return json_response(await asyncio.to_thread(rounds.take_step, name, key, sent))
         if (method, path) == ("POST", ("v1", "leave")):
-            await self._read(request, receive, _SMALL_BODY)
-            rounds.leave(name, key)
-            return json_response({})
+            async with self._read(request, receive, _SMALL_BODY, self._joining):
+                rounds.leave(name, key)
+                return json_response({})
         raise HttpError(404, "route", "there is nothing at this address", fix="see docs/concepts/federated.md")
 
     async def _task(self, name: str, key: str) -> Response:
@@ -104,10 +110,18 @@ class FederationApp:
                 return json_response(task)
             await asyncio.sleep(_LOOK_S)
 
-    async def _read(self, request: Request, receive: Receive, most: int) -> None:
-        # Each client sends one update at a time: together they need as much room as there are clients.
-        own = replace(self.settings, body_bytes=most)
-        await read_body(request, receive, own, Budget(most), self.pace)
+    def _budget_of(self, name: str) -> Budget:
+        """Return how many bytes a client may send at once: one that opens many connections fills its own room only."""
+        most = _BODIES_OF_A_CLIENT * max(self.rounds.most_bytes, _STEP_BODY)
+        return self._budgets.setdefault(name, Budget(most))
+
+    @contextlib.asynccontextmanager
+    async def _read(self, request: Request, receive: Receive, most: int, budget: Budget) -> AsyncIterator[None]:
+        held = await read_body(request, receive, replace(self.settings, body_bytes=most), budget, self.pace)
+        try:
+            yield
+        finally:
+            budget.give(held)
 
 
 def _decoded(decode: Any, body: bytes, kind: Any) -> Any:
