@@ -126,7 +126,7 @@ def test_a_camera_has_its_json_at_the_end(
     out = tmp_path / "out"
     assert main(["track", "any", "rtsp://me:secret@camera/door", "--out", str(out), "--save", "json"]) == 130
     said = capsys.readouterr().err
-    assert "run it again with another --out to go on" in said
+    assert "run it again with another --out to continue" in said
     assert "secret" not in said
     assert [p.name for p in out.iterdir()] == ["door.json"]
     assert len(read_tracks(out / "door.json", "tracks").tracks) == 2 * STOPPED_AT

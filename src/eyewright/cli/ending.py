@@ -1,4 +1,4 @@
-"""Commands that a signal ends: with the documented exit code, and one line that says what was done and how to go on."""
+"""Commands that a signal ends: with a documented exit code, and a line that says what was done and how to continue."""
 
 __all__ = ["EndedError", "ended_with", "ended_words"]
 
@@ -43,11 +43,11 @@ def ended_words(
 ) -> EndedError:
     """Return what is said of a command that a signal ended after `n` frames, images or clips.
 
-    `paths` are the files and folders that hold them; `live` is a source that goes on elsewhere; `asked` says whether
+    `paths` are the files and folders that hold them; `live` is a source without an end; `asked` says whether
     anything was to be written.
 
     >>> str(ended_words(130, 1, "frame", [Path("/a/out/walk.txt")], live=True))
-    'interrupted after 1 frame, written to /a/out: walk.txt; run it again with another --out to go on'
+    'interrupted after 1 frame, written to /a/out: walk.txt; run it again with another --out to continue'
     """
     from eyewright.cli.terminal import shown_path
 
@@ -62,7 +62,7 @@ def ended_words(
     names = [p.name + "/" * p.is_dir() for p in written if p.parent == folder]
     more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
     text = f"{done}, written to {shown_path(folder)}: {', '.join(names[:_MOST_NAMES])}{more}"
-    fix = "run it again with another --out to go on"
+    fix = "run it again with another --out to continue"
     if not live:
         fix = "run it again: it starts from the beginning and replaces these files"
     return EndedError(text, fix, code, details)

@@ -53,7 +53,7 @@ _SAVED = ("mot", "json", "csv", "video", "images", "report")
 _MOST_FINDINGS = 10_000
 _SHOWN = ("hota", "det_a", "ass_a", "loc_a", "mota", "motp", "idf1", "id_switches", "fragmentations", "mostly_tracked")
 # What chooses or changes pictures, which files of detections do not have.
-_OF_PICTURES = {"camera_motion": False, "rate": None, "stride": 1, "max_frames": None, "latest": False, "iou": None}
+_OF_PICTURES = {"rate": None, "stride": 1, "max_frames": None, "latest": False, "iou": None}
 _SECONDS = Number(0, 1_000_000, whole=False)
 _RATE = Number(0, 100_000, whole=False, open_low=True, open_high=True)
 
@@ -72,7 +72,7 @@ def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument(
         "--frames",
         metavar="VIDEO|DIR",
-        help="of --detections: the video or images, to draw on and for their size and times",
+        help="of --detections: the video or images, to draw on, for their size and times, and for --camera-motion",
     )
     p.add_argument("--one", metavar="X,Y,W,H", help="track the one object in this box of the first frame")
     p.add_argument(
@@ -286,7 +286,7 @@ def _track_files(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     refuse_inputs(o, saved, names, [s.path for s in found])
     drawn = draws(saved) or keeps_images(saved)
     shown = {}
-    if o.frames is not None or drawn or reports(saved):
+    if o.frames is not None or drawn or reports(saved) or o.camera_motion:
         shown = {s.name: f for s in found if (f := frames_of(s, o.frames, alone=len(found) == 1)) is not None}
     without = next((name for name in names if name not in shown), None)
     if drawn and without is not None:
@@ -298,7 +298,7 @@ def _track_files(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     watch = watch_of(o)
     sequences = track_detections(
         found, frames=shown, fps=o.fps, method=o.method or "three-stage", settings=settings_of(o), offline=o.offline,
-        watch=watch, classes=_classes(o),
+        watch=watch, classes=_classes(o), camera_motion=o.camera_motion,
     )  # fmt: skip
     seconds = time.monotonic() - started
     out: dict[str, Path] = {}
