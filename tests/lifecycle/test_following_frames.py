@@ -132,7 +132,6 @@ def test_frames_without_a_picture_are_said(
         (["--save", "video"], "have no pictures to draw on"),
         (["--save", "images"], "have no pictures to draw on"),
         (["--frames", "none", "--save", "video"], "found nothing at 'none'"),
-        (["--camera-motion"], "--camera-motion does not work with --detections"),
         (["--rate", "5"], "--rate does not work with --detections"),
         (["--max-frames", "1"], "--max-frames does not work with --detections"),
     ],

@@ -219,6 +219,26 @@ def test_a_report_names_no_file_and_quotes_no_metadata_of_one(tmp_path: Path, mo
     assert SECRET[:8] not in page
 
 
+def test_what_a_file_holds_decides_and_not_its_name(tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    (tmp_path / "in").mkdir()
+    video = write_video(tmp_path / "in" / "walk.webm")
+    video.rename(tmp_path / "in" / "walk.png")
+    write_image(tmp_path / "in" / "a.png", np.full((40, 40, 3), 200, np.uint8))
+    (tmp_path / "in" / "a.png").rename(tmp_path / "in" / "photo.mp4")
+    write_image(tmp_path / "in" / "b.png", np.full((40, 40, 3), 200, np.uint8))
+    (tmp_path / "in" / "b.png").rename(tmp_path / "in" / "without_ending")
+    (tmp_path / "in" / "words.txt").write_text("no picture")
+    done = anonymize(tmp_path / "in", tmp_path / "out", find="text", tile=0)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["photo.png", "walk.webm", "without_ending.png"]
+    assert any("nothing was found" in f.message for f in done.findings)
+    # A list of frames is one of a video, whatever it is called.
+    (tmp_path / "det.txt").write_text("1,1,11,11,20,20,1,1,1\n")
+    hidden = anonymize(tmp_path / "in" / "walk.png", tmp_path / "alone", boxes=tmp_path / "det.txt")
+    assert [f.name for f in (tmp_path / "alone").iterdir()] == ["walk.webm"]
+    assert hidden.files[0].frames == 12
+
+
 def test_a_video_in_which_nothing_was_found_says_so(tmp_path: Path) -> None:
     pytest.importorskip("cv2")
     done = anonymize(write_video(tmp_path / "walk.webm"), tmp_path / "out", find="text", tile=0)

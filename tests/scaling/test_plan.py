@@ -5,9 +5,11 @@ import os
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from eyewright.core.errors import InputError, RefusedError, UsageError
+from eyewright.imaging import encode_image
 from eyewright.imaging.sources import list_sources
 from eyewright.scaling.listing import list_items
 from eyewright.scaling.plan import open_plan, write_plan
@@ -34,6 +36,19 @@ def test_a_folder_is_listed_as_list_sources_does_it_whatever_is_sorted_on_disk(t
     found = [source / item.path for item in list_items(str(source), spill, at_once=at_once)]
     assert found == list_sources(source)
     assert not os.listdir(spill)
+
+
+def test_a_video_is_refused_and_an_image_taken_whatever_they_are_called(tmp_path: Path) -> None:
+    video, image = tmp_path / "clip", tmp_path / "photo.mp4"
+    video.write_bytes(b"\x1aE\xdf\xa3" + bytes(40))
+    image.write_bytes(encode_image(np.zeros((4, 4, 3), np.uint8)))
+    (tmp_path / "named.jpg").write_bytes(video.read_bytes())
+    for source in (video, tmp_path / "c*", tmp_path / "named.jpg"):
+        with pytest.raises(UsageError, match="--on"):
+            list(list_items(str(source), tmp_path / "spill"))
+    for source in (image, tmp_path / "p*"):
+        assert [Path(i.path) for i in list_items(str(source), tmp_path / "spill")] == [image]
+        assert list_sources(str(source)) == [image]
 
 
 def test_a_glob_is_listed_as_list_sources_does_it(tmp_path: Path) -> None:

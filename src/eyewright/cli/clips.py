@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
+from eyewright.cli.ending import ended_with, ended_words
 from eyewright.cli.given import one_source
 from eyewright.cli.json_lines import LinesFile, join_lines
 from eyewright.cli.numbers import Checked, Number
@@ -96,10 +97,21 @@ def predict_clips(o: argparse.Namespace, given: list[str], bundle: Any, sampling
         refuse_window_options(o)
         _refuse_frame_options(o)
     _fill_in(o)
-    with _Output(o, windows=window is not None) as output:
-        segments = _watch(o, given, bundle, window, output, findings) if window is not None else None
-        if segments is None:
-            _each(o, given, bundle, sampling, output, findings)
+    output = _Output(o, windows=window is not None)
+    try:
+        with output:
+            segments = _watch(o, given, bundle, window, output, findings) if window is not None else None
+            if segments is None:
+                _each(o, given, bundle, sampling, output, findings)
+    except (KeyboardInterrupt, SystemExit) as error:
+        code = ended_with(error)
+        if code is None:
+            raise
+        details = {"out": output.paths, "predictions": output.rows, "segments": output.segments or None}
+        raise ended_words(
+            code, output.n, "clip" if window is None else "window", output.paths.values(), live=endless,
+            asked=o.out is not None, details=details,
+        ) from None  # fmt: skip
     if not output.n:
         raise UnreadableImageError("none of the clips can be read", fix="see the lines above")
     return {
@@ -152,6 +164,7 @@ class _Output:
         self._writes, self._keeps = o.out is not None, bool(o.json)
         self._lines, self._table = LinesFile(folder / "predictions.jsonl"), LinesFile(folder / "segments.csv")
         self.rows: list[dict[str, Any]] = []
+        self.segments: list[Mapping[str, Any]] = []
         self.paths: dict[str, Path] = {}
         self.n = 0
         self.review: ReviewFolder | None = None
@@ -183,6 +196,8 @@ class _Output:
 
     def add_segment(self, segment: Mapping[str, Any]) -> None:
         """Take a segment that has ended; before the first, the columns."""
+        if self._keeps:
+            self.segments.append(segment)
         if not self._writes:
             return
         columns = [k for k in ("source", *_COLUMNS) if k in segment]
@@ -302,9 +317,10 @@ def _watch_one(
                 highest, last_s, n = max(highest, p.confidence or 0.0), window.end_s or 0.0, n + 1
                 for segment in joiner.add(window):
                     note(segment)
-            for segment in joiner.end():
-                note(segment)
     finally:
+        # Also where a signal or a broken stream ends it: what has begun is a segment up to there.
+        for segment in joiner.end():
+            note(segment)
         if uncertain is not None:
             uncertain.end()
         output.draw(over_time.done(), stem)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eyewright.cli.ending import ended_with, ended_words
 from eyewright.cli.following_files import draws, keeps_images, refuse_inputs, reports
 from eyewright.cli.following_one import track_one
 from eyewright.cli.following_output import Output, write_report, write_tracks
@@ -52,7 +53,7 @@ _SAVED = ("mot", "json", "csv", "video", "images", "report")
 _MOST_FINDINGS = 10_000
 _SHOWN = ("hota", "det_a", "ass_a", "loc_a", "mota", "motp", "idf1", "id_switches", "fragmentations", "mostly_tracked")
 # What chooses or changes pictures, which files of detections do not have.
-_OF_PICTURES = {"camera_motion": False, "rate": None, "stride": 1, "max_frames": None, "latest": False, "iou": None}
+_OF_PICTURES = {"rate": None, "stride": 1, "max_frames": None, "latest": False, "iou": None}
 _SECONDS = Number(0, 1_000_000, whole=False)
 _RATE = Number(0, 100_000, whole=False, open_low=True, open_high=True)
 
@@ -71,7 +72,7 @@ def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     p.add_argument(
         "--frames",
         metavar="VIDEO|DIR",
-        help="of --detections: the video or images, to draw on and for their size and times",
+        help="of --detections: the video or images, to draw on, for their size and times, and for --camera-motion",
     )
     p.add_argument("--one", metavar="X,Y,W,H", help="track the one object in this box of the first frame")
     p.add_argument(
@@ -285,7 +286,7 @@ def _track_files(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     refuse_inputs(o, saved, names, [s.path for s in found])
     drawn = draws(saved) or keeps_images(saved)
     shown = {}
-    if o.frames is not None or drawn or reports(saved):
+    if o.frames is not None or drawn or reports(saved) or o.camera_motion:
         shown = {s.name: f for s in found if (f := frames_of(s, o.frames, alone=len(found) == 1)) is not None}
     without = next((name for name in names if name not in shown), None)
     if drawn and without is not None:
@@ -297,7 +298,7 @@ def _track_files(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     watch = watch_of(o)
     sequences = track_detections(
         found, frames=shown, fps=o.fps, method=o.method or "three-stage", settings=settings_of(o), offline=o.offline,
-        watch=watch, classes=_classes(o),
+        watch=watch, classes=_classes(o), camera_motion=o.camera_motion,
     )  # fmt: skip
     seconds = time.monotonic() - started
     out: dict[str, Path] = {}
@@ -398,37 +399,41 @@ def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     last_s = 0.0
     numbers: list[int] = []
     findings: list[dict[str, Any]] = []
+    ended: BaseException | None = None
     with Output(o, saved, name, watch) as output:
-        for item in follow(
-            o.source, o.bundle, method=o.method or "three-stage", settings=settings_of(o), conf=o.conf, iou=o.iou,
-            classes=_classes(o), watch=watch, camera_motion=o.camera_motion, fps=o.fps, rate=o.rate, stride=o.stride,
-            max_frames=o.max_frames, latest=o.latest, keep_rows=not live, note=noting(findings),
-        ):  # fmt: skip
-            n, recorder, last_s = n + 1, item.recorder, item.time_s
-            output.add(item)
-            if truth is not None:
-                numbers.append(item.index + 1)
-            if not is_quiet(o):
-                for c in item.crossings:
-                    label = item.recorder.labels[c.label_id]
-                    print(
-                        printable(f"{c.time_s:8.2f} s: {label} {c.track_id} crosses {c.line} {c.direction}"), flush=True
-                    )
+        try:
+            for item in follow(
+                o.source, o.bundle, method=o.method or "three-stage", settings=settings_of(o), conf=o.conf, iou=o.iou,
+                classes=_classes(o), watch=watch, camera_motion=o.camera_motion, fps=o.fps, rate=o.rate,
+                stride=o.stride, max_frames=o.max_frames, latest=o.latest, keep_rows=not live, note=noting(findings),
+            ):  # fmt: skip
+                recorder, last_s = item.recorder, item.time_s
+                output.add(item)
+                n += 1
+                if truth is not None:
+                    numbers.append(item.index + 1)
+                if not is_quiet(o):
+                    for c in item.crossings:
+                        label = item.recorder.labels[c.label_id]
+                        print(
+                            printable(f"{c.time_s:8.2f} s: {label} {c.track_id} crosses {c.line} {c.direction}"),
+                            flush=True,
+                        )
+        except (KeyboardInterrupt, SystemExit, InputError) as error:
+            # What was tracked so far is completed as if the source had ended here.
+            if not n or recorder is None:
+                raise
+            ended = error
         if recorder is None:
             raise InputError(f"{quoted(o.source)} has no frame that can be read", fix="check it", code="no_frames")
         fps = o.fps or (round((n - 1) / last_s, 3) if last_s > 0 else None)
-        out = output.paths
         if o.offline:
-            recorder, tracks = output.offline(recorder)
+            recorder, tracks = output.offline(recorder, draw=ended is None)
         else:
-            tracks = recorder.tracks()
+            tracks = output.online(recorder, fps, live=live)
         recorder.settle()
-        if not o.offline and o.out is not None and not live:
-            # While it was followed a track's class was that of the moment; now its files have the last one.
-            ended = tuple(kind for kind in ("json", "csv") if kind in saved)
-            out |= write_tracks(o, ended, name, tracks, fps, int(tracks.n_frames)) if ended else {}
         output.report(recorder, n, fps)
-        out |= output.paths
+        out = output.paths
     drawn = out.get("video")
     if drawn is not None:
         note_sound(str(o.source), drawn, findings)
@@ -439,6 +444,16 @@ def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         f"{m:,} track{'s' * (m != 1)} in {n:,} frame{'s' * (n != 1)}, {n / max(seconds, 1e-9):.1f} frames per second"
     ]
     text += _counts_text(found, "")
+    result = {**found, "out": out, "frames": n, "frames_per_s": round(n / max(seconds, 1e-9), 2)}
+    if ended is not None:
+        if not is_quiet(o):
+            print("\n".join(map(printable, text)), flush=True)
+        if isinstance(ended, InputError):
+            raise ended
+        details = {**result, "findings": findings}
+        raise ended_words(
+            ended_with(ended) or 1, n, "frame", output.files(), live=live, asked=o.out is not None, details=details
+        )
     if truth is not None:
         import numpy as np
 
@@ -448,13 +463,10 @@ def _track_source(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         scores = measure({name: tracks}, [truth], seed=o.seed or 0, frames=followed)
         warned(o, scores.findings)
         findings += [finding(f) for f in scores.findings[:_MOST_FINDINGS]]
-        found |= {"metrics": _metrics_json(scores.metrics), "protocol": scores.protocol}
+        result |= {"metrics": _metrics_json(scores.metrics), "protocol": scores.protocol}
         text += ["", *_metrics_text(scores)]
     text += [f"{k:8} {shown_path(p)}" for k, p in out.items()]
-    return {
-        **found, "out": out, "frames": n, "frames_per_s": round(n / max(seconds, 1e-9), 2), "text": text,
-        "findings": findings, "exit": int(fails(findings)),
-    }  # fmt: skip
+    return {**result, "text": text, "findings": findings, "exit": int(fails(findings))}
 
 
 def _truth_of(o: argparse.Namespace, name: str, live: bool) -> "TrackSequence":

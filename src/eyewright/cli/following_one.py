@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from eyewright.cli.ending import ended_with, ended_words
 from eyewright.cli.following_files import draws, refuse_inputs
+from eyewright.cli.following_output import RowFiles
 from eyewright.cli.terminal import Result, fails, is_quiet, note_sound, noting, printable, shown_path, stream_stem
 from eyewright.core.errors import InputError, UsageError
 from eyewright.core.quoting import quoted
@@ -20,9 +22,9 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     """Follow the object in a box of the first frame; say where it is in every frame, or that it is lost."""
     import numpy as np
 
-    from eyewright.core.files import checked_output
     from eyewright.core.tracks import Tracks
-    from eyewright.data.tracks import tracks_to_csv, tracks_to_json, tracks_to_mot
+    from eyewright.data.tracks import tracks_to_json
+    from eyewright.imaging.sources import is_endless
     from eyewright.lifecycle.following_one import track_one as follow
 
     for name in _NOT_HERE:
@@ -35,10 +37,11 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
     refuse_inputs(o, saved, [stem])
     rows: list[Tracks] = []
     states: list[tuple[float, str]] = []
-    files: dict[str, Any] = {}
+    files: RowFiles | None = None
     video: Any = None
     findings: list[dict[str, Any]] = []
     n = 0
+    ended: BaseException | None = None
     try:
         frames = follow(
             o.source, box, method=o.method or "csrt", fps=o.fps, rate=o.rate, stride=o.stride,
@@ -47,13 +50,7 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         for item in frames:
             if n == 0 and folder is not None:
                 # The source and the box are right: only now is anything written.
-                with checked_output(folder):
-                    folder.mkdir(parents=True, exist_ok=True)
-                    for kind, ending in (("mot", "txt"), ("csv", "csv")):
-                        if kind in saved:
-                            files[kind] = open(folder / f"{stem}.{ending}", "wb", buffering=0)
-                    if "csv" in files:
-                        files["csv"].write(tracks_to_csv(Tracks.of([])).encode())
+                files = RowFiles(folder, stem, saved)
                 if draws(saved):
                     from eyewright.imaging.trails import Trails
                     from eyewright.imaging.webm import WebmWriter
@@ -72,16 +69,18 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
                 states.append((item.time_s, item.found.state))
                 if not is_quiet(o):
                     print(printable(f"{item.time_s:8.2f} s: {item.found.state}"), flush=True)
-            for kind, file in files.items():
-                text = tracks_to_mot(row) if kind == "mot" else tracks_to_csv(row).partition("\n")[2]
-                with checked_output(Path(o.out)):
-                    file.write(text.encode())
+            if files is not None:
+                files.add(row)
             if video is not None:
                 texts = [f"{item.found.likeness:.2f}"] * k
                 video.add(trails.draw(item.image, boxes, row.ids, texts, time_s=item.time_s), item.time_s)
+    except (KeyboardInterrupt, SystemExit, InputError) as error:
+        if not rows:
+            raise
+        ended = error
     finally:
-        for file in files.values():
-            file.close()
+        if files is not None:
+            files.close()
         if video is not None:
             video.close()
     if n == 0:
@@ -91,6 +90,17 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
         from eyewright.core.files import write_text
 
         write_text(folder / f"{stem}.json", tracks_to_json(whole, name=stem, n_frames=n))
+    if files is not None:
+        files.finish()
+    if isinstance(ended, InputError):
+        raise ended
+    if ended is not None:
+        written = [*([] if files is None else files.paths()), *([] if video is None else [video.path])]
+        details = {"frames": n, "states": _states_json(states), "findings": findings}
+        raise ended_words(
+            ended_with(ended) or 1, n, "frame", written, live=is_endless(o.source), asked=folder is not None,
+            details=details,
+        )  # fmt: skip
     if video is not None:
         note_sound(str(o.source), video.path, findings)
     seconds, n_lost = time.monotonic() - started, n - len(whole)
@@ -105,7 +115,7 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
                 "frames": len(whole),
             }
         ] if whole.times_s is not None and len(whole) else [],
-        "states": [{"time_s": round(t, 4), "state": s} for t, s in states],
+        "states": _states_json(states),
         "frames": n,
         "findings": findings,
         "exit": int(fails(findings)),
@@ -115,6 +125,10 @@ def track_one(o: argparse.Namespace, saved: Sequence[str]) -> Result:
             *(f"{k:8} {shown_path(p)}" for k, p in out.items()),
         ],
     }  # fmt: skip
+
+
+def _states_json(states: Sequence[tuple[float, str]]) -> list[dict[str, Any]]:
+    return [{"time_s": round(t, 4), "state": s} for t, s in states]
 
 
 def _model(method: str) -> dict[str, Any]:

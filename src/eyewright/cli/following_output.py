@@ -1,20 +1,23 @@
 """What `eyewright track` writes: files of tracks, a drawn video, a page."""
 
-__all__ = ["Output", "write_report", "write_tracks"]
+__all__ = ["Output", "RowFiles", "write_report", "write_tracks"]
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.cli.following_files import draws, keeps_images, reports
 from eyewright.cli.following_pictures import Pictures
 from eyewright.cli.terminal import plain_stem
+from eyewright.core.files import checked_output
 
 if TYPE_CHECKING:
     from eyewright.core.tracks import Tracks
     from eyewright.lifecycle.following import TrackedSequence
     from eyewright.tracking import Recorder, Watch
+
+_TEXTS = {"mot": "txt", "csv": "csv", "json": "json"}
 
 
 def write_report(
@@ -64,6 +67,68 @@ def write_tracks(
     return {"tracks": folder}
 
 
+class RowFiles:
+    """The rows of tracks while a source is followed: those of a frame are on disk when `add` returns.
+
+    JSON and the page are whole at the end only. Until then their rows are in `NAME.unfinished.csv`, so that a process
+    that is killed leaves them.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+
+    def __init__(self, folder: Path, stem: str, saved: Collection[str]) -> None:
+        self._folder, self._stem, self._saved = folder, stem, saved
+        self._files: dict[str, Any] = {}
+        self.unfinished: Path | None = None
+        with checked_output(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for kind in ("mot", "csv"):
+                if kind in saved:
+                    self._files[kind] = open(self._path(kind), "wb", buffering=0)
+            if "csv" not in saved and not {"json", "report"}.isdisjoint(saved):
+                self.unfinished = folder / f"{stem}.unfinished.csv"
+                self._files["csv"] = open(self.unfinished, "wb", buffering=0)
+            if "csv" in self._files:
+                self._files["csv"].write(b"frame,time_s,id,label,score,x0,y0,x1,y1\n")
+
+    def _path(self, kind: str) -> Path:
+        return self._folder / f"{self._stem}.{_TEXTS[kind]}"
+
+    @property
+    def csv(self) -> Path:
+        """The CSV of the rows so far."""
+        return self.unfinished or self._path("csv")
+
+    def add(self, rows: "Tracks") -> None:
+        """Write the rows of one frame, each file in one go."""
+        from eyewright.data.tracks import tracks_to_csv, tracks_to_mot
+
+        if not len(rows):
+            return
+        with checked_output(self._folder):
+            if "mot" in self._files:
+                self._files["mot"].write(tracks_to_mot(rows).encode())
+            if "csv" in self._files:
+                self._files["csv"].write(tracks_to_csv(rows).partition("\n")[2].encode())
+
+    def close(self) -> None:
+        """Close the files, which stay."""
+        for file in self._files.values():
+            file.close()
+
+    def finish(self) -> None:
+        """Remove what was written for a process that is killed: the files that were asked for are whole."""
+        if self.unfinished is not None:
+            self.unfinished.unlink(missing_ok=True)
+            self.unfinished = None
+
+    def paths(self) -> list[Path]:
+        """Return the files of rows that are there."""
+        asked = [self._path(kind) for kind in _TEXTS if kind in self._saved]
+        return [p for p in (*asked, *filter(None, [self.unfinished])) if p.exists()]
+
+
 class Output:
     """What is written while a source is followed: a frame that is done is in every file, whatever happens next."""
 
@@ -71,7 +136,7 @@ class Output:
         self._o, self._saved, self._name, self._watch = o, saved, name, watch
         self._folder = None if o.out is None else Path(o.out).resolve()
         self._stem = plain_stem(f"{name}.x")
-        self._files: dict[str, Any] = {}
+        self._rows: RowFiles | None = None
         self._pictures: Pictures | None = None
         self._paths: dict[str, Path] = {}
         self._times: list[tuple[int, float]] = []
@@ -84,51 +149,35 @@ class Output:
         """What has been written."""
         return self._paths | ({} if self._pictures is None else self._pictures.paths)
 
+    def files(self) -> list[Path]:
+        """Return every file and folder that has been written."""
+        rows = [] if self._rows is None else self._rows.paths()
+        pictures = [] if self._pictures is None else [p for p in self._pictures.paths.values() if p.exists()]
+        return [*rows, *pictures]
+
     def _begin(self) -> None:
         """Open the files, now that there is a frame: a source that cannot be read changes nothing."""
         if self._folder is None or "tracks" in self._paths:
             return
-        from eyewright.core.files import checked_output
-
-        with checked_output(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._paths["tracks"] = self._folder
-            if not self._o.offline:
-                for kind, ending in (("mot", "txt"), ("csv", "csv")):
-                    if kind in self._saved:
-                        self._files[kind] = open(self._folder / f"{self._stem}.{ending}", "wb", buffering=0)
-        if "csv" in self._files:
-            self._write("csv", "frame,time_s,id,label,score,x0,y0,x1,y1\n")
+        # Offline, too, what is known so far is on disk until the whole is known.
+        self._rows = RowFiles(self._folder, self._stem, self._saved)
+        self._paths["tracks"] = self._folder
         if self._shows() and not self._o.offline:
             self._pictures = Pictures(self._folder, self._name, self._saved, self._watch)
 
     def __exit__(self, *_: object) -> None:
         if self._pictures is not None:
             self._pictures.close()
-        for file in self._files.values():
-            file.close()
-
-    def _write(self, kind: str, text: str) -> None:
-        from eyewright.core.files import checked_output
-
-        assert self._folder is not None
-        with checked_output(self._folder):
-            self._files[kind].write(text.encode())
+        if self._rows is not None:
+            self._rows.close()
 
     def add(self, item: Any) -> None:
         """Write one frame of `lifecycle.following.track`."""
-        from eyewright.data.tracks import tracks_to_csv, tracks_to_mot
-
         self._begin()
         if self._o.offline:
             self._times.append((item.index + 1, item.time_s))
-            return
-        if self._files and len(item):
-            rows = _rows_of(item)
-            if "mot" in self._files:
-                self._write("mot", tracks_to_mot(rows))
-            if "csv" in self._files:
-                self._write("csv", tracks_to_csv(rows).partition("\n")[2])
+        if self._rows is not None and len(item):
+            self._rows.add(_rows_of(item))
         if self._pictures is not None:
             self._pictures.add(
                 item.prediction.image, item.index + 1, item.time_s, item.track_ids, item.boxes_xyxy,
@@ -138,8 +187,29 @@ class Output:
     def _shows(self) -> bool:
         return draws(self._saved) or keeps_images(self._saved) or reports(self._saved)
 
-    def offline(self, recorder: "Recorder") -> "tuple[Recorder, Tracks]":
-        """Fill gaps over the whole file, count again, write, and draw by reading the source once more.
+    def online(self, recorder: "Recorder", fps: float | None, *, live: bool) -> "Tracks":
+        """Complete the files that are whole at the end only, and return the tracks.
+
+        While a source was followed a track's class was that of the moment; the files now have the last one. Of a
+        `live` source nothing is held in memory, and the file that was written is read.
+        """
+        from eyewright.data.tracks import read_tracks
+
+        if self._rows is None:
+            return recorder.tracks()
+        self._rows.close()
+        if not live:
+            tracks, ended = recorder.tracks(), tuple(k for k in ("json", "csv") if k in self._saved)
+        elif "json" in self._saved:
+            tracks, ended = read_tracks(self._rows.csv, "tracks").tracks, ("json",)
+        else:
+            tracks, ended = recorder.tracks(), ()
+        if ended:
+            self._paths |= write_tracks(self._o, ended, self._name, tracks, fps, int(tracks.n_frames))
+        return tracks
+
+    def offline(self, recorder: "Recorder", *, draw: bool = True) -> "tuple[Recorder, Tracks]":
+        """Fill gaps over the whole file, count again, write, and with `draw` read the source once more to draw.
 
         Returns the counts over all tracks, and the tracks.
         """
@@ -154,8 +224,10 @@ class Output:
         # Only frames that were looked at, where a stride or rate leaves others out.
         tracks = tracks.keep(np.isin(tracks.frames, known[:, 0].astype(np.int64)))
         fps = None if step <= 0 else round(1 / step, 3)
+        if self._rows is not None:
+            self._rows.close()
         self._paths |= write_tracks(self._o, self._saved, self._name, tracks, fps, n)
-        if self._shows():
+        if draw and self._shows():
             self._draw_again(tracks)
         return Recorder.of(tracks, self._watch, end_s=self._times[-1][1]), tracks
 
@@ -175,9 +247,11 @@ class Output:
                     self._pictures.add_tracked(frame.image, number, times[number], tracks, recorder)
 
     def report(self, recorder: "Recorder", n_frames: int, fps: float | None) -> None:
-        """Write the page, where one was asked for."""
+        """Write the page, where one was asked for; then everything is whole."""
         if self._pictures is not None:
             self._pictures.report(recorder, n_frames, fps)
+        if self._rows is not None:
+            self._rows.finish()
 
 
 def _rows_of(item: Any) -> "Tracks":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyewright.cli.clips import add_windows, predict_clips, refuse_window_options
+from eyewright.cli.ending import ended_with, ended_words
 from eyewright.cli.evaluating import add_promises
 from eyewright.cli.given import add_images, given_images, listed, one_source, refuse_swapped
 from eyewright.cli.numbers import Fraction, Number
@@ -103,7 +104,7 @@ def predict(o: argparse.Namespace) -> Result:
     from eyewright import lifecycle
     from eyewright.core.task import task_of
     from eyewright.imaging.preparation import image_preparation
-    from eyewright.imaging.sources import is_stream
+    from eyewright.imaging.sources import is_endless, is_stream
 
     streamed = any(is_stream(text) for text in given)
     # The pages of a scanner come by themselves too, and are pictures that have no time.
@@ -153,20 +154,29 @@ def predict(o: argparse.Namespace) -> Result:
 
         looked = each()
     n = 0
-    keep = o.json or not moving
-    with PredictionFiles(o, given, saved, task_of(bundle.task_name), bundle.labels.names, keep=keep) as output:
-        for index, (item, found, time_s) in enumerate(looked):
-            prediction = replace(only_classes(found, bundle.task_name, o.classes), index=index)
-            row = prediction.to_json(**shown_of)
-            if promised is not None:
-                row |= promised.told(prediction, top=o.top)
-            output.add(row if time_s is None else {**row, "time_s": round(time_s, 4)}, prediction, item, time_s)
-            n += 1
-            if o.json or o.quiet:
-                continue
-            # A long folder is shown as it goes; nothing is held back to the end.
-            shown = _line(prediction.line(**shown_of), row)
-            print(printable(f"{item}: {shown}" if time_s is None else f"{time_s:8.2f} s: {shown}"), flush=True)
+    output = PredictionFiles(o, given, saved, task_of(bundle.task_name), bundle.labels.names, keep=o.json)
+    try:
+        with output:
+            for index, (item, found, time_s) in enumerate(looked):
+                prediction = replace(only_classes(found, bundle.task_name, o.classes), index=index)
+                row = prediction.to_json(**shown_of)
+                if promised is not None:
+                    row |= promised.told(prediction, top=o.top)
+                output.add(row if time_s is None else {**row, "time_s": round(time_s, 4)}, prediction, item, time_s)
+                n += 1
+                if o.json or o.quiet:
+                    continue
+                # A long folder is shown as it goes; nothing is held back to the end.
+                shown = _line(prediction.line(**shown_of), row)
+                print(printable(f"{item}: {shown}" if time_s is None else f"{time_s:8.2f} s: {shown}"), flush=True)
+    except (KeyboardInterrupt, SystemExit) as error:
+        code = ended_with(error)
+        if code is None:
+            raise
+        raise ended_words(
+            code, n, "frame" if moving else "image", output.paths.values(), live=is_endless(o.source),
+            asked=o.out is not None, details={"out": output.paths, "predictions": output.rows},
+        ) from None  # fmt: skip
     drawn = output.paths.get("video")
     if drawn is not None:
         note_sound(o.source, drawn, findings)

@@ -78,7 +78,7 @@ def saved_names(o: argparse.Namespace, moving: bool) -> tuple[str, ...]:
 
 
 class PredictionFiles:
-    """What is written while frames are predicted: of a stream nothing is held, and a frame that is done is on disk.
+    """What is written while images are predicted: an image or frame that is done is on disk, and with `keep` in `rows`.
 
     Raises:
         UsageError: the task does not support it (`Task.require`).
@@ -99,7 +99,7 @@ class PredictionFiles:
         self._folder = None if o.out is None else Path(o.out).resolve()
         self._stem, self._root = stream_stem(given[0]), _root_of(given)
         self._open: dict[str, LinesFile] = {}
-        self._table, self._cells = PredictionTable(), ""
+        self._table = PredictionTable()
         self._video: Any = None
         self._named: set[str] = set()
         self._review: ReviewFolder | None = None
@@ -142,23 +142,17 @@ class PredictionFiles:
     def __enter__(self) -> "PredictionFiles":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._video is not None:
             self._video.close()
         for file in self._open.values():
             file.close()
         if self._folder is None:
             return
-        if self._cells:
-            self._write(self.paths.setdefault("table", self._folder / "predictions.csv"), self._cells)
         if self._review is not None:
             self._review.close()
         if "predictions.jsonl" in self._open:
             self.paths["predictions"] = join_lines(self._open["predictions.jsonl"].path)
-        elif "json" in self._saved and self.rows and kind is None:
-            from eyewright.core.files import write_json
-
-            write_json(self.paths.setdefault("predictions", self._folder / "predictions.json"), self.rows)
         if "coco" in self._saved:
             self._write_coco(self.paths["coco"])
         if "yolo" in self._saved:
@@ -174,15 +168,11 @@ class PredictionFiles:
             self.rows.append(dict(row))
         if self._folder is None:
             return
-        if "json" in self._saved and time_s is not None:
+        if "json" in self._saved:
             self._append("predictions.jsonl", dumps_json(row) + "\n")
         if "csv" in self._saved:
-            lines = self._table.lines(row)
-            if time_s is None:
-                self._cells += lines
-            else:
-                self.paths["table"] = self._folder / "predictions.csv"
-                self._append("predictions.csv", lines)
+            self.paths["table"] = self._folder / "predictions.csv"
+            self._append("predictions.csv", self._table.lines(row))
         stem = f"{prediction.index:05d}-{plain_stem(item)}"
         if "images" in self._saved:
             prediction.save(self._folder / f"{stem}{picture_suffix(item)}")

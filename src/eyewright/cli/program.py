@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from eyewright.cli.addresses import call_uploading, check_addresses, copy_inputs
+from eyewright.cli.ending import EndedError
 from eyewright.cli.parser import build_parser
 from eyewright.cli.places import check_texts, claimed_by, naming_option
 from eyewright.cli.scaling import is_job
@@ -76,12 +77,13 @@ def _main(argv: Sequence[str] | None) -> int:
                 result = call_uploading(options)
             return _finish(verb, result, started, options)
     except EyewrightError as error:
-        return _fail(verb, _ended(again) or naming_option(error, options), started, as_json)
+        own = error if isinstance(error, EndedError) else _ended(again)
+        return _fail(verb, own or naming_option(error, options), started, as_json)
     except KeyboardInterrupt:
-        return _fail(verb, _EndedError("interrupted", again, 130), started, as_json)
+        return _fail(verb, EndedError("interrupted", again, 130), started, as_json)
     except SystemExit as end:
         if end.code == 143:
-            return _fail(verb, _EndedError("terminated", again, 143), started, as_json)
+            return _fail(verb, EndedError("terminated", again, 143), started, as_json)
         return _flushed(end.code if isinstance(end.code, int) else 0, started, as_json)
     except BrokenPipeError:
         drop_stdout()
@@ -111,16 +113,16 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _ended(again: str) -> "_EndedError | None":
+def _ended(again: str) -> "EndedError | None":
     """Return what a signal asked for, where C code that imports a module has made another error of the exception."""
     if not _told:
         return None
-    return _EndedError("terminated" if _told[-1] == 143 else "interrupted", again, _told[-1])
+    return EndedError("terminated" if _told[-1] == 143 else "interrupted", again, _told[-1])
 
 
-def _fault(fault: Exception) -> "_EndedError":
+def _fault(fault: Exception) -> "EndedError":
     text = f"a bug in Eyewright: {type(fault).__name__}: {fault}"
-    return _EndedError(text, "please report it with what EYEWRIGHT_DEBUG=1 shows", 70)
+    return EndedError(text, "please report it with what EYEWRIGHT_DEBUG=1 shows", 70)
 
 
 def _refused_by_system(error: BaseException) -> EyewrightError | None:
@@ -165,14 +167,6 @@ _ISOLATED = frozenset(
 
 _LOADS_FIRST = frozenset({"explain", "predict"})
 """Those that load a model, and then wait for the first image."""
-
-
-class _EndedError(EyewrightError):
-    """An exit that is not an input error: a signal, or a bug in Eyewright."""
-
-    def __init__(self, message: str, fix: str, exit_code: int) -> None:
-        super().__init__(message, fix=fix, code={130: "interrupted", 143: "terminated"}.get(exit_code, "fault"))
-        self.exit_code = exit_code
 
 
 def _finish(verb: str, result: Result, started: float, o: argparse.Namespace) -> int:

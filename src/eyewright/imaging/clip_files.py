@@ -1,6 +1,6 @@
 """Which files are clips: videos and animations by their content, and folders of numbered images."""
 
-__all__ = ["clip_files", "frame_folders", "list_clips", "numbered_frames"]
+__all__ = ["clip_files", "frame_folders", "list_clips", "media_files", "numbered_frames"]
 
 import glob
 import os
@@ -44,6 +44,21 @@ def clip_files(names: Iterable[str], held: Callable[[str], Media]) -> list[str]:
         if ending in _TEXTS:
             continue
         if ending in VIDEO_EXTENSIONS or held(name) in MOVING:
+            found.append(name)
+    return found
+
+
+def media_files(names: Iterable[str], held: Callable[[str], Media]) -> list[str]:
+    """Return the names of the files that are images or videos: those that are called so, whatever reading them says,
+    and all others that hold one; `held` tells what a file holds.
+
+    >>> media_files(["a.mp4", "b", "c.png", "d.txt", "e.bin"], {"b": "picture", "e.bin": "other"}.__getitem__)
+    ['a.mp4', 'b', 'c.png']
+    """
+    found = []
+    for name in names:
+        ending = posixpath.splitext(name)[1].lower()
+        if ending in VIDEO_EXTENSIONS or ending in _IMAGES or (ending not in _TEXTS and held(name) != "other"):
             found.append(name)
     return found
 

@@ -19,7 +19,7 @@ from eyewright.data.formats import open_dataset
 from eyewright.data.targets import OBJECTS
 from eyewright.data.tree import FolderTree
 from eyewright.data.writers import WRITERS, write_dataset
-from eyewright.imaging.sources.files import VIDEO_EXTENSIONS
+from eyewright.imaging.sources.files import is_video
 from eyewright.lifecycle.datasets import PathLike, Say, silent
 from eyewright.lifecycle.loading import open_any
 from eyewright.processing.anonymous import HiddenFile, Hiding, Recall, measure_recall
@@ -182,7 +182,7 @@ def anonymize(
     _check_options(how, to, conf, margin, hold, gap_s)
     place = Path(out)
     _check_place(Path(source), place, overwrite)
-    video = Path(source).is_file() and Path(source).suffix.lower() in VIDEO_EXTENSIONS
+    video = Path(source).is_file() and is_video(Path(source))
     drawn = None if boxes is None else read_box_list(boxes, video=video)
     truth = None if check is None else read_box_list(check, video=video)
     finders = _finders(kinds, detector, conf, tile, flip)

@@ -23,6 +23,7 @@ from eyewright.imaging.sources import open_source
 from eyewright.imaging.sources.sampling import frame_times, sample_by_time
 from eyewright.lifecycle.datasets import PathLike
 from eyewright.lifecycle.loading import open_any
+from eyewright.lifecycle.sequence_motion import SequenceMotion
 from eyewright.tracking import (
     Crossing,
     FillSettings,
@@ -65,7 +66,7 @@ class TrackedSequence:
         findings: rows that were left out, and what was assumed.
         rows: of the file, those that were left out included.
         left_out: how many of them were left out.
-        cpu_s: processor time of following alone.
+        cpu_s: processor time of following, with that of reading the pictures where camera motion is estimated.
     """
 
     name: str
@@ -130,16 +131,19 @@ def track_detections(
     fill: FillSettings | None = None,
     watch: Watch | None = None,
     classes: Sequence[str] | None = None,
+    camera_motion: bool = False,
 ) -> list[TrackedSequence]:
     """Follow the detections of a file or of a folder of sequences; every sequence has a tracker of its own.
 
     `frames` are the pictures of sequences by name. Frame k of a file is at (k - 1) / `fps`: without it at its own time
     in the file or video, at the rate that `seqinfo.ini` states, else at 30 frames a second, with a finding.
-    With `offline` tracks have their early boxes, gaps are filled and short tracks dropped.
+    With `offline` tracks have their early boxes, gaps are filled and short tracks dropped. With `camera_motion`, the
+    motion of the camera is estimated from `frames` and compensated for.
 
     Raises:
         InputError: nothing is there, or a file of which no row can be used.
-        UsageError: an unknown method, or a rate that is no number.
+        UsageError: an unknown method, a rate that is no number, or camera motion without frames or with a method of
+            the user's own.
     """
     if fps is not None and not 0 < fps < 1e5:
         raise UsageError(f"expected a frame rate above 0 frames/s, found {fps!r}", fix="change --fps")
@@ -149,7 +153,7 @@ def track_detections(
     for sequence in cast("Sequence[TrackSequence]", sequences):
         own = (frames or {}).get(sequence.name)
         chosen = settings or TrackerSettings()
-        found.append(_track_file(sequence, own, fps, method, chosen, offline, fill, watch, classes))
+        found.append(_track_file(sequence, own, fps, method, chosen, offline, fill, watch, classes, camera_motion))
     return found
 
 
@@ -163,6 +167,7 @@ def _track_file(
     fill: FillSettings | None,
     watch: Watch | None,
     classes: Sequence[str] | None,
+    camera_motion: bool,
 ) -> TrackedSequence:
     file = sequence.read("detections")
     if frames is not None:
@@ -190,6 +195,15 @@ def _track_file(
     n_frames = max(rows.n_frames, sequence.n_frames or 0, file.n_frames or 0)
     recorder = Recorder(rows.labels, watch)
     tracker = method_of(method, settings)
+    motion = None
+    if camera_motion:
+        _check_moves(tracker)
+        if frames is None:
+            raise UsageError(
+                f"the detections of {sequence.name!r} have no pictures to estimate camera motion from",
+                fix="pass --frames VIDEO|FOLDER, or leave --camera-motion out",
+            )
+        motion = SequenceMotion(frames)
     # Only frames with boxes: what happens between is known from the times.
     numbers = np.unique(rows.frames)
     times = _times(rows, rate, numbers)
@@ -199,9 +213,13 @@ def _track_file(
     labels = rows.label_ids if len(rows.labels) > 1 else None
     for number, when, a, b in zip(numbers.tolist(), times.tolist(), starts.tolist(), ends.tolist(), strict=True):
         boxes, scores = rows.boxes_xyxy[a:b], rows.scores[a:b]
+        if motion is not None and isinstance(tracker, Tracker):
+            for moved in motion.until(number, boxes):
+                tracker.move(moved)
         found = tracker.update(boxes, scores, None if labels is None else labels[a:b], time_s=when)
         recorder.take(found, boxes, scores, frame=number)
     spent = time.process_time() - started
+    findings += [] if motion is None else motion.findings()
     # Without a score a box counts as certain.
     best = float(np.nan_to_num(rows.scores, nan=1.0).max(initial=0.0))
     if len(rows) and ":" not in method and settings.high is not None and best < settings.high:
@@ -223,6 +241,16 @@ def _track_file(
     return TrackedSequence(
         sequence.name, tracks, recorder, rate, n_frames, tuple(findings), file.rows, file.left_out, spent
     )
+
+
+def _check_moves(tracker: object) -> None:
+    """Refuse camera motion for a tracker that cannot be moved.
+
+    Raises:
+        UsageError: it is the user's own.
+    """
+    if not isinstance(tracker, Tracker):
+        raise UsageError("--camera-motion works with the built-in methods", fix="leave one of both out")
 
 
 def _timed(tracks: Tracks, times_s: Sequence[float], rate: float) -> Tracks:
@@ -294,7 +322,10 @@ def track(
         for given, frame in enumerate(frames, 1):
             yield follower.step(frame)
             if max_frames is not None and given >= max_frames:
-                return
+                break
+    for found in follower.findings(str(source)):
+        if note is not None:
+            note(found)
 
 
 def gives_boxes(task: str) -> bool:
@@ -368,13 +399,19 @@ class Follower:
         self._least = max(0.01, float(self._high.min()) * _LOW_SHARE)
         self._camera_motion = camera_motion
         self._camera: CameraMotion | None = None
-        if camera_motion and not isinstance(self._tracker, Tracker):
-            raise UsageError("--camera-motion works with the built-in methods", fix="leave one of both out")
+        self._n_frames = 0
+        if camera_motion:
+            _check_moves(self._tracker)
         self._size_hw: tuple[int, int] | None = None
         self._before = self._last_id = first_id - 1
         self._keys_before = self._last_key = 0
 
+    def findings(self, source: str = "") -> list[Finding]:
+        """Return notes on what could not be estimated so far."""
+        return [] if self._camera is None else self._camera.findings(self._n_frames, source)
+
     def step(self, frame: "Frame") -> TrackedFrame:
+        self._n_frames += 1
         image, time_s = frame.image, float(frame.time_s or 0.0)
         if image.shape[:2] != self._size_hw:
             self._begin(image.shape[0], image.shape[1])
@@ -411,7 +448,7 @@ class Follower:
             self._tracker.reset()
             self._before, self._keys_before = self._last_id, self._last_key
         self._size_hw = (height, width)
-        if self._camera_motion:
+        if self._camera_motion and self._camera is None:
             self._camera = CameraMotion()
 
     def _named(self, found: TrackPrediction) -> TrackPrediction:

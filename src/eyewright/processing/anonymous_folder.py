@@ -21,19 +21,20 @@ from eyewright.core.progress import track_progress
 from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.core.walking import walk_files
+from eyewright.imaging.clip_files import media_files
 from eyewright.imaging.decode import file_bytes
 from eyewright.imaging.encode import extension_of
 from eyewright.imaging.headers import FORMATS
+from eyewright.imaging.media import media_of
 from eyewright.imaging.overlay import shrink
 from eyewright.imaging.sources import list_sources
-from eyewright.imaging.sources.files import VIDEO_EXTENSIONS
+from eyewright.imaging.sources.files import is_video
 from eyewright.processing.anonymous import HiddenFile, Hiding, anonymize_bytes, anonymize_video, scan_video
 from eyewright.processing.hiding import hidden_mask
 
 Names = Literal["keep", "hash"]
 NAMES: tuple[Names, ...] = ("keep", "hash")
 _MOST_SHOWN, _SHOWN_SIDE = 12, 240
-_IMAGES = frozenset(e for extensions in FORMATS.values() for e in extensions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,7 @@ def anonymize_files(
     with track_progress("anonymizing", len(paths), quiet=quiet) as advance:
         for k, (name, path) in enumerate(paths):
             try:
-                if path.suffix.lower() in VIDEO_EXTENSIONS:
+                if is_video(path):
                     done, left, small = _video(name, path, folder, hiding, names, taken, quiet)
                 else:
                     done, left, small = _image(name, path, folder, hiding, names, taken)
@@ -116,13 +117,13 @@ def _listed(source: str | Path) -> tuple[list[tuple[str, Path]], tuple[str, ...]
     root = Path(source)
     if root.is_dir():
         names, _ = walk_files(root)
-        media = [n for n in names if posixpath.splitext(n)[1].lower() in _IMAGES | VIDEO_EXTENSIONS]
+        media = media_files(names, lambda name: media_of(root / name))
         if not media:
             raise InputError(
                 f"expected images or videos in {quoted(source)}, found none", fix="check the folder", code="no_images"
             )
         return [(n, root / n) for n in media], tuple(sorted(set(names) - set(media)))
-    if root.is_file() and root.suffix.lower() in VIDEO_EXTENSIONS:
+    if root.is_file() and is_video(root):
         return [(root.name, root)], ()
     if str(source) == "-":
         raise UsageError("expected files, found standard input", fix="pass a file, folder or glob")

@@ -20,7 +20,7 @@ from eyewright.core.quoting import quoted
 from eyewright.core.walking import is_wanted
 from eyewright.imaging.headers import FORMATS
 from eyewright.imaging.sources import is_stream
-from eyewright.imaging.sources.files import VIDEO_EXTENSIONS, file_stamp
+from eyewright.imaging.sources.files import file_stamp, is_other_video, is_video
 
 _EXTENSIONS = frozenset(extension for extensions in FORMATS.values() for extension in extensions)
 # Names that are sorted in memory; more of them in one folder go through sorted files.
@@ -66,7 +66,7 @@ def list_items(source: str, spill: Path, *, at_once: int = _SORTED) -> Iterator[
     path = Path(source)
     if path.is_dir():
         return _below(path.resolve(), "", spill, at_once, set())
-    if path.is_file() and path.suffix.lower() in VIDEO_EXTENSIONS:
+    if path.is_file() and is_video(path):
         raise _not_files(source)
     if path.is_file():
         return iter([stamp_item(str(path.resolve()))])
@@ -104,7 +104,7 @@ def _globbed(pattern: str, spill: Path, at_once: int) -> Iterator[Item]:
         for match in glob.iglob(pattern, recursive=True):
             if not os.path.isfile(match):
                 continue
-            if os.path.splitext(match)[1].lower() in VIDEO_EXTENSIONS:
+            if is_other_video(Path(match)):
                 raise UsageError(f"{match!r} is a video, not an image", fix="predict videos without --on")
             yield os.path.abspath(match)
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyewright.core.extras import import_extra
+from eyewright.core.report import Finding
 
 _MOST_CORNERS = 200
 _FEWEST_MATCHES = 12
@@ -34,6 +35,14 @@ class CameraMotion:
     def reset(self) -> None:
         """Forget the last frame."""
         self._last, self._boxes, self.notes = None, np.zeros((0, 4)), {}
+
+    def findings(self, n_frames: int, source: str = "") -> list[Finding]:
+        """Return a note on how often no motion could be estimated in the `n_frames` of a source, and why."""
+        if not self.notes:
+            return []
+        reasons = "; ".join(f"{why} ({n:,})" for why, n in self.notes.items())
+        text = f"camera motion is not known in {sum(self.notes.values()):,} of {n_frames:,} frames: {reasons}"
+        return [Finding("camera_motion", text, "nothing, if the scene is cut there", source, severity="note")]
 
     def update(self, image: NDArray[np.uint8], boxes_xyxy: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """Return the map of the last frame's pixels onto this one's, float64 (2, 3), or None where there is none.

@@ -4,6 +4,7 @@ __all__ = [
     "VIDEO_EXTENSIONS",
     "file_stamp",
     "in_order",
+    "is_other_video",
     "is_video",
     "iter_images",
     "list_sources",
@@ -63,6 +64,14 @@ def is_video(path: Path) -> bool:
     """
     held = media_of(path)
     return held in VIDEOS or (held == "other" and path.suffix.lower() in VIDEO_EXTENSIONS)
+
+
+def is_other_video(path: Path) -> bool:
+    """Return whether one of many files is a video and is not called an image.
+
+    Files that are called images are not opened for it: of a million that takes long, and reading one says what it is.
+    """
+    return path.suffix.lower() not in _EXTENSIONS and is_video(path)
 
 
 def files_below(folder: Path, extensions: Container[str]) -> list[Path]:
@@ -130,7 +139,7 @@ def list_sources(source: str | Path) -> list[Path | str]:
         raise UsageError(f"{text!r} is a camera, stream or scanner, not a file", fix=fix)
     found_at = [] if addressed else glob.glob(text, recursive=True)
     matches = sorted(Path(p) for p in found_at if Path(p).is_file())
-    videos = [p for p in matches if p.suffix.lower() in VIDEO_EXTENSIONS]
+    videos = [p for p in matches if is_other_video(p)]
     if videos:
         raise UsageError(f"{quoted(videos[0])} is a video, not an image", fix="open videos one by one")
     if not matches and os.path.lexists(text):
