@@ -160,9 +160,8 @@ def measure_kills(work: Path, bundle: Path, kills: int, n: int) -> None:
         same = [a["id"] == b["id"] and a["error"] == b["error"] and a["result"] == b["result"] for a, b in
                 zip(sorted(found, key=lambda r: r["id"]), expected, strict=False)]  # fmt: skip
         other += len(same) - sum(same) + (verified != 0)
-    print(
-        f"{kills} kills ({killed['driver']} drivers, {killed['worker']} workers, {killed['disk']} full disks) over {jobs} jobs of {n} images:"
-    )
+    said = ", ".join(f"{count} {name}" for name, count in killed.items())
+    print(f"{kills} kills ({said}) over {jobs} jobs of {n} images:")
     print(f"{lost} rows lost, {double} double, {other} different from an undisturbed job or refused by --verify")
     if restarts:
         print(
