@@ -4,7 +4,8 @@ __all__ = ["add_serve_on", "serve_elsewhere"]
 
 import argparse
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.terminal import Result, print_json, printable
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
     from eyewright.serving import Settings
 
 # What a server keeps, or what is of one machine, with the value of each where it is not given.
-_NOT_WITH = {
+_NOT_WITH: Mapping[str, Any] = {
     "admin_token_file": None, "allow_origin": [], "keep": None, "keep_days": 90.0, "keep_rows": 1_000_000,
     "window": 200, "label_studio_files": None, "alert_webhook": None, "alert_email": None, "index": [],
     "source": [], "follow": None, "line": [], "zone": [], "log": None,
 }  # fmt: skip
 # What each replica is given, with the value of each where it is not given.
-_GIVEN = {
+_GIVEN: Mapping[str, Any] = {
     "workers": None, "threads": 1, "max_batch": 4, "max_wait_ms": 0.0, "queue": 256, "deadline": 30.0,
     "max_body": "32m", "max_pixels": 40e6, "require_signature": None, "refuse": None, "coverage": None,
 }  # fmt: skip
