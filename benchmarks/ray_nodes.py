@@ -8,8 +8,10 @@ ratio: seconds until both nodes run, resident memory of both when idle; then who
 100x100: plain `predict --out`, `predict --on local` with two workers, and `--on HOST:PORT` of the nodes that run. The
 ratio is that of whole processes, and of the images after the first shard, which leaves the start out; median of the
 rounds. Target: start within 12 s, at most 600 MB, at least 0.95 of the faster of the other two. All rows are compared.
-kills: a job is resumed until it is done, while a driver, a worker, a node or the head is killed at random times; nodes
-are started again. Then `--verify`, and the rows compared. Target: 0 lost, 0 double, 0 different.
+kills: a job is resumed until it is done, while a driver, a worker, a node or the head is killed at random times, the
+disk of the driver is full from then on (RLIMIT_FSIZE), or a node is cut off for 30 s ("network": its processes are
+stopped, and neither answer nor send). Nodes are started again. Then `--verify`, and the rows compared. Target: 0 lost,
+0 double, 0 different.
 """
 
 import argparse
@@ -24,11 +26,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from eyewright.scaling.ray_cluster import agent_ports, head_command
-from scaling import BUNDLE, PROGRAM, write_images
+from scaling import BUNDLE, PROGRAM, fill_disk, write_images
 
 NODE = "import sys; sys.modules['grpc'] = None; from ray.scripts.scripts import main; main()"
 
@@ -75,9 +79,24 @@ class Nodes:
             os.killpg(self.running[name].pid, signal.SIGKILL)
         self.running.pop(name).wait()
 
+    def cut_off(self, name: str, seconds: float) -> None:
+        """Stop all processes of a node for some time; its workers have other groups."""
+        before = set(self.pids())
+        stopped = before - self.pids_of([n for n in self.running if n != name])
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            for pid in stopped:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            if number == signal.SIGSTOP:
+                time.sleep(seconds)
+
     def pids(self) -> list[int]:
         """The processes of both nodes, workers included."""
-        groups = {one.pid for one in self.running.values()}
+        return sorted(self.pids_of(self.running))
+
+    def pids_of(self, names: Iterable[str]) -> set[int]:
+        """The processes of some nodes, workers included."""
+        groups = {self.running[name].pid for name in names}
         parents, found = {}, set()
         for place in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
@@ -85,7 +104,7 @@ class Nodes:
                 parents[int(place.name)] = int(words[1])
                 if int(words[2]) in groups:
                     found.add(int(place.name))
-        return sorted(found | {pid for pid, parent in parents.items() if parent in found})
+        return found | {pid for pid, parent in parents.items() if parent in found}
 
     def workers(self) -> list[int]:
         found = []
@@ -165,8 +184,10 @@ def measure_kills(work: Path, bundle: Path, kills: int, n: int) -> None:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run((*words, str(work / "whole"), "--on", "local"), **quiet)
     expected = digest_of(work / "whole")
-    nodes, killed = Nodes(), {"driver": 0, "worker": 0, "other": 0, "head": 0}
+    nodes = Nodes()
+    killed = {"driver": 0, "worker": 0, "other": 0, "head": 0, "disk": 0, "network": 0}
     jobs = different = refused = 0
+    began, codes = time.perf_counter(), Counter[int]()
     while sum(killed.values()) < kills:
         folder, jobs = work / f"killed-{jobs}", jobs + 1
         while True:
@@ -177,7 +198,7 @@ def measure_kills(work: Path, bundle: Path, kills: int, n: int) -> None:
             driver = subprocess.Popen((*words, str(folder), "--on", nodes.address, *more), **quiet)
             time.sleep(rng.uniform(3, 12))
             while sum(killed.values()) < kills and driver.poll() is None:
-                who = rng.choices(list(killed), (4, 4, 2, 1))[0]
+                who = rng.choices(list(killed), (4, 4, 2, 1, 1, 1))[0]
                 if who == "driver":
                     driver.kill()
                 elif who == "worker":
@@ -186,6 +207,11 @@ def measure_kills(work: Path, bundle: Path, kills: int, n: int) -> None:
                         time.sleep(0.2)
                         continue
                     os.kill(rng.choice(pids), signal.SIGKILL)
+                elif who == "disk":
+                    # Workers of Ray write logs too: only the files of the job are meant to fail.
+                    fill_disk([driver.pid])
+                elif who == "network" and "other" in nodes.running:
+                    nodes.cut_off("other", 30)
                 elif who in nodes.running:
                     nodes.kill(who)
                     if who == "head" and "other" in nodes.running:
@@ -193,16 +219,19 @@ def measure_kills(work: Path, bundle: Path, kills: int, n: int) -> None:
                 else:
                     continue
                 killed[who] += 1
-                print(f"killed {who}", flush=True)
-                if who in ("driver", "head"):
+                print(f"{time.perf_counter() - began:5.0f} s killed {who}", flush=True)
+                if who in ("driver", "head", "disk"):
                     break
                 time.sleep(rng.uniform(1, 6))
-            if driver.wait() in (0, 1):
+            code = driver.wait()
+            codes[code] += 1
+            if code in (0, 1):
                 break
         refused += subprocess.run((*words, str(folder), "--verify"), **quiet).returncode != 0
         different += digest_of(folder) != expected
     nodes.close()
     said = ", ".join(f"{count} {name}" for name, count in killed.items())
+    print(f"drivers ended with {dict(codes)} in {time.perf_counter() - began:.0f} s")
     print(f"{kills} kills ({said}) over {jobs} jobs of {n} images: {different} jobs with other rows, {refused} refused")
 
 

@@ -7,14 +7,16 @@ and with all cores' workers; median of the rounds. Target: as fast as plain `pre
 plan: the given number of names in one folder (hard links to a few files); seconds and peak memory of a process of its
 own. Target: 60 s and 150 MB for 1,000,000.
 cost: what `cost` predicts from a sample of 300 images, and what a real job of 20,000 takes. Target: within 20 %.
-kills: a job is resumed until it is done, while its driver, or one of its workers, is killed at random times. Then
-`--verify`, and the rows compared with those of an undisturbed job. Target: 0 lost, 0 double, 0 different in 50 kills.
+kills: a job is resumed until it is done, while its driver, or one of its workers, is killed at random times, or the
+disk is full from then on (its processes may write no byte more: RLIMIT_FSIZE). Then `--verify`, and the rows compared
+with those of an undisturbed job. Target: 0 lost, 0 double, 0 different in 50 kills.
 """
 
 import argparse
 import json
 import os
 import random
+import resource
 import signal
 import statistics
 import subprocess
@@ -102,6 +104,15 @@ def workers_of(pid: int) -> list[int]:
         return []
 
 
+def fill_disk(pids: list[int]) -> None:
+    """Let processes write no byte more; they are told what a full disk tells them, with another number."""
+    for pid in pids:
+        try:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, 0))
+        except ProcessLookupError:
+            continue
+
+
 def measure_kills(work: Path, bundle: Path, kills: int, n: int) -> None:
     images, rng = write_images(work / "kills", n), random.Random(0)
     (images / "000007.jpg").write_bytes(b"no image")
@@ -110,7 +121,7 @@ def measure_kills(work: Path, bundle: Path, kills: int, n: int) -> None:
     subprocess.run((*predict, str(whole), *job), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     expected = rows_of(whole)
     assert len(expected) == n, len(expected)
-    killed = {"driver": 0, "worker": 0}
+    killed = {"driver": 0, "worker": 0, "disk": 0}
     lost = double = other = jobs = 0
     restarts: list[float] = []
     while sum(killed.values()) < kills:
@@ -125,12 +136,15 @@ def measure_kills(work: Path, bundle: Path, kills: int, n: int) -> None:
             undisturbed = sum(killed.values()) >= kills
             while sum(killed.values()) < kills and driver.poll() is None:
                 time.sleep(rng.uniform(0.1, 2.0))
-                who = rng.choice(("driver", "worker"))
+                who = rng.choices(("driver", "worker", "disk"), (3, 3, 1))[0]
                 pids = [driver.pid] if who == "driver" else workers_of(driver.pid)
                 if pids and driver.poll() is None:
-                    os.kill(rng.choice(pids), signal.SIGKILL)
+                    if who == "disk":
+                        fill_disk([driver.pid, *pids])
+                    else:
+                        os.kill(rng.choice(pids), signal.SIGKILL)
                     killed[who] += 1
-                    if who == "driver":
+                    if who != "worker":
                         break
             if undisturbed and more:
                 while driver.poll() is None and len(list(folder.glob("results/*"))) <= done_before:
@@ -146,7 +160,8 @@ def measure_kills(work: Path, bundle: Path, kills: int, n: int) -> None:
         same = [a["id"] == b["id"] and a["error"] == b["error"] and a["result"] == b["result"] for a, b in
                 zip(sorted(found, key=lambda r: r["id"]), expected, strict=False)]  # fmt: skip
         other += len(same) - sum(same) + (verified != 0)
-    print(f"{kills} kills ({killed['driver']} drivers, {killed['worker']} workers) over {jobs} jobs of {n} images:")
+    said = ", ".join(f"{count} {name}" for name, count in killed.items())
+    print(f"{kills} kills ({said}) over {jobs} jobs of {n} images:")
     print(f"{lost} rows lost, {double} double, {other} different from an undisturbed job or refused by --verify")
     if restarts:
         print(

@@ -12,6 +12,7 @@ from typing import Any
 
 from eyewright.cli.live import add_sources, sources_of
 from eyewright.cli.numbers import SEED, Checked, Fraction, Number
+from eyewright.cli.replicas import add_serve_on, serve_elsewhere
 from eyewright.cli.terminal import Result, finding, print_json, printable, shown_path, talk, warn
 from eyewright.core.durations import parse_duration_s
 from eyewright.core.errors import UsageError, plain_reason
@@ -158,6 +159,7 @@ def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
     )
     add_sources(p)
     _add_home(p)
+    add_serve_on(p)
 
     p = verb("monitor")
     below = p.add_subparsers(dest="what", metavar="WHAT", required=True, parser_class=type(p))
@@ -218,6 +220,8 @@ def serve(o: argparse.Namespace) -> Result:
         limits=Limits(pixels=int(o.max_pixels), side=16_384, bytes=body),
     )
     logging.basicConfig(stream=sys.stderr, format="eyewright: %(message)s", level=logging.WARNING)
+    if o.on is not None or o.replicas is not None:
+        return serve_elsewhere(o, settings)
     addresses: list[str] = []
 
     def ready(server: Any) -> None:

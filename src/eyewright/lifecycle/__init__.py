@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from eyewright.lifecycle.loading import open_any
     from eyewright.lifecycle.opening import formats, info, load_model, load_run, models, training_steps
     from eyewright.lifecycle.reading import Page, PageLine, generate_lines, read_text
+    from eyewright.lifecycle.replicating import serve_replicas
     from eyewright.lifecycle.restoring import Restoration, RestoredFile, restore
     from eyewright.lifecycle.retraining import Retrained, retrain
     from eyewright.lifecycle.searching import Indexed, Labelled, index_folder, label_images, search
@@ -70,6 +71,7 @@ _HOMES = {
     "federated_client": ("Joining", "join_federation"),
     "federating": ("Federated", "federate"),
     "federating_apart": ("serve_federation",),
+    "replicating": ("serve_replicas",),
     "field": (
         "challenge", "drift", "feedback_add", "feedback_export", "feedback_import", "feedback_list", "history",
         "monitor_status", "promote", "rollback", "select", "serve",
@@ -172,6 +174,7 @@ __all__ = [
     "select",
     "serve",
     "serve_federation",
+    "serve_replicas",
     "sign",
     "sign_copy",
     "train",

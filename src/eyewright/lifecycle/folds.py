@@ -125,7 +125,8 @@ def cross_validate(
     data, own, note = _grouped(
         opened, resolved.seed, folds=folds, repeats=repeats, group_by=group_by, quiet=quiet, say=say
     )
-    folds = folds if own is None else len(own)
+    folds = len(own) if own is not None else folds
+    assert not isinstance(folds, str)
     plan = RunPlan(deadline=deadline, resume=resume, workers=workers, label_errors=label_errors, quiet=quiet, say=say)
     if place is not None:
         parts = own or _cut(data, resolved.seed, folds=folds, repeats=repeats, group_by=group_by)

@@ -273,7 +273,9 @@ def _spread(
     if left < 1:
         return
     with open_units(on, units=left, processes=processes) as units:
-        size, flying, found = units.size, {}, {}
+        size = units.size
+        flying: dict[str, Any] = {}
+        found: dict[str, Mapping[str, Any]] = {}
         plan.say(f"{left} trials on {on}, {size} at a time")
         while True:
             while left and len(flying) < size:

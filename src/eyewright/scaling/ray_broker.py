@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import queue
+import secrets
 import signal
 import sys
 import threading
@@ -22,13 +23,14 @@ from eyewright.core.errors import EyewrightError
 from eyewright.core.machine.lifeline import hold_lifeline
 from eyewright.imaging.workers import told
 from eyewright.scaling.ray_cluster import GoneError, join_cluster, start_cluster
+from eyewright.scaling.ray_replicas import RayReplica
 from eyewright.scaling.ray_units import RayUnit
 from eyewright.scaling.ray_worker import RayWorker
 
 Say = Callable[[Mapping[str, Any]], None]
 
 _AGAIN_S = 1.0
-_KINDS: Mapping[str, type] = {"shards": RayWorker, "units": RayUnit}
+_KINDS: Mapping[str, type] = {"shards": RayWorker, "units": RayUnit, "replicas": RayReplica}
 
 
 class RemoteWorker(Protocol):
@@ -55,6 +57,11 @@ class RemoteCluster(Protocol):
         """The number of cores of each node."""
         ...
 
+    @property
+    def address(self) -> str:
+        """Where the cluster is."""
+        ...
+
     def start(self, threads: int, timeout_s: float, kind: type) -> RemoteWorker:
         """Start a worker of a class, with so many threads, which is gone when it makes no progress for `timeout_s`."""
         ...
@@ -64,9 +71,10 @@ def main(arguments: list[str]) -> None:
     """Serve a driver until it is gone. The arguments are the address of the cluster ("": one is started here) and its
     number of cores if it is started.
 
-    The first line that it reads is about the job: the `kind` of its workers ("shards" or "units"), `folder`, `model`
-    and `version` as a worker is told them, the most `workers` (0: one per core), how many `shards` there are, and
-    `timeout_s`. The driver may still plan it while the cluster is joined.
+    The first line that it reads is about the job: the `kind` of its workers ("shards", "units" or "replicas"), the
+    `folder`, `model` and `version` that each is told, with what else is in `opening`; the most `workers` (0: one per
+    core, of replicas one per node), how many `shards` there are, and `timeout_s`. The driver may still plan it while
+    the cluster is joined.
     """
     hold_lifeline()
     # Ctrl-C reaches the driver, which decides.
@@ -101,10 +109,13 @@ def serve(cluster: RemoteCluster, asked: Mapping[str, Any], requests: Iterable[b
     # A head that does no work is a node without cores.
     nodes = [n for n in cluster.nodes if n]
     cores = sum(nodes)
-    n = max(1, min(asked["workers"] or cores, asked["shards"]))
+    usual = len(nodes) if asked["kind"] == "replicas" else cores
+    n = max(1, min(asked["workers"] or usual, asked["shards"]))
     # No worker may ask for more cores than a node has: it would wait for ever.
     threads = max(1, min(cores // n, *nodes)) if nodes else 1
-    opening = json.dumps({**{k: asked[k] for k in ("folder", "model", "version")}, "threads": threads})
+    common = {k: asked[k] for k in ("folder", "model", "version")}
+    head = cluster.address.rpartition("://")[2].rpartition(":")[0].strip("[]")
+    opening = json.dumps({**common, **asked.get("opening", {}), "head": head, "threads": threads})
     kind = _KINDS[asked["kind"]]
     say({"workers": n, "nodes": len(nodes)})
     todo: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -128,25 +139,30 @@ def _employ(
 ) -> None:
     """Have one worker at a time, replaced when it dies."""
     while True:
+        worker: RemoteWorker | None = None
         try:
             worker = cluster.start(threads, timeout_s, kind)
             answer = json.loads(worker.open(opening))
         except Exception as error:  # noqa: BLE001 - whatever Ray raises is a worker that did not start
+            if worker is not None:
+                # It would keep its cores.
+                worker.end()
             say({"unready": str(error)})
             time.sleep(_AGAIN_S)
             continue
         if "refused" in answer:
             say(answer)
             return
-        say(answer)
+        name = secrets.token_hex(4)
+        say({**answer, "worker": name})
         while True:
             text = todo.get()
             out = json.loads(text)["out"]
             try:
-                say({**json.loads(worker.do(text)), "out": out})
+                say({**json.loads(worker.do(text)), "out": out, "worker": name})
             except GoneError as error:
                 worker.end()
-                say({"gone": str(error), "out": out})
+                say({"gone": str(error), "out": out, "worker": name})
                 break
 
 

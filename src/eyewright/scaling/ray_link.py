@@ -38,6 +38,7 @@ class RayLink:
         self._text = b""
         self._flying: set[str] = set()
         self._ready = self._failed_starts = 0
+        self._opened: list[Mapping[str, Any]] = []
         self._alive_s = time.monotonic()
         self.size = 0
         """How many workers are to come; 0 until the cluster has answered."""
@@ -81,6 +82,12 @@ class RayLink:
             )
         return found
 
+    def take_ready(self) -> list[Mapping[str, Any]]:
+        """Return what workers have said when they were ready (`ready`), with the name of each (`worker`), since the
+        last call."""
+        taken, self._opened = self._opened, []
+        return taken
+
     def close(self) -> None:
         """End all work at once, and the cluster if it was started here."""
         # A cluster that goes on has to notice soon that nobody waits for its workers.
@@ -106,6 +113,7 @@ class RayLink:
             self.size = int(message["workers"])
         if "ready" in message:
             self._ready, self._failed_starts = self._ready + 1, 0
+            self._opened.append(message)
         if "gone" in message and "out" in message:
             self._ready -= 1
         if "unready" in message:
