@@ -36,7 +36,7 @@ _LEAST_S = 60.0
 @dataclass(frozen=True)
 class Measured:
     """What a job of a sample measured on this machine: images per second of one worker with its 95 % interval, while so
-    many `workers` ran; seconds that a job takes besides its images (`start_s`: the start of all processes, plan,
+    many `workers` ran; seconds that a job takes in addition to its images (`start_s`: the start of all processes, plan,
     manifest); mean bytes of an image; images and shards that were measured; how many of the images had an error."""
 
     rate: float
