@@ -1,11 +1,13 @@
 """Jobs of shards: speed compared with plain `predict`, size of a plan, and rows lost or doubled by kill -9.
 
-    python benchmarks/scaling.py [ratio plan cost kills] [--images 2000] [--names 1000000] [--kills 50] [--bundle DIR]
+    python benchmarks/scaling.py [ratio plan cost kills objects] [--images N] [--names N] [--kills N] [--bundle DIR]
 
 ratio: whole processes, alternating, on JPEG files of 100x100: plain `predict --out`, and `predict --on local` with one
 and with all cores' workers; median of the rounds. Target: as fast as plain `predict` for folders of any size.
 plan: the given number of names in one folder (hard links to a few files); seconds and peak memory of a process of its
 own. Target: 60 s and 150 MB for 1,000,000.
+objects: a plan of the given number of objects in a local S3 (a server of this file that makes up its pages; needs the
+extra s3; only if named); seconds and peak memory of a process of its own. Target: 150 MB for 1,000,000.
 cost: what `cost` predicts from a sample of 300 images, and what a real job of 20,000 takes. Target: within 20 %.
 kills: a job is resumed until it is done, while its driver, or one of its workers, is killed at random times, or the
 disk is full from then on (its processes may write no byte more: RLIMIT_FSIZE). Then `--verify`, and the rows compared
@@ -22,7 +24,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.parse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +189,54 @@ def measure_cost(work: Path, bundle: Path, n: int) -> None:
     print(f"{expected / took - 1:+.0%} off")
 
 
+OBJECTS = PLAN.replace("begin =", "import s3fs\nbegin =")
+
+
+class _Pages(BaseHTTPRequestHandler):
+    """Lists `n` objects, 1,000 to a page, as S3 does."""
+
+    protocol_version = "HTTP/1.1"
+    n = 0
+
+    def do_GET(self) -> None:
+        asked = dict(urllib.parse.parse_qsl(self.path.partition("?")[2]))
+        first = int(asked.get("continuation-token", 0))
+        last = min(self.n, first + 1000)
+        rows = "".join(
+            f"<Contents><Key>photos/{k // 1000:04d}/{k:09d}.jpg</Key><Size>{20_000 + k % 997}</Size>"
+            f"<ETag>&quot;{k:032x}&quot;</ETag><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
+            for k in range(first, last)
+        )
+        more = f"<NextContinuationToken>{last}</NextContinuationToken>" if last < self.n else ""
+        head = f"<IsTruncated>{str(last < self.n).lower()}</IsTruncated>{more}"
+        data = f"<ListBucketResult>{head}{rows}</ListBucketResult>".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def measure_objects(work: Path, n: int) -> None:
+    _Pages.n = n
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Pages)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    environment = os.environ | {
+        "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+    }  # fmt: skip
+    words = (sys.executable, "-c", OBJECTS, "s3://bucket/photos/", str(work / "objects-job"))
+    done = subprocess.run(words, check=True, capture_output=True, text=True, env=environment)
+    server.shutdown()
+    images, shards, seconds, cpu, peak = done.stdout.split()
+    print(
+        f"plan of {int(images):,} objects in {shards} shards: {float(seconds):.1f} s ({float(cpu):.1f} CPU-s), peak "
+        f"{float(peak):.0f} MB"
+    )
+
+
 def rows_of(job: Path) -> list[dict]:
     parts = sorted((job / "results").glob("*.jsonl"))
     return [json.loads(line) for part in parts for line in part.read_text().splitlines()]
@@ -206,6 +259,8 @@ def main() -> None:
             measure_ratio(work, args.bundle, args.images, args.rounds)
         if "plan" in args.what:
             measure_plan(work, args.names)
+        if "objects" in args.what:
+            measure_objects(work, args.names)
         if "cost" in args.what:
             measure_cost(work, args.bundle, args.cost_images)
         if "kills" in args.what:

@@ -232,3 +232,24 @@ def test_what_no_store_can_do_is_one_line(
     assert told.count("\n") == 1
     assert "secret" not in told
     assert list(tmp_path.iterdir()) == [images]
+
+
+def test_a_part_of_other_rows_is_replaced_by_the_planned_ones(done: Any, memory: Any) -> None:
+    ledger = open_job(JOB)
+    ledger.prepare()
+    (shard, *_) = ledger.plan.shards()
+    memory.rm_file("/bucket/job/commits/00000000.json")
+    memory.pipe_file("/bucket/job/results/part-00000000.jsonl", b'{"id": 99, "source": "x", "ok": true}\n')
+    ledger._done[0] = 0
+    staged = ledger.stage(shard)
+    part = write_rows(
+        staged, [error_row(shard.first + k, i.path, "other", "") for k, i in enumerate(ledger.plan.items(shard))]
+    )
+    assert ledger.commit(shard, staged, part, crashed=0, seconds=1.0)
+    assert verify_folder(JOB)[1] == []
+
+
+def test_a_folder_that_somebody_else_made_is_no_job_in_a_store(tmp_path: Path) -> None:
+    (tmp_path / "address.txt").write_text("s3://elsewhere/x")
+    assert module.place_of(tmp_path).is_local
+    assert module.shown_place(tmp_path) == str(tmp_path)

@@ -6,11 +6,14 @@ tables or annotations that such a folder has. So every task, account and finding
 
 __all__ = ["ABOUT", "CLASSES", "ShardTree"]
 
+import contextlib
 import csv
 import io
+import os
 import posixpath
 import re
 import threading
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,12 +23,14 @@ from typing import IO, Any, Protocol
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from eyewright.core.errors import DatasetError, EyewrightError, UnreadableImageError
 from eyewright.core.extras import import_extra
 from eyewright.core.jsonable import dumps_json
 from eyewright.core.labels import LabelSpace
+from eyewright.core.machine import disk
 from eyewright.core.quoting import quoted
 from eyewright.data.archives import cell_bytes, check_group, iter_tar, open_parquet, open_shard, read_group
 from eyewright.data.dataset import Dataset
@@ -44,6 +49,7 @@ ABOUT = b"eyewright"
 """The key of a Parquet table's metadata that names the classes of masks and tags, as JSON."""
 
 _IMAGES = tuple(EXTENSIONS)
+_IMAGE_PARTS = tuple(ending[1:] for ending in _IMAGES)
 _MASK_WORDS = frozenset({"mask", "seg", "segmentation", "segmentation_mask", "semantic", "annotation"})
 _IMAGE_COLUMNS = ("image", "img", "picture", "jpg", "jpeg", "png", "webp")
 _LABEL_COLUMNS = ("label", "labels", "class", "category", "fine_label", "target", "cls")
@@ -89,19 +95,42 @@ class _Headers:
         return self._file.read(max(0, min(end, self.size) - begin))
 
 
+class _Archive:
+    """A tar file that is opened when it is first read, and stays open: to open it for each member takes as long as to
+    read it. Threads, and processes that are forked, share no place in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+        self._lock = threading.Lock()
+
+    def read(self, at: int, size: int) -> bytes:
+        with self._lock:
+            if self._descriptor is None:
+                with open_shard(self.path) as file:
+                    self._descriptor = os.dup(file.fileno())
+            if not disk.reads_apart():
+                return disk.read_at(self._descriptor, size, at)
+        return disk.read_at(self._descriptor, size, at)
+
+    def __reduce__(self) -> tuple[type["_Archive"], tuple[Path]]:
+        return _Archive, (self.path,)
+
+    def __del__(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+
 @dataclass(frozen=True)
 class _Member:
     """A member of a tar file."""
 
-    path: Path
+    archive: _Archive
     at: int
     size: int
 
     def read(self) -> bytes:
-        # Opened for each: threads and processes share no place in a file.
-        with open_shard(self.path) as file:
-            file.seek(self.at)
-            return file.read(self.size)
+        return self.archive.read(self.at, self.size)
 
 
 @dataclass(frozen=True)
@@ -114,9 +143,8 @@ class _Cell:
     size: int
 
     def read(self) -> bytes:
-        value = self.table.cell(self.column, self.row)
-        data = value.get("bytes") if isinstance(value, dict) else value
-        if not isinstance(data, bytes) or not data:
+        data = self.table.cell(self.column, self.row)
+        if not data:
             raise UnreadableImageError(
                 f"row {self.row:,} of {self.table.name!r} has no image", fix="write the bytes of the image"
             )
@@ -236,14 +264,15 @@ class ShardTree:
 
 def _rows_of_tar(path: Path, shard: str, classes: Sequence[str], numbered: dict[str, int]) -> Iterator[Row]:
     held: dict[str, dict[str, _Member]] = {}
+    archive = _Archive(path)
     with open_shard(path) as file:
         for entry in iter_tar(_Headers(file, path.stat().st_size), shard, (*_IMAGES, *_TEXT_ENDINGS)):
             folder, _, base = entry.name.rpartition("/")
             key, _, ending = base.partition(".")
             whole = f"{folder}/{key}" if folder else key
-            held.setdefault(whole, {})[ending.lower()] = _Member(path, entry.at, entry.size)
+            held.setdefault(whole, {})[ending.lower()] = _Member(archive, entry.at, entry.size)
     for key, parts in held.items():
-        images = {e: m for e, m in parts.items() if e.endswith(tuple(x[1:] for x in _IMAGES))}
+        images = {e: m for e, m in parts.items() if e.endswith(_IMAGE_PARTS)}
         masks = [m for e, m in images.items() if e.rpartition(".")[0] in _MASK_WORDS]
         plain = [(e, m) for e, m in images.items() if e.rpartition(".")[0] not in _MASK_WORDS]
         if not plain:
@@ -275,9 +304,16 @@ def _json_of(member: _Member | None, name: str, shard: str) -> dict[str, Any]:
     if member is None:
         return {}
     try:
-        found = msgspec.json.decode(_text_of(member, name, shard).encode())
+        # As it is nearly always: UTF-8 without a mark.
+        if member.size <= _MOST_TEXT:
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                return _dict(msgspec.json.decode(member.read()))
+        return _dict(msgspec.json.decode(_text_of(member, name, shard).encode()))
     except (ValueError, RecursionError):
         raise DatasetError(f"{shard!r}: {name!r} is not JSON", fix="write it again") from None
+
+
+def _dict(found: Any) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
@@ -323,8 +359,8 @@ class _Table:
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name = path, name
         self._file, pictures = open_parquet(path, name)
-        self._types, self._lock = import_extra("pyarrow", extra="parquet", what="Parquet").types, threading.Lock()
-        self._groups: OrderedDict[tuple[int, str], Any] = OrderedDict()
+        self._arrow, self._lock = import_extra("pyarrow", extra="parquet", what="Parquet"), threading.Lock()
+        self._groups: OrderedDict[tuple[int, str], _Cells] = OrderedDict()
         self._firsts = [0]
         for k in range(self._file.num_row_groups):
             self._firsts.append(self._firsts[-1] + self._file.metadata.row_group(k).num_rows)
@@ -378,7 +414,7 @@ class _Table:
     @cached_property
     def _has_paths(self) -> bool:
         kind = self._file.schema_arrow.field(self.image).type
-        return self._types.is_struct(kind) and any(kind.field(k).name == "path" for k in range(kind.num_fields))
+        return self._arrow.types.is_struct(kind) and any(kind.field(k).name == "path" for k in range(kind.num_fields))
 
     @cached_property
     def _ending(self) -> str:
@@ -389,17 +425,51 @@ class _Table:
             return ".png"
         return FORMATS[found][0]
 
-    def cell(self, column: str, row: int) -> Any:
-        """Return a value; the groups of rows that were read last are kept."""
-        group = int(np.searchsorted(self._firsts, row, "right")) - 1
+    def cell(self, column: str, row: int) -> bytes | None:
+        """Return the bytes of an image; the groups of rows that were read last are kept."""
+        group = bisect_right(self._firsts, row) - 1
         with self._lock:
             held = self._groups.get((group, column))
             if held is None:
-                held = self._groups[group, column] = read_group(self._file, group, [column], self.name).column(0)
+                found = read_group(self._file, group, [column], self.name).column(0)
+                held = self._groups[group, column] = _Cells(self._arrow, found)
                 while len(self._groups) > _KEPT_GROUPS:
                     self._groups.popitem(last=False)
             self._groups.move_to_end((group, column))
-        return held[row - self._firsts[group]].as_py()
+        return held.value(row - self._firsts[group])
+
+
+class _Cells:
+    """The bytes of a column of a group of rows; to make a value of pyarrow's of each would take longer."""
+
+    def __init__(self, arrow: Any, column: Any) -> None:
+        parts = []
+        for part in column.chunks:
+            if arrow.types.is_struct(part.type):
+                # With the rows that have no struct at all.
+                part = part.flatten()[part.type.get_field_index("bytes")]
+            parts.append(part)
+        self._parts = [_bytes_of(arrow, part) for part in parts]
+        self._firsts = [0]
+        for part in parts:
+            self._firsts.append(self._firsts[-1] + len(part))
+
+    def value(self, row: int) -> bytes | None:
+        k = bisect_right(self._firsts, row) - 1
+        offsets, data, valid = self._parts[k]
+        row -= self._firsts[k]
+        if valid is not None and not valid[row]:
+            return None
+        return bytes(data[offsets[row] : offsets[row + 1]])
+
+
+def _bytes_of(arrow: Any, part: Any) -> tuple[NDArray[np.integer], memoryview, NDArray[np.bool_] | None]:
+    """Return where each value of an array of bytes begins, and ends; all bytes; and which values there are."""
+    wide = arrow.types.is_large_binary(part.type)
+    _, offsets, data = part.buffers()
+    found = np.frombuffer(offsets, np.int64 if wide else np.int32)[part.offset : part.offset + len(part) + 1]
+    valid = part.is_valid().to_numpy(zero_copy_only=False) if part.null_count else None
+    return found, memoryview(b"" if data is None else data), valid
 
 
 def _named(feature: Any) -> Iterator[list[Any]]:

@@ -2,8 +2,12 @@
 
 __all__ = ["Cost", "Measured", "estimate_cost", "measure_rate", "wall_seconds"]
 
+import contextlib
 import math
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -19,6 +23,7 @@ from eyewright.scaling.fetching import holds_references, is_reference, list_refe
 from eyewright.scaling.jobs import SHARD_IMAGES, plan_predict, run_job
 from eyewright.scaling.ledger import open_job
 from eyewright.scaling.listing import Item, list_items, source_root
+from eyewright.scaling.plan import has_plan
 
 _MOST_SAMPLE = 10_000
 _PILOT = 64
@@ -31,8 +36,8 @@ _LEAST_S = 60.0
 @dataclass(frozen=True)
 class Measured:
     """What a job of a sample measured on this machine: images per second of one worker with its 95 % interval, while so
-    many `workers` ran; seconds until a worker is ready; mean bytes of an image; images and shards that were measured;
-    how many of the images had an error."""
+    many `workers` ran; seconds that a job takes in addition to its images (`start_s`: the start of all processes, plan,
+    manifest); mean bytes of an image; images and shards that were measured; how many of the images had an error."""
 
     rate: float
     low: float
@@ -85,12 +90,13 @@ def measure_rate(
         found = [_place(root, item) for item in islice(listed, _MOST_SAMPLE)]
         if not found:
             raise InputError(f"expected images in {sample!r}, found none", fix="check --source", code="no_images")
-        pilot = _run(bundle, islice(cycle(found), _PILOT * n), work / "pilot", _PILOT // 4, n, timeout_s)
+        pilot, took_s = _run_apart(bundle, islice(cycle(found), _PILOT * n), work / "pilot", _PILOT // 4, n, timeout_s)
         wanted = max(_SHARDS_EACH * n * 8, math.ceil(_rate(pilot[n:, 0], pilot[n:, 1]) * n * seconds))
         size = min(SHARD_IMAGES, max(8, wanted // (_SHARDS_EACH * n)))
         table = _run(bundle, islice(cycle(found), wanted), work / "job", size, n, timeout_s)
         plan = open_job(work / "job").plan
-        first, rest = table[:n], table[n:]
+        # A worker's first shard takes longer by its start.
+        rest = table[n:]
         rate = _rate(rest[:, 0], rest[:, 1])
         picked = np.random.default_rng(0).integers(0, len(rest), (_RESAMPLED, len(rest)))
         low, high = percentile_interval(rest[picked, 0].sum(1) / rest[picked, 1].sum(1))
@@ -99,8 +105,7 @@ def measure_rate(
             low=float(low),
             high=float(high),
             workers=n,
-            # A worker's first shard takes longer by its start.
-            start_s=max(0.0, float(np.median(first[:, 1] - first[:, 0] / rate))),
+            start_s=max(0.0, took_s - wall_seconds(_PILOT * n, rate, n, 0.0, _PILOT // 4)),
             image_bytes=plan.n_bytes / plan.n_images,
             images=int(rest[:, 0].sum()),
             shards=len(rest),
@@ -197,14 +202,46 @@ def _said(hours: float) -> str:
     )
 
 
+def _run_apart(
+    bundle: str | Path, paths: Iterable[str], folder: Path, size: int, workers: int, timeout_s: float
+) -> tuple[NDArray[np.float64], float]:
+    """Run a job as the command does it, which is a process of its own; return its shards as `_run` does, and how long
+    the command took."""
+    listed = _listed(paths, folder)
+    options = ("--on", "local", "--workers", str(workers), "--shard-size", str(size), "--quiet")
+    words = ("predict", str(bundle), "--source", f"@{listed}", "--out", str(folder), *options)
+    began = time.monotonic()
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(
+            (sys.executable, "-m", "eyewright", *words), check=False, capture_output=True, stdin=subprocess.DEVNULL,
+            timeout=timeout_s,
+        )  # fmt: skip
+    took = time.monotonic() - began
+    if not (folder / "manifest.json").is_file():
+        # Here it raises the error that stopped it there.
+        began = time.monotonic()
+        run_job(plan_predict(bundle, f"@{listed}", folder, shard_size=size, resume=has_plan(folder)), workers=workers)
+        took = time.monotonic() - began
+    return _table(folder), took
+
+
 def _run(
     bundle: str | Path, paths: Iterable[str], folder: Path, size: int, workers: int, timeout_s: float
 ) -> NDArray[np.float64]:
     """Run a job of these files; return images, seconds and errors of each shard, in the order of the plan."""
+    plan = plan_predict(bundle, f"@{_listed(paths, folder)}", folder, shard_size=size)
+    run_job(plan, workers=workers, timeout_s=timeout_s)
+    return _table(folder)
+
+
+def _listed(paths: Iterable[str], folder: Path) -> Path:
     listed = folder.with_suffix(".txt")
     with open(listed, "x", encoding="utf-8", errors="surrogateescape") as file:
         file.writelines(f"{path}\n" for path in paths)
-    run_job(plan_predict(bundle, f"@{listed}", folder, shard_size=size), workers=workers, timeout_s=timeout_s)
+    return listed
+
+
+def _table(folder: Path) -> NDArray[np.float64]:
     ledger = open_job(folder)
     records = [ledger.read(shard.shard) for shard in ledger.plan.shards()]
     return np.array([(r.rows, r.seconds, r.failed) for r in records if r is not None], np.float64)

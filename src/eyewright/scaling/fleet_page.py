@@ -79,7 +79,9 @@ class FleetPage:
         self._next = time.monotonic() + self._every_s * (1 + os.getpid() % 16 / 32)
 
     def _written(self) -> int:
-        return self._place.stamp(PAGE)
+        with contextlib.suppress(EyewrightError):
+            return self._place.stamp(PAGE)
+        return 0
 
 
 def write_fleet(place: Place, page: str) -> str:

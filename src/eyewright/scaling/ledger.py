@@ -115,9 +115,10 @@ class Ledger:
         """
         record = self._made(shard, part, staged.name, crashed, seconds)
         if not self.place.is_local:
-            if not self.place.publish(staged, f"results/{record.part}"):
-                self._adopt(shard)
-                return False
+            while not self.place.publish(staged, f"results/{record.part}"):
+                if self._adopt(shard):
+                    staged.unlink(missing_ok=True)
+                    return False
             return self._write(record)
         if not self._write(record):
             staged.unlink(missing_ok=True)
@@ -148,7 +149,7 @@ class Ledger:
 
     def _adopt(self, shard: Shard) -> bool:
         """Write the record of a part that a killed process has left in a store; one that has other rows than planned is
-        removed. Return whether the shard is done."""
+        removed. Return whether the shard is done, by this process or another."""
         name = f"results/part-{shard.shard:08d}.{self.format}"
         try:
             with self.place.local(name) as path:
@@ -214,7 +215,7 @@ class Ledger:
 
     def _recover_store(self, is_leased: Callable[[int], bool]) -> int:
         """Do in a store what `recover` says: records are made of parts that have none, those whose part is gone are
-        removed, and so are uploads in parts that nobody goes on with."""
+        removed, and so are uploads in parts that nobody continues."""
         assert isinstance(self.place, StorePlace)
         for address, upload in self.place.store.uploads(f"{self.place.address}/results/"):
             match = _PART.fullmatch(address.rpartition("/")[2])

@@ -29,7 +29,7 @@ from eyewright.scaling.addresses import is_address
 from eyewright.scaling.stores import WRITTEN, Store, open_store
 
 ADDRESS = "address.txt"
-"""Of a folder that belongs to a job in a store, the file that says where."""
+"""In the folder of a process that works on a job in a store, the file that says where."""
 
 _PREFIX = "eyewright-job-"
 _MOST_BYTES = 2**40
@@ -91,7 +91,7 @@ class Place(Protocol):
 
     def publish(self, staged: Path, name: str) -> bool:
         """Make a file of this machine, which is on disk, a file of the job unless there is one; return whether this
-        call did. The file is then gone.
+        call did. The file is then gone; otherwise it is unchanged.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -211,9 +211,10 @@ class StorePlace:
         self.store.remove(self.shown(name))
 
     def publish(self, staged: Path, name: str) -> bool:
-        put = self.store.put_file_new(self.shown(name), staged)
+        if not self.store.put_file_new(self.shown(name), staged):
+            return False
         staged.unlink(missing_ok=True)
-        return put
+        return True
 
     @contextlib.contextmanager
     def local(self, name: str) -> Iterator[Path]:
@@ -242,18 +243,21 @@ class StorePlace:
 
 def place_of(folder: Path) -> Place:
     """Return where the job is kept whose plan is in a folder: there, or in the store that it was fetched from."""
-    try:
-        address = (folder / ADDRESS).read_text("utf-8")
-    except OSError:
-        return FolderPlace(folder)
-    return StorePlace(address, _store(address), folder)
+    address = _address_of(folder)
+    return FolderPlace(folder) if address is None else StorePlace(address, _store(address), folder)
 
 
 def shown_place(folder: Path) -> str:
     """Return the path or address of the job whose plan is in a folder."""
-    with contextlib.suppress(OSError):
-        return (folder / ADDRESS).read_text("utf-8")
-    return str(folder)
+    return _address_of(folder) or str(folder)
+
+
+def _address_of(folder: Path) -> str | None:
+    # Only where this program has made the folder: one that somebody else made cannot send results elsewhere.
+    if folder.name.startswith(_PREFIX):
+        with contextlib.suppress(OSError):
+            return (folder / ADDRESS).read_text("utf-8")
+    return None
 
 
 def new_work(out: str | Path) -> Path:

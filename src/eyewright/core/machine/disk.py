@@ -17,6 +17,7 @@ __all__ = [
     "open_reading",
     "path_of_address",
     "read_at",
+    "reads_apart",
     "replace_file",
     "reserve",
     "sync_file",
@@ -273,6 +274,11 @@ def reserve(descriptor: int, size: int) -> None:
         # Some network file systems cannot reserve; they can still be written.
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
             raise
+
+
+def reads_apart() -> bool:
+    """Return whether several threads may call `read_at` on one file at once."""
+    return hasattr(os, "pread")
 
 
 def read_at(descriptor: int, size: int, at: int) -> bytes:
