@@ -133,7 +133,11 @@ def test_requests_that_are_not_of_the_protocol_are_refused(rounds: Rounds) -> No
 def half_sent(server: FederationServer, headers: dict[str, str], body: bytes) -> Iterator[socket.socket]:
     """A connection on which an update was announced and begun."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as door:
-        lines = ["POST /v1/update HTTP/1.1", f"host: 127.0.0.1:{server.port}", *(f"{k}: {v}" for k, v in headers.items())]
+        lines = [
+            "POST /v1/update HTTP/1.1",
+            f"host: 127.0.0.1:{server.port}",
+            *(f"{k}: {v}" for k, v in headers.items()),
+        ]
         door.sendall("\r\n".join([*lines, "", ""]).encode() + body)
         yield door
 
