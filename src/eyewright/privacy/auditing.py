@@ -198,7 +198,7 @@ def audit_membership(
             say=say,
             keep=keep,
             resume=resume,
-        ),  # fmt: skip
+        ),
         labels,
     )
     attacked = log_odds(own, labels)
