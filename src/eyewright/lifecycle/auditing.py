@@ -51,8 +51,8 @@ def audit_privacy(
     `attacks` are some of "lira", "rmia", "threshold" and "canary"; without them all that apply: canaries need a run
     that was trained with `private`. `models` nets like the run are trained at once on random halves of up to `n`
     images, as many training images as others; `targets` of them are attacked too. Training them ends after `budget`
-    ("10m"). They are kept in a file until the audit is done, and `resume` continues after an interruption. The page goes
-    to `out`, by default the folder "privacy" of the run; it shows the most exposed images: keep it to yourself.
+    ("10m"). They are kept in a file until the audit is done: `resume` continues after an interruption. The page goes to
+    `out`, by default the folder "privacy" of the run; it shows the most exposed images: keep it to yourself.
 
     Raises:
         UsageError: an unknown attack, or one that does not apply; `resume` without anything to continue.
