@@ -8,7 +8,8 @@ from PIL import Image, ImageOps
 
 from eyewright.core.errors import UsageError
 from eyewright.data import open_dataset, scan_dataset, split_dataset
-from eyewright.data.grouped import find_groups
+from eyewright.data.grouped import find_groups, with_groups
+from eyewright.data.grouping import Grouping, Proposal
 
 N = 24
 
@@ -156,3 +157,17 @@ def test_a_broken_table_of_groups_is_refused_in_a_short_line(tmp_path: Path) -> 
         groups_of(tmp_path / "data", group_by=str(tmp_path / "groups.csv"))
     assert len(str(caught.value)) < 600
     assert "\n" not in str(caught.value)
+
+
+def test_groups_of_chosen_samples_are_those_of_the_same_images(tmp_path: Path) -> None:
+    twins = {f"b/{k}.png": drawn(k) for k in range(4)} | {f"b/{k}_small.jpg": drawn(k) for k in range(4)}
+    dataset = open_dataset(write(tmp_path, {f"a/{k}.png": drawn(50 + k) for k in range(6)} | twins))
+    grouped = with_groups(dataset, find_groups(dataset, scan_dataset(dataset)))
+    assert grouped.grouping is not None
+    part = grouped.select(lambda s: s.id.startswith("b/") and not s.id.startswith("b/0"))
+    assert part.grouping is not None
+    named = {frozenset(part.samples[i].id for i in g.members) for g in part.grouping.groups}
+    assert named == {frozenset({f"b/{k}.png", f"b/{k}_small.jpg"}) for k in (1, 2, 3)}
+    proposal = Proposal("x", "y", 2, 4, 0.01, ((0, 1),), "z", ((0, 1), (2, 3, 4)))
+    (left,) = Grouping(proposals=(proposal,)).chosen([1, 3, 4]).proposals
+    assert left.members == ((1, 2),)

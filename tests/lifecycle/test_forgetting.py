@@ -77,6 +77,23 @@ def test_a_whole_run_forgets_copies_too_and_an_attack_measures_it(tmp_path: Path
     assert 0 <= (done.after.low or 0) <= (done.after.high or 0) <= 1
 
 
+def test_shards_of_images_that_belong_together_are_trained_and_forgotten(tmp_path: Path) -> None:
+    """Groups name images by their place, which is another one in a shard."""
+    data = write_shapes(tmp_path / "shapes", a_class=24, side=16)
+    for k in range(6):
+        for kind in ("disc", "square"):
+            shutil.copy(data / kind / f"{k:03}.png", data / kind / f"twin{k}.png")
+    run = ew.train(data, **FAST, shards=2, out=tmp_path / "run", allow_leaks=True, leaks="allow")
+    assert run.about["shards"] == ["shard-1", "shard-2"]
+    # The whole class but two images, one of them named twice, and one by its copy.
+    discs = [i for i, part in {r["id"]: r["split"] for r in run.split_rows()}.items() if i.startswith("disc")]
+    kept = {"disc/020.png", "disc/021.png"}
+    done = forget(run, [*(i for i in discs if i not in kept), discs[0]], out=tmp_path / "new", audit=False, workers=1)
+    assert set(done.images) == set(discs) - kept
+    rows = [r["id"] for r in done.run.split_rows() if r["id"].startswith("disc")]
+    assert set(rows) == kept
+
+
 def test_what_cannot_be_forgotten_is_refused(sharded, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="was not trained or tested on"):
         forget(sharded, ["disc/9999.png"], out=tmp_path / "new")

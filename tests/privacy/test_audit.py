@@ -241,3 +241,34 @@ def test_nets_to_compare_with_say_how_long_they_will_take() -> None:
     assert len(lines) == 3
     assert lines[0].startswith("step 3 of 10, loss 0.")
     assert lines[0].endswith("s left")
+
+
+def test_nets_to_compare_with_go_on_where_they_were_interrupted(tmp_path: Path) -> None:
+    import itertools
+
+    inputs = torch.from_numpy(np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32))
+    labels = np.arange(12, dtype=np.int64) % 2
+    inside = halves(12, 4, 0)
+    options: dict[str, Any] = {"steps": 12, "batch": 4, "lr": 0.01, "seed": 0}
+    build = lambda: nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 2))  # noqa: E731
+    whole = train_shadows(build, inputs, labels, inside, **options)
+    keep, calls = tmp_path / "new" / "shadows.safetensors", itertools.count()
+
+    def interrupted() -> bool:
+        if next(calls) == 8:
+            raise KeyboardInterrupt
+        return True
+
+    clock = itertools.count(0.0, 20.0)
+    with pytest.raises(KeyboardInterrupt):
+        train_shadows(build, inputs, labels, inside, **options, goes_on=interrupted, keep=keep, now=lambda: next(clock))
+    lines: list[str] = []
+    again = train_shadows(build, inputs, labels, inside, **options, keep=keep, resume=True, say=lines.append)
+    assert lines == ["continued at step 8 of 12"]
+    assert np.array_equal(again, whole)
+    with pytest.raises(UsageError, match="found others"):
+        train_shadows(build, inputs, labels, inside, **{**options, "seed": 1}, keep=keep, resume=True)
+    keep.write_bytes(keep.read_bytes()[:100])
+    for path in (keep, tmp_path / "absent"):
+        with pytest.raises(UsageError, match="found none"):
+            train_shadows(build, inputs, labels, inside, **options, keep=path, resume=True)

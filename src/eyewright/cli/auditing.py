@@ -34,6 +34,7 @@ def add_auditing(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         "--canaries", type=Number(20, 100_000), default=2000, metavar="N", help="number of canaries (default 2000)"
     )
     p.add_argument("--budget", type=Checked(parse_duration_s), metavar="TIME", help="time limit, such as 90s or 10m")
+    p.add_argument("--resume", action="store_true", help="continue after an interruption, with the same options")
     p.add_argument(
         "--out", metavar="DIR", help="write privacy.html and privacy.json to this folder (default: inside the run)"
     )
@@ -53,6 +54,7 @@ def audit_privacy(o: argparse.Namespace) -> Result:
         canaries=o.canaries,
         budget=o.budget,
         out=o.out,
+        resume=o.resume,
         **talk(o),
     )
     folder = Path(o.out) if o.out is not None else Path(o.model) / "privacy"

@@ -160,7 +160,10 @@ class Dataset:
 
     def select(self, keep: Callable[[Sample], bool]) -> "Dataset":
         """Return the samples for which `keep` holds; classes and their ids stay as they are."""
-        return replace(self, samples=tuple(s for s in self.samples if keep(s)))
+        rows = [i for i, s in enumerate(self.samples) if keep(s)]
+        # Groups name samples by their place.
+        grouping = None if self.grouping is None else self.grouping.chosen(rows)
+        return replace(self, samples=tuple(self.samples[i] for i in rows), grouping=grouping)
 
     def with_samples(self, samples: Iterable[Sample], *notes: str) -> "Dataset":
         """Return the dataset with other samples and further notes."""

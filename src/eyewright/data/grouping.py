@@ -102,7 +102,14 @@ class Grouping:
             return tuple(sorted(place[i] for i in members if i in place))
 
         groups = (replace(g, members=kept(g.members)) for g in self.groups)
-        proposals = (replace(p, examples=tuple(kept(e) for e in p.examples)) for p in self.proposals)
+        proposals = (
+            replace(
+                p,
+                examples=tuple(kept(e) for e in p.examples),
+                members=tuple(own for own in map(kept, p.members) if len(own) > 1),
+            )
+            for p in self.proposals
+        )
         left = sorted((g for g in groups if len(g.members) > 1), key=lambda g: (-len(g.members), g.members))
         return replace(self, groups=tuple(left), proposals=tuple(proposals))
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 FOLDER = "privacy"
 """The folder in a run folder that holds what its audit found."""
 
+SHADOWS = "shadows.safetensors"
+"""The nets to compare with in it, until the audit is done."""
+
 _LEAST = 20
 
 
@@ -38,6 +41,7 @@ def audit_privacy(
     canaries: int = 2000,
     budget: str | float | None = None,
     out: PathLike | None = None,
+    resume: bool = False,
     seed: int = 0,
     quiet: bool = True,
     say: Say = silent,
@@ -47,11 +51,11 @@ def audit_privacy(
     `attacks` are some of "lira", "rmia", "threshold" and "canary"; without them all that apply: canaries need a run
     that was trained with `private`. `models` nets like the run are trained at once on random halves of up to `n`
     images, as many training images as others; `targets` of them are attacked too. Training them ends after `budget`
-    ("10m"). The page goes to `out`, by default the folder "privacy" of the run; it shows the most exposed images: keep
-    it to yourself.
+    ("10m"). They are kept in a file until the audit is done: `resume` continues after an interruption. The page goes to
+    `out`, by default the folder "privacy" of the run; it shows the most exposed images: keep it to yourself.
 
     Raises:
-        UsageError: an unknown attack, or one that does not apply.
+        UsageError: an unknown attack, or one that does not apply; `resume` without anything to continue.
         DatasetError: the run's images are gone, or too few are left that it was not trained on.
     """
     need_torch()
@@ -69,6 +73,7 @@ def audit_privacy(
             raise UsageError(f"unknown attack {name!r}", fix=spelling_hint(name, ATTACKS))
     if not chosen:
         raise UsageError("expected at least one attack, found none", fix=f"choose from {', '.join(ATTACKS)}")
+    folder = Path(out) if out is not None else owner.folder / FOLDER
     deadline = None if budget is None else started + parse_duration_s(budget)
     plan = canary_plan(claim, canaries=canaries, seed=seed) if "canary" in chosen else None
     found = PrivacyAudit((), (), None, claim, 0, 0)
@@ -100,13 +105,15 @@ def audit_privacy(
             seed=seed,
             goes_on=lambda: deadline is None or time.monotonic() < deadline,
             say=say,
+            keep=folder / SHADOWS,
+            resume=resume,
         )
     if plan is not None:
         say(f"training on {plan.canaries:,} canaries through the run's own step, {plan.steps:,} times")
         secret = f"canaries {seed}".encode()
         found = replace(found, canaries=audit_canaries(plan, secret=secret))
-    folder = Path(out) if out is not None else owner.folder / FOLDER
     # Shown as they are in their files: what the net saw may have been reduced.
     shown = {} if part is None else {e.row: part.image(e.row) for e in found.exposed}
     write_audit(folder, found, title=owner.folder.name, images=shown)
+    (folder / SHADOWS).unlink(missing_ok=True)
     return replace(found, seconds=round(time.monotonic() - started, 1))

@@ -136,12 +136,12 @@ def forget(
     digests = {r["id"]: r["sha256"] for r in owner.split_rows()}
     gone = _named(owner, whole, images, digests)
     lost = {digests[i] for i in gone}
-    kept = tuple(s for s in whole.samples if s.id not in gone)
-    if not any(s.split == "train" for s in kept):
+    kept = whole.select(lambda s: s.id not in gone)
+    if not any(s.split == "train" for s in kept.samples):
         raise UsageError("expected images to be left for training, found none", fix="delete the run instead")
     say(f"{len(gone)} image{'s' * (len(gone) != 1)} to forget, {len(kept):,} stay")
     tree = ReadTree(whole.tree, frozenset(lost))
-    dataset = replace(whole, tree=tree, samples=kept)
+    dataset = replace(kept, tree=tree)
     plan = RunPlan(workers=workers, quiet=quiet, say=say)
     shards = owner.about.get("shards")
     if shards:

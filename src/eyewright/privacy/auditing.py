@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -161,14 +162,17 @@ def audit_membership(
     seed: int,
     goes_on: Callable[[], bool] = lambda: True,
     say: Callable[[str], None] = lambda text: None,
+    keep: Path | None = None,
+    resume: bool = False,
 ) -> PrivacyAudit:
     """Attack a run: which of these prepared pixels (N, H, W, C) were its training images, `members` (N,)?
 
     `models` nets of the run's kind are trained on random halves of the images, all at once; they tell what an image's
     log-odds are for nets that saw it and for others. `targets` of them are attacked in turn as the run is, by the rest.
+    `keep` and `resume` are those of `train_shadows`.
 
     Raises:
-        UsageError: fewer than 4 models, or more targets than models.
+        UsageError: fewer than 4 models, more targets than models, or nothing to resume.
     """
     if models < 4 or targets > models:
         raise UsageError(
@@ -182,7 +186,18 @@ def audit_membership(
     say(f"training {models} nets at once, each on half of {len(labels):,} images, for up to {steps:,} steps")
     known = log_odds(
         train_shadows(
-            build, inputs, labels, inside, steps=steps, batch=_BATCH, lr=_LR, seed=seed, goes_on=goes_on, say=say
+            build,
+            inputs,
+            labels,
+            inside,
+            steps=steps,
+            batch=_BATCH,
+            lr=_LR,
+            seed=seed,
+            goes_on=goes_on,
+            say=say,
+            keep=keep,
+            resume=resume,
         ),
         labels,
     )

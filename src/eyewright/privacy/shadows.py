@@ -2,8 +2,10 @@
 
 __all__ = ["halves", "train_shadows"]
 
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eyewright.core.errors import UsageError
+from eyewright.core.files import write_bytes
+from eyewright.core.quoting import quoted
 from eyewright.core.rng import generator
 
 _FORWARD = 2048
-_SAID_EVERY_S = 10.0
+_SAID_EVERY_S, _KEPT_EVERY_S = 10.0, 30.0
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def halves(n: int, count: int, seed: int) -> NDArray[np.bool_]:
@@ -48,12 +53,18 @@ def train_shadows(
     goes_on: Callable[[], bool] = lambda: True,
     say: Callable[[str], None] = lambda text: None,
     now: Callable[[], float] = time.monotonic,
+    keep: Path | None = None,
+    resume: bool = False,
 ) -> NDArray[np.float32]:
     """Return the logits (K, N, C) of K nets for all inputs (N, ...), each trained on its rows of `inside` (K, N).
 
     `build` makes one net; its initial weights differ between the nets. They are trained by Adam with a rate that falls
     to 0, for `steps` updates of `batch` images or until `goes_on` says no. `say` is told every 10 seconds how far they
-    are and how long it will take.
+    are and how long it will take. The nets are written to the file `keep` every 30 seconds; with `resume` they go on
+    from there, and end with the same numbers.
+
+    Raises:
+        UsageError: `resume`, and `keep` is not there, or of other images or options.
     """
     began = told = now()
     # Group normalisation has no batched form for channels-last memory.
@@ -76,7 +87,12 @@ def train_shadows(
         optimiser = torch.optim.Adam(list(learnt.values()), lr=lr)
         rows = [np.flatnonzero(seen) for seen in inside]
         truth = torch.from_numpy(labels)
-        for step in range(steps):
+        mark = "" if keep is None else _mark(inputs, labels, inside, (steps, batch, lr, seed), learnt)
+        first = _resumed(keep, mark, learnt, optimiser) if keep is not None and resume else 0
+        if first:
+            say(f"continued at step {first:,} of {steps:,}")
+        written = began
+        for step in range(first, steps):
             if not goes_on():
                 break
             rng = generator(seed, "shadow batch", step)
@@ -88,13 +104,69 @@ def train_shadows(
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-            if now() - told >= _SAID_EVERY_S:
-                told = now()
-                left = (told - began) / (step + 1) * (steps - step - 1)
+            at = now()
+            if step == first:
+                # The first step also prepares what all others use: it says little about how long they take.
+                began = at
+            elif at - told >= _SAID_EVERY_S:
+                told = at
+                left = (at - began) / (step - first) * (steps - step - 1)
                 say(f"step {step + 1:,} of {steps:,}, loss {float(loss.detach()) / count:.3f}, {left:.0f} s left")
+            if keep is not None and at - written >= _KEPT_EVERY_S:
+                written = at
+                _write(keep, mark, step + 1, learnt, optimiser)
         parts = []
         with torch.no_grad():
             for start in range(0, len(inputs), _FORWARD):
                 parts.append(alone(learnt, buffers, inputs[start : start + _FORWARD]).numpy())
     found: NDArray[np.float32] = np.concatenate(parts, 1)
     return found
+
+
+def _mark(
+    inputs: Tensor,
+    labels: NDArray[np.int64],
+    inside: NDArray[np.bool_],
+    numbers: tuple[float, ...],
+    learnt: Mapping[str, Tensor],
+) -> str:
+    """Return a digest of all that trained nets follow from."""
+    found = hashlib.sha256(
+        repr((numbers, tuple(inputs.shape), [(k, tuple(v.shape)) for k, v in learnt.items()])).encode()
+    )
+    for array in (inputs.numpy(), labels, inside):
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
+
+
+def _write(path: Path, mark: str, step: int, learnt: Mapping[str, Tensor], optimiser: torch.optim.Adam) -> None:
+    from safetensors.torch import save
+
+    tensors = {f"weight {k}": v.detach() for k, v in learnt.items()}
+    tensors |= {f"{m} {k}": optimiser.state[v][m] for k, v in learnt.items() for m in _MOMENTS}
+    content = save({k: v.contiguous() for k, v in tensors.items()}, {"mark": mark, "step": str(step)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, content)
+
+
+def _resumed(path: Path, mark: str, learnt: Mapping[str, Tensor], optimiser: torch.optim.Adam) -> int:
+    """Load what `_write` wrote; return the number of steps that were done."""
+    from safetensors import SafetensorError, safe_open
+
+    fix = "leave --resume out, or use the options and the images of the first time"
+    try:
+        with safe_open(path, framework="pt") as file:
+            told = file.metadata() or {}
+            if told.get("mark") != mark:
+                raise UsageError(
+                    f"expected nets of the same images and options in {quoted(path)}, found others", fix=fix
+                )
+            step = int(told["step"])
+            with torch.no_grad():
+                for k, v in learnt.items():
+                    v.copy_(file.get_tensor(f"weight {k}"))
+                    moments = {m: file.get_tensor(f"{m} {k}") for m in _MOMENTS}
+                    optimiser.state[v] = {"step": torch.tensor(float(step)), **moments}
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise UsageError(f"expected nets to continue with in {quoted(path)}, found none", fix=fix) from error
+    return step
