@@ -115,7 +115,7 @@ def test_a_part_that_is_about_to_be_moved_is_not_lost(job: Path, tmp_path: Path)
     ledger = open_job(job)
     record = ledger.read(2)
     assert record is not None
-    part, staged = ledger.results / record.part, ledger.staging / record.staged
+    part, staged = job / "results" / record.part, ledger.staging / record.staged
     # The record was written after the staged files were listed: as if they had not been there.
     shutil.move(part, staged)
     scanned, empty = os.scandir, tmp_path / "empty"

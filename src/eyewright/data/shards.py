@@ -467,7 +467,9 @@ def _bytes_of(arrow: Any, part: Any) -> tuple[NDArray[np.integer], memoryview, N
     """Return where each value of an array of bytes begins, and ends; all bytes; and which values there are."""
     wide = arrow.types.is_large_binary(part.type)
     _, offsets, data = part.buffers()
-    found = np.frombuffer(offsets, np.int64 if wide else np.int32)[part.offset : part.offset + len(part) + 1]
+    found: NDArray[np.integer] = np.frombuffer(offsets, np.dtype(np.int64 if wide else np.int32))[
+        part.offset : part.offset + len(part) + 1
+    ]
     valid = part.is_valid().to_numpy(zero_copy_only=False) if part.null_count else None
     return found, memoryview(b"" if data is None else data), valid
 

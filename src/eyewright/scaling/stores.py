@@ -157,16 +157,15 @@ class Store:
         return self._got(address, most)
 
     def read(self, address: str, begin: int | None = None, end: int | None = None) -> bytes:
-        """Return the bytes of an object, or those from `begin` to `end`, excluded.
+        """Return the bytes of an object, or with both those from `begin` to `end`, excluded.
 
         Raises:
             InputError: it is not there, or cannot be read.
         """
         found: bytes | None
-        if self.scheme == "s3" and end is None:
-            found = self._got(address, _MOST)[1]
-        elif self.scheme == "s3":
-            found = self._got(address, _MOST, Range=f"bytes={begin or 0}-{end - 1}")[1]
+        if self.scheme == "s3":
+            part = {} if begin is None or end is None else {"Range": f"bytes={begin}-{end - 1}"}
+            found = self._got(address, _MOST, **part)[1]
         else:
             found = self._tried(lambda: self._files.cat_file(_key(address), start=begin, end=end), address)
         assert found is not None
@@ -276,7 +275,7 @@ class Store:
 
         upload = call("create_multipart_upload", Metadata={_DIGEST: digest})["UploadId"]
         try:
-            parts = []
+            parts: list[dict[str, Any]] = []
             with open(path, "rb") as file:
                 while data := file.read(each):
                     number = len(parts) + 1
