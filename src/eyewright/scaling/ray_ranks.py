@@ -38,7 +38,7 @@ class RayRank:
             return json.dumps({"ready": {"host": host, "port": free.getsockname()[1]}})
 
     def do(self, request: str) -> str:
-        """Run the program with the words and variables of the request in its folder; return its exit code and output."""
+        """Run the program with the words and variables of the request in its folder; return exit code and output."""
         asked = json.loads(request)
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as error:
             child = children.start_child(
