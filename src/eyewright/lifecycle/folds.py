@@ -266,7 +266,7 @@ def _spread(
     busy = f"another cross-validation is writing to {quoted(folder)}"
     with (
         held_lock(folder / ".folds.lock", busy=busy, code="run_in_use"),
-        open_units(on, units=len(todo), processes=processes) as units,
+        open_units(on, units=len(todo), processes=processes, say=plan.say) as units,
     ):
         # Rounds of as many folds as are trained at a time share the budget.
         share = None
@@ -284,7 +284,7 @@ def _spread(
             for name in done:
                 plan.say(f"{name} of {len(parts)} is trained")
         if units.restarts:
-            plan.say(f"restarts {units.restarts:,}: a fold was continued when its process was lost")
+            plan.say(f"restarts {units.restarts:,}")
 
 
 def _done(folder: Path, i: int) -> bool:

@@ -272,7 +272,7 @@ def _spread(
     left = trials - _finished(study)
     if left < 1:
         return
-    with open_units(on, units=left, processes=processes) as units:
+    with open_units(on, units=left, processes=processes, say=plan.say) as units:
         size = units.size
         flying: dict[str, Any] = {}
         found: dict[str, Mapping[str, Any]] = {}
@@ -303,7 +303,7 @@ def _spread(
                 found.update(units.wait())
             _tell(study, flying.pop(first), found.pop(first), plan.say)
         if units.restarts:
-            plan.say(f"restarts {units.restarts:,}: a trial was continued when its process was lost")
+            plan.say(f"restarts {units.restarts:,}")
 
 
 def do_trial(asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class RayUnit:
         assert child.stdin is not None
         assert child.stdout is not None
         with contextlib.suppress(OSError):
-            child.stdin.write(request.encode() + b"\n")
+            child.stdin.write(request.strip().encode() + b"\n")
             child.stdin.flush()
         line = child.stdout.readline()
         if line.endswith(b"\n"):
