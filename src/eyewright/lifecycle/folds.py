@@ -37,7 +37,7 @@ from eyewright.metrics import corrected_interval
 from eyewright.scaling.units import open_units
 from eyewright.training.options import StudyOptions, named_options
 from eyewright.training.plan import RunPlan
-from eyewright.training.recipe import Recipe
+from eyewright.training.recipe import Recipe, read_recipe
 
 if TYPE_CHECKING:
     from eyewright.data import Dataset
@@ -184,6 +184,9 @@ def _train_fold(part: "Dataset", recipe: Recipe, place: Path, i: int, plan: RunP
     if share_s is not None:
         end, own = time.monotonic() + share_s, replace(own, budget_s=share_s)
     begun = plan.resume and (place / "checkpoints" / "last").exists()
+    if begun and share_s is not None:
+        # A run is continued with the options that it was started with; its end is that of now.
+        own = replace(own, budget_s=read_recipe(place / "recipe.toml").budget_s)
     # Folds keep together what belongs together by their own rule.
     return train_on(part, own, place, replace(plan, deadline=end, resume=begun), leaks="allow")
 
