@@ -20,7 +20,7 @@ import torch
 
 import eyewright as ew
 from eyewright.core.errors import RefusedError, UsageError
-from eyewright.lifecycle import folds, spreading, tuning
+from eyewright.lifecycle import folds, spreading, trials, tuning
 from eyewright.lifecycle.folds import do_fold
 from eyewright.training import Recipe
 from eyewright.training.checkpoints import read_tensors
@@ -136,7 +136,7 @@ def test_trials_depend_on_the_number_of_processes_and_not_on_their_speed(shapes,
 
         def wait(self) -> dict[str, Any]:
             name = list(self.todo)[-1 if self.last_first else 0]
-            return {name: json.loads(json.dumps(tuning.do_trial(self.todo.pop(name))))}
+            return {name: json.loads(json.dumps(trials.do_trial(self.todo.pop(name))))}
 
     found = []
     for last_first in (False, True):
