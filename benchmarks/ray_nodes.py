@@ -177,8 +177,8 @@ def measure_ratio(work: Path, bundle: Path, n: int, rounds: int) -> None:
     print(f"after the start: {statistics.median(later):.2f} of local ({min(later):.2f}-{max(later):.2f})")
 
 
-def measure_kills(work: Path, bundle: Path, kills: int, n: int) -> None:
-    images, rng = write_images(work / "kills", n), random.Random(0)
+def measure_kills(work: Path, bundle: Path, kills: int, n: int, seed: int) -> None:
+    images, rng = write_images(work / "kills", n), random.Random(seed)
     (images / "000007.jpg").write_bytes(b"no image")
     words = (*PROGRAM, "predict", str(bundle), "--source", str(images), "--quiet", "--shard-size", "8", "--out")
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -242,6 +242,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--kill-images", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0, help="of the kills")
     parser.add_argument("--bundle", type=Path, default=BUNDLE)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -249,7 +250,7 @@ def main() -> None:
         if "ratio" in args.what:
             measure_ratio(work, args.bundle, args.images, args.rounds)
         if "kills" in args.what:
-            measure_kills(work, args.bundle, args.kills, args.kill_images)
+            measure_kills(work, args.bundle, args.kills, args.kill_images, args.seed)
 
 
 if __name__ == "__main__":

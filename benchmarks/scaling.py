@@ -118,8 +118,8 @@ def fill_disk(pids: list[int]) -> None:
             continue
 
 
-def measure_kills(work: Path, bundle: Path, kills: int, n: int) -> None:
-    images, rng = write_images(work / "kills", n), random.Random(0)
+def measure_kills(work: Path, bundle: Path, kills: int, n: int, seed: int) -> None:
+    images, rng = write_images(work / "kills", n), random.Random(seed)
     (images / "000007.jpg").write_bytes(b"no image")
     predict = (*PROGRAM, "predict", str(bundle), "--source", str(images), "--quiet", "--out")
     job, whole = ("--on", "local", "--workers", "2", "--shard-size", "8"), work / "whole"
@@ -251,6 +251,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--kill-images", type=int, default=400)
     parser.add_argument("--cost-images", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0, help="of the kills")
     parser.add_argument("--bundle", type=Path, default=BUNDLE)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -264,7 +265,7 @@ def main() -> None:
         if "cost" in args.what:
             measure_cost(work, args.bundle, args.cost_images)
         if "kills" in args.what:
-            measure_kills(work, args.bundle, args.kills, args.kill_images)
+            measure_kills(work, args.bundle, args.kills, args.kill_images, args.seed)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,12 @@ import torch
 
 import eyewright as ew
 from eyewright.core.errors import RefusedError, UsageError
-from eyewright.lifecycle import spreading, tuning
+from eyewright.lifecycle import folds, spreading, trials, tuning
 from eyewright.lifecycle.folds import do_fold
 from eyewright.training import Recipe
 from eyewright.training.checkpoints import read_tensors
+from eyewright.training.plan import RunPlan
+from eyewright.training.recipe import write_recipe
 
 FAST = {"epochs": 3, "batch": 16, "model": "mlp", "imgsz": 16, "seed": 1}
 WORDS = ["--epochs", "3", "--batch", "16", "--model", "mlp", "--imgsz", "16", "--seed", "1", "--quiet"]
@@ -134,7 +136,7 @@ def test_trials_depend_on_the_number_of_processes_and_not_on_their_speed(shapes,
 
         def wait(self) -> dict[str, Any]:
             name = list(self.todo)[-1 if self.last_first else 0]
-            return {name: json.loads(json.dumps(tuning.do_trial(self.todo.pop(name))))}
+            return {name: json.loads(json.dumps(trials.do_trial(self.todo.pop(name))))}
 
     found = []
     for last_first in (False, True):
@@ -207,6 +209,19 @@ def test_other_data_on_a_node_is_refused(shapes: Path, tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="has other images than where the command runs"):
         do_fold(asked)
     assert not (tmp_path / "fold-1").exists()
+
+
+def test_a_fold_with_a_budget_is_continued_with_the_one_that_it_was_started_with(shapes, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """Its share of what is left differs each time, and a checkpoint of another budget is refused."""
+    data, place = ew.load_dataset(shapes), tmp_path / "fold-1"
+    (place / "checkpoints" / "last").mkdir(parents=True)
+    write_recipe(place / "recipe.toml", Recipe(model="mlp", budget_s=50.0))
+    given = []
+    monkeypatch.setattr(folds, "train_on", lambda part, recipe, place, plan, leaks: given.append((recipe, plan)))
+    folds._train_fold(data, Recipe(model="mlp", budget_s=100.0), place, 0, RunPlan(resume=True), 20.0)
+    ((recipe, plan),) = given
+    assert (recipe.budget_s, plan.resume) == (50.0, True)
+    assert 19 < plan.deadline - time.monotonic() <= 20
 
 
 def test_a_folder_that_a_dying_process_still_holds_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,11 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from eyewright.core.errors import LostError
 from eyewright.imaging import encode_image
 from eyewright.scaling import plan_predict, run_job, verify_folder
 from eyewright.scaling.ray_cluster import agent_ports, head_command
+from eyewright.training.checkpoints import read_tensors
 
 pytestmark = [
     pytest.mark.slow,
@@ -204,8 +206,13 @@ def test_folds_go_on_when_a_node_and_the_command_are_killed(shapes: Path, tmp_pa
         await_checkpoint(out, driver, more=1)
         nodes.kill(nodes.other)
         assert driver.wait() == 0
-    names = ("out-of-fold.csv", "folds.json", *(f"fold-{k}/checkpoints/best/model.safetensors" for k in (1, 2, 3)))
-    assert [n for n in names if (out / n).read_bytes() != (tmp_path / "plain" / n).read_bytes()] == []
+    for name in ("out-of-fold.csv", "folds.json"):
+        assert (out / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+    for k in (1, 2, 3):
+        best = f"fold-{k}/checkpoints/best/model.safetensors"
+        ours, theirs = (read_tensors(folder / best)[0] for folder in (out, tmp_path / "plain"))
+        assert set(ours) == set(theirs)
+        assert [n for n in theirs if not torch.equal(ours[n], theirs[n])] == []
 
 
 def await_checkpoint(out: Path, driver: subprocess.Popen[bytes], more: int = 0) -> None:

@@ -59,7 +59,14 @@ class Rank:
 def asked_for(out: Path, **more: Any) -> dict[str, Any]:
     from eyewright.scaling.ray_worker import own_version
 
-    return {"words": ["train", "data"], "out": str(out), "processes": 2, "version": own_version(), **more}
+    return {
+        "words": ["train", "data"],
+        "out": str(out),
+        "processes": 2,
+        "version": own_version(),
+        "folder": str(out),
+        **more,
+    }
 
 
 DONE = {"code": 0, "out": "done", "error": ""}
@@ -134,6 +141,21 @@ def test_what_another_try_does_not_change_is_said_at_once(tmp_path: Path) -> Non
 def test_a_node_with_another_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match=r"has Eyewright .+, this is 9\.9\.9"):
         train_world(Cluster(lambda *_: DONE), asked_for(tmp_path, version="9.9.9"))
+
+
+def test_a_node_without_the_folder_of_the_command_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="has no folder /nowhere"):
+        train_world(Cluster(lambda *_: DONE), asked_for(tmp_path, folder="/nowhere"))
+
+
+def test_relative_paths_are_those_of_the_command(tmp_path: Path) -> None:
+    request = {"words": ["train", "no-such-data"], "variables": {}, "folder": str(tmp_path)}
+    (tmp_path / "no-such-data").write_text("a file")
+    answer = json.loads(RayRank().do(json.dumps(request)))
+    # Where it is a file, it is another error than where there is nothing.
+    assert "found nothing" not in answer["error"]
+    request["folder"] = str(FAKE)
+    assert answer["error"] != json.loads(RayRank().do(json.dumps(request)))["error"]
 
 
 @pytest.mark.parametrize(

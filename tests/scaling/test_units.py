@@ -146,7 +146,9 @@ def test_a_worker_of_ray_does_units_in_the_folder_of_the_command(tmp_path: Path)
     worker = RayUnit()
     opening = {"version": own_version(), "folder": str(tmp_path), "threads": 3, "model": ""}
     assert "ready" in json.loads(worker.open(json.dumps(opening)))
-    done = json.loads(worker.do(json.dumps({"unit": "fold", "again": False})))["done"]
+    # A line of the broker, with its end: the process must not take it for two.
+    done = json.loads(worker.do(json.dumps({"unit": "fold", "again": False}) + "\n"))["done"]
+    assert json.loads(worker.do(json.dumps({"unit": "fold", "again": False}) + "\n"))["done"] == done
     assert (done["threads"], Path(done["in"]).resolve()) == ("3", tmp_path.resolve())
     lost = json.loads(worker.do(json.dumps({"unit": "die", "again": False})))["lost"]
     assert "ended:" in lost

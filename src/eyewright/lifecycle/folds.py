@@ -37,7 +37,7 @@ from eyewright.metrics import corrected_interval
 from eyewright.scaling.units import open_units
 from eyewright.training.options import StudyOptions, named_options
 from eyewright.training.plan import RunPlan
-from eyewright.training.recipe import Recipe
+from eyewright.training.recipe import Recipe, read_recipe
 
 if TYPE_CHECKING:
     from eyewright.data import Dataset
@@ -184,6 +184,9 @@ def _train_fold(part: "Dataset", recipe: Recipe, place: Path, i: int, plan: RunP
     if share_s is not None:
         end, own = time.monotonic() + share_s, replace(own, budget_s=share_s)
     begun = plan.resume and (place / "checkpoints" / "last").exists()
+    if begun and share_s is not None:
+        # A run is continued with the options that it was started with; its end is that of now.
+        own = replace(own, budget_s=read_recipe(place / "recipe.toml").budget_s)
     # Folds keep together what belongs together by their own rule.
     return train_on(part, own, place, replace(plan, deadline=end, resume=begun), leaks="allow")
 
@@ -266,7 +269,7 @@ def _spread(
     busy = f"another cross-validation is writing to {quoted(folder)}"
     with (
         held_lock(folder / ".folds.lock", busy=busy, code="run_in_use"),
-        open_units(on, units=len(todo), processes=processes) as units,
+        open_units(on, units=len(todo), processes=processes, say=plan.say) as units,
     ):
         # Rounds of as many folds as are trained at a time share the budget.
         share = None
@@ -284,7 +287,7 @@ def _spread(
             for name in done:
                 plan.say(f"{name} of {len(parts)} is trained")
         if units.restarts:
-            plan.say(f"restarts {units.restarts:,}: a fold was continued when its process was lost")
+            plan.say(f"restarts {units.restarts:,}")
 
 
 def _done(folder: Path, i: int) -> bool:

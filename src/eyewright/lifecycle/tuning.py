@@ -1,22 +1,19 @@
 """Hyperparameter search: trials in a study that can be stopped and gone on with."""
 
-__all__ = ["TuneResult", "do_trial", "tune"]
+__all__ = ["TuneResult", "tune"]
 
 import contextlib
-import csv
-import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from eyewright.core.errors import BudgetError, CheckpointError, MissingExtraError, RefusedError, UsageError
+from eyewright.core.errors import BudgetError, MissingExtraError, UsageError
 from eyewright.core.files import held_lock, write_json
 from eyewright.core.installed import installed, open_installed
 from eyewright.core.jsonable import to_jsonable
@@ -26,8 +23,8 @@ from eyewright.data import label_error_rule, leak_rule
 from eyewright.lifecycle.datasets import PathLike, Say, dataset_of, settled, silent
 from eyewright.lifecycle.loading import need_torch
 from eyewright.lifecycle.opening import asked_of, check_model, free_folder, load_run, once_if_private, recipe_of
-from eyewright.lifecycle.spreading import digest_of, on_every_node, path_of, refuse_other, when_free
-from eyewright.lifecycle.stages import train_on
+from eyewright.lifecycle.spreading import digest_of, on_every_node, path_of
+from eyewright.lifecycle.trials import FIRST_GUESSES, place_of, pruner, train_trial
 from eyewright.scaling.units import open_units
 from eyewright.training.options import StudyOptions, named_options
 from eyewright.training.plan import RunPlan
@@ -37,7 +34,6 @@ if TYPE_CHECKING:
     from eyewright.data import Dataset
     from eyewright.training.run import Run
 
-_FIRST_GUESSES = 5
 # Less time is too little for a trial.
 _LEAST_S = 3.0
 
@@ -152,7 +148,7 @@ def _one_trial(study: Any, dataset: "Dataset", recipe: Recipe, folder: Path, pla
         return bool(trial.should_prune())
 
     plan = replace(plan, resume="place" in trial.user_attrs)
-    _tell(study, trial, _train_trial(dataset, own, folder / _place_of(trial), plan, metric, report), plan.say)
+    _tell(study, trial, train_trial(dataset, own, folder / place_of(trial), plan, metric, report), plan.say)
 
 
 def _ask(study: Any, recipe: Recipe, at_once: int, say: Say) -> tuple[Any, Recipe]:
@@ -163,7 +159,7 @@ def _ask(study: Any, recipe: Recipe, at_once: int, say: Say) -> tuple[Any, Recip
     failed = optuna.trial.TrialState.FAIL
     begun = sum(t.state not in (failed, optuna.trial.TrialState.WAITING) for t in study.get_trials(deepcopy=False))
     study.sampler = optuna.samplers.TPESampler(
-        seed=recipe.seed + begun, n_startup_trials=_FIRST_GUESSES, constant_liar=at_once > 1
+        seed=recipe.seed + begun, n_startup_trials=FIRST_GUESSES, constant_liar=at_once > 1
     )
     trial = study.ask()
     own = _suggest(trial, recipe, first=begun == 0)
@@ -177,66 +173,6 @@ def _ask(study: Any, recipe: Recipe, at_once: int, say: Say) -> tuple[Any, Recip
     return trial, own
 
 
-def _place_of(trial: Any) -> str:
-    """Return the name of the folder of a trial: that of the one which it is tried again for."""
-    return str(trial.user_attrs.get("place", f"trial-{trial.number + 1}"))
-
-
-def _train_trial(
-    dataset: "Dataset", recipe: Recipe, place: Path, plan: RunPlan, metric: str, report: Callable[[int, float], bool]
-) -> dict[str, Any]:
-    """Train a trial, or with `plan.resume` continue it from its last checkpoint.
-
-    Returns its `state`, the `values` of its epochs, and its `value` if it is complete or a `message` if it was refused.
-    `report` says whether it is to be ended.
-    """
-    import optuna
-
-    values: dict[int, float] = {}
-    if plan.resume and (place / "run.json").exists():
-        # Only the study was not told.
-        return _completed(load_run(place), metric)
-    begun = plan.resume and (place / "checkpoints" / "last").exists()
-    earlier = _rows_before(place, metric) if begun else {}
-
-    def observe(row: Mapping[str, str]) -> None:
-        epoch = int(row["epoch"])
-        for known, value in earlier.items():
-            if known < epoch:
-                values[known] = value
-                report(known, value)
-        earlier.clear()
-        values[epoch] = float(row[f"val_{metric}"])
-        if report(epoch, values[epoch]):
-            raise optuna.TrialPruned
-
-    end = None if recipe.budget_s is None else time.monotonic() + recipe.budget_s
-    try:
-        run = train_on(dataset, recipe, place, replace(plan, deadline=end, observe=observe, resume=begun))
-    except optuna.TrialPruned:
-        return {"state": "pruned", "values": values}
-    except RefusedError as error:
-        if isinstance(error, CheckpointError):
-            raise
-        # A rate at which the loss runs away is an answer too: not that one.
-        return {"state": "refused", "values": values, "message": error.message}
-    return _completed(run, metric)
-
-
-def _completed(run: "Run", metric: str) -> dict[str, Any]:
-    values = {int(row["epoch"]): float(row[f"val_{metric}"]) for row in run.history()}
-    return {"state": "complete", "values": values, "value": run.about["training"][f"val_{metric}"]}
-
-
-def _rows_before(place: Path, metric: str) -> dict[int, float]:
-    """Return the validation of epochs that a trial which was stopped has done, by epoch."""
-    try:
-        with open(place / "metrics.csv", encoding="utf-8", newline="") as file:
-            return {int(row["epoch"]): float(row[f"val_{metric}"]) for row in csv.DictReader(file)}
-    except (OSError, csv.Error, KeyError, TypeError, ValueError):
-        return {}
-
-
 def _tell(study: Any, trial: Any, found: Mapping[str, Any], say: Say) -> None:
     """Tell the study what became of a trial."""
     import optuna
@@ -246,7 +182,7 @@ def _tell(study: Any, trial: Any, found: Mapping[str, Any], say: Say) -> None:
         if int(epoch) not in known:
             trial.report(value, int(epoch))
     if found["state"] == "complete":
-        trial.set_user_attr("run", _place_of(trial))
+        trial.set_user_attr("run", place_of(trial))
         study.tell(trial, found["value"])
         return
     name = f"trial {trial.number + 1}"
@@ -272,7 +208,7 @@ def _spread(
     left = trials - _finished(study)
     if left < 1:
         return
-    with open_units(on, units=left, processes=processes) as units:
+    with open_units(on, units=left, processes=processes, say=plan.say) as units:
         size = units.size
         flying: dict[str, Any] = {}
         found: dict[str, Mapping[str, Any]] = {}
@@ -292,7 +228,7 @@ def _spread(
                 name, left = f"trial {trial.number + 1}", left - 1
                 flying[name] = trial
                 request = {
-                    **asked, "recipe": drawn.to_json(), "place": os.path.abspath(folder / _place_of(trial)),
+                    **asked, "recipe": drawn.to_json(), "place": os.path.abspath(folder / place_of(trial)),
                     "before": [t.intermediate_values for t in complete], "resume": "place" in trial.user_attrs,
                 }  # fmt: skip
                 units.give(name, request)
@@ -303,46 +239,7 @@ def _spread(
                 found.update(units.wait())
             _tell(study, flying.pop(first), found.pop(first), plan.say)
         if units.restarts:
-            plan.say(f"restarts {units.restarts:,}: a trial was continued when its process was lost")
-
-
-def do_trial(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Train a trial, as it is asked for in JSON types; a process that does several reads the data once.
-
-    Raises:
-        RefusedError: the data of this machine is another one.
-        EyewrightError: as `tune`.
-    """
-    import optuna
-
-    recipe = Recipe.from_mapping(asked["recipe"])
-    named = ("data", "leaks", "group_by", "label_depth", "ignore", "target")
-    dataset = _read(json.dumps({**{k: asked[k] for k in named}, **asked_of(recipe)}, sort_keys=True))
-    refuse_other(dataset, asked["digest"])
-    # Whether it falls behind, Optuna's own rule says, from the trials that the driver knew when it was drawn.
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    others = optuna.create_study(direction="maximize", pruner=_pruner())
-    state = optuna.trial.TrialState.COMPLETE
-    for values in asked["before"]:
-        told = {int(epoch): value for epoch, value in values.items()}
-        others.add_trial(optuna.trial.create_trial(state=state, value=0.0, intermediate_values=told))
-    trial = others.ask()
-
-    def report(epoch: int, value: float) -> bool:
-        trial.report(value, epoch)
-        return bool(trial.should_prune())
-
-    begun = asked["resume"] or asked["again"]
-    plan = RunPlan(workers=asked["workers"], label_errors=asked["label_errors"], resume=begun)
-    place = Path(asked["place"])
-    return when_free(lambda: _train_trial(dataset, recipe, place, plan, asked["metric"], report))
-
-
-@lru_cache(maxsize=1)
-def _read(text: str) -> "Dataset":
-    asked = json.loads(text)
-    leaks = asked.pop("leaks")
-    return settled(dataset_of(asked.pop("data"), **asked, quiet=True, say=silent), leaks)
+            plan.say(f"restarts {units.restarts:,}")
 
 
 def _takes_dropout(recipe: Recipe) -> bool:
@@ -404,7 +301,7 @@ def _open_study(folder: Path, *, resume: bool, patience_s: float = 5.0) -> Itera
                 storage=storage,
                 load_if_exists=True,
                 direction="maximize",
-                pruner=_pruner(),
+                pruner=pruner(),
             )
         except (SQLAlchemyError, KeyError, ValueError) as error:
             raise UsageError(
@@ -413,12 +310,6 @@ def _open_study(folder: Path, *, resume: bool, patience_s: float = 5.0) -> Itera
                 code="study_in_use" if "locked" in str(error) else "study_unreadable",
             ) from error
         yield study
-
-
-def _pruner() -> Any:
-    import optuna
-
-    return optuna.pruners.MedianPruner(n_startup_trials=_FIRST_GUESSES, n_warmup_steps=2)
 
 
 def _retry_broken(study: Any, recipe: Recipe) -> None:
@@ -430,7 +321,7 @@ def _retry_broken(study: Any, recipe: Recipe) -> None:
         given, now = trial.user_attrs.get("recipe"), recipe.to_json()
         changed = set(trial.user_attrs.get("changed", ()))
         same = given is not None and all(given[k] == now[k] for k in now if k not in changed)
-        study.enqueue_trial(trial.params, user_attrs={"place": _place_of(trial)} if same else {})
+        study.enqueue_trial(trial.params, user_attrs={"place": place_of(trial)} if same else {})
 
 
 def _finished(study: Any) -> int:

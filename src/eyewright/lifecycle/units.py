@@ -14,7 +14,7 @@ from eyewright.core.machine import limits
 from eyewright.core.machine.lifeline import hold_lifeline
 from eyewright.imaging.workers import told
 from eyewright.lifecycle.folds import do_fold
-from eyewright.lifecycle.tuning import do_trial
+from eyewright.lifecycle.trials import do_trial
 
 _UNITS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {"fold": do_fold, "trial": do_trial}
 

@@ -125,7 +125,7 @@ def serve(cluster: RemoteCluster, asked: Mapping[str, Any], requests: Iterable[b
         )
         one.start()
     for line in requests:
-        todo.put(line.decode("ascii"))
+        todo.put(line.decode("ascii").strip())
 
 
 def _employ(

@@ -13,7 +13,7 @@ import tempfile
 import time
 
 from eyewright.core.machine import children
-from eyewright.scaling.ray_worker import own_version
+from eyewright.scaling.ray_worker import refusal_of
 
 # The program, which ends with the actor.
 _PROGRAM = (
@@ -28,10 +28,8 @@ class RayRank:
     def open(self, request: str) -> str:
         """Return the address of this node as others see it, with a port that is free, or why it `refused`."""
         asked = json.loads(request)
-        if asked["version"] != own_version():
-            message = f"the node {socket.gethostname()} has Eyewright {own_version()}, this is {asked['version']}"
-            fix = "install the same version on all nodes"
-            return json.dumps({"refused": {"kind": "RefusedError", "message": message, "fix": fix, "code": "ray"}})
+        if refused := refusal_of(asked):
+            return json.dumps({"refused": refused})
         # No packet is sent: the system says by which address it would be.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as towards, socket.socket() as free:
             towards.connect((asked["host"], 9))
@@ -40,7 +38,7 @@ class RayRank:
             return json.dumps({"ready": {"host": host, "port": free.getsockname()[1]}})
 
     def do(self, request: str) -> str:
-        """Run the program with the words and variables of the request; return its exit code and what it said."""
+        """Run the program with the words and variables of the request in its folder; return exit code and output."""
         asked = json.loads(request)
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as error:
             child = children.start_child(
@@ -49,6 +47,7 @@ class RayRank:
                 stdin=children.DEVNULL,
                 stdout=out.fileno(),
                 stderr=error,
+                folder=asked["folder"],
             )
             code = child.wait()
             said = []

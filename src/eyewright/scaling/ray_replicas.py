@@ -18,7 +18,7 @@ from typing import Any
 from eyewright.core.errors import LostError
 from eyewright.core.machine import children
 from eyewright.scaling.ray_link import RayLink
-from eyewright.scaling.ray_worker import own_version
+from eyewright.scaling.ray_worker import own_version, refusal_of
 
 _PROGRAM = (
     "from eyewright.core.machine.lifeline import hold_lifeline; hold_lifeline(); from eyewright.cli import main; main()"
@@ -51,14 +51,9 @@ class RayReplica:
             LostError: it did not start.
         """
         asked = json.loads(request)
-        node, why, fix = socket.gethostname(), "", ""
-        if asked["version"] != own_version():
-            why = f"the node {node} has Eyewright {own_version()}, this is {asked['version']}"
-            fix = "install the same version on all nodes"
-        elif not os.path.isdir(asked["folder"]):
-            why, fix = f"the node {node} has no folder {asked['folder']}", "use storage that all nodes share"
-        if why:
-            return json.dumps({"refused": {"kind": "RefusedError", "message": why, "fix": fix, "code": "ray"}})
+        if refused := refusal_of(asked):
+            return json.dumps({"refused": refused})
+        node = socket.gethostname()
         # No packet is sent: the system says by which address it would be.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as towards:
             towards.connect((asked["head"], 9))

@@ -65,7 +65,10 @@ def train_on_ray(words: Sequence[str], out: Path, *, on: str, processes: int | N
     Raises:
         EyewrightError: the cluster refuses, or processes are lost again and again.
     """
-    asked = {"words": list(words), "out": os.path.abspath(out), "processes": processes or 0, "version": own_version()}
+    asked = {
+        "words": list(words), "out": os.path.abspath(out), "processes": processes or 0, "version": own_version(),
+        "folder": os.getcwd(),
+    }  # fmt: skip
     cores = str(max(usable_cores(), processes or 0))
     child = children.start_child((sys.executable, "-m", "eyewright.scaling.ray_training", ray_address(on), cores))
     assert child.stdin is not None
@@ -123,7 +126,7 @@ def train_world(cluster: RankCluster, asked: Mapping[str, Any]) -> dict[str, Any
         words = list(asked["words"])
         if restarts and last and "--resume" not in words:
             words.append("--resume")
-        answer = _one_world(cluster, n, words, str(asked["version"]))
+        answer = _one_world(cluster, n, words, str(asked["version"]), str(asked["folder"]))
         if "lost" not in answer:
             return {**answer, "restarts": restarts}
         restarts += 1
@@ -136,10 +139,10 @@ def train_world(cluster: RankCluster, asked: Mapping[str, Any]) -> dict[str, Any
             )
 
 
-def _one_world(cluster: RankCluster, n: int, words: Sequence[str], version: str) -> dict[str, Any]:
+def _one_world(cluster: RankCluster, n: int, words: Sequence[str], version: str, folder: str) -> dict[str, Any]:
     """Return the answer of the first process when all are done or one says why it cannot; `lost` when one was lost."""
     host = cluster.address.rpartition("://")[2].rpartition(":")[0].strip("[]")
-    opening = json.dumps({"version": version, "host": host})
+    opening = json.dumps({"version": version, "host": host, "folder": folder})
     ranks = [cluster.start(1, _SIGN_S, RayRank) for _ in range(n)]
     ended: queue.SimpleQueue[tuple[int, dict[str, Any]]] = queue.SimpleQueue()
 
@@ -176,7 +179,8 @@ def _one_world(cluster: RankCluster, n: int, words: Sequence[str], version: str)
             "MASTER_ADDR": first["host"], "MASTER_PORT": str(first["port"]), "WORLD_SIZE": str(n),
             "LOCAL_WORLD_SIZE": "1", "LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": name, "OMP_NUM_THREADS": "1",
         }  # fmt: skip
-        requests = [json.dumps({"words": words, "variables": {**variables, "RANK": str(k)}}) for k in range(n)]
+        given = {"words": words, "folder": folder}
+        requests = [json.dumps({**given, "variables": {**variables, "RANK": str(k)}}) for k in range(n)]
         return call_all("do", requests)[0]
     finally:
         for rank in ranks:

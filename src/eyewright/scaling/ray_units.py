@@ -13,7 +13,7 @@ import time
 
 from eyewright.core.machine import children
 from eyewright.core.machine.limits import reason_of
-from eyewright.scaling.ray_worker import own_version
+from eyewright.scaling.ray_worker import refusal_of
 from eyewright.scaling.starting import start_units
 
 
@@ -29,16 +29,10 @@ class RayUnit:
         """Check that this node can do the units; the request names the `version` of Eyewright that sends it, the
         `folder` of its command, and the number of `threads`. Returns `ready`, or why it `refused`."""
         asked = json.loads(request)
-        node, why, fix = socket.gethostname(), "", ""
-        if asked["version"] != own_version():
-            why = f"the node {node} has Eyewright {own_version()}, this is {asked['version']}"
-            fix = "install the same version on all nodes"
-        elif not os.path.isdir(asked["folder"]):
-            why, fix = f"the node {node} has no folder {asked['folder']}", "use storage that all nodes share"
-        if why:
-            return json.dumps({"refused": {"kind": "RefusedError", "message": why, "fix": fix, "code": "ray"}})
+        if refused := refusal_of(asked):
+            return json.dumps({"refused": refused})
         self._threads, self._folder = int(asked["threads"]), str(asked["folder"])
-        return json.dumps({"ready": {"node": node, "pid": os.getpid()}})
+        return json.dumps({"ready": {"node": socket.gethostname(), "pid": os.getpid()}})
 
     def do(self, request: str) -> str:
         """Do a unit, and return the answer of its process; `lost` where that has died."""
@@ -48,7 +42,7 @@ class RayUnit:
         assert child.stdin is not None
         assert child.stdout is not None
         with contextlib.suppress(OSError):
-            child.stdin.write(request.encode() + b"\n")
+            child.stdin.write(request.strip().encode() + b"\n")
             child.stdin.flush()
         line = child.stdout.readline()
         if line.endswith(b"\n"):

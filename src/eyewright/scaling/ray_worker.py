@@ -3,14 +3,16 @@
 Ray imports this class by its name on each node; arguments and answers are JSON text. It imports no Ray.
 """
 
-__all__ = ["RayWorker", "own_version"]
+__all__ = ["RayWorker", "own_version", "refusal_of"]
 
 import json
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from eyewright.core.errors import EyewrightError, RefusedError
 from eyewright.core.machine import limits
@@ -28,6 +30,27 @@ def own_version() -> str:
     """
     # The package's own module is above this room.
     return str(getattr(sys.modules["eyewright"], "__version__", ""))
+
+
+def refusal_of(asked: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return why this node cannot do what a command with that `version` and working `folder` asks, as `told` says an
+    error; None if it can."""
+    node, found = socket.gethostname(), asked["version"]
+    if found != own_version():
+        error = RefusedError(
+            f"the node {node} has Eyewright {own_version()}, this is {found}",
+            fix="install the same version on all nodes",
+            code="ray",
+        )
+    elif not os.path.isdir(asked["folder"]):
+        error = RefusedError(
+            f"the node {node} has no folder {asked['folder']}",
+            fix="start the command in a folder that all nodes share",
+            code="ray",
+        )
+    else:
+        return None
+    return told(error)
 
 
 class RayWorker:

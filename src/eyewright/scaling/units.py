@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -165,8 +165,8 @@ class RayUnits:
 class Units:
     """Units that are being done by a crew: each is given as soon as it can, and again when it is lost."""
 
-    def __init__(self, crew: UnitCrew) -> None:
-        self._crew = crew
+    def __init__(self, crew: UnitCrew, say: Callable[[str], None] = lambda text: None) -> None:
+        self._crew, self._say = crew, say
         self._todo: deque[str] = deque()
         self._requests: dict[str, Mapping[str, Any]] = {}
         self._losses: dict[str, tuple[int, int]] = {}
@@ -222,12 +222,16 @@ class Units:
             )
         self._losses[name] = (lost, now)
         self.restarts += 1
+        self._say(f"{name} was lost, and is continued: {why}")
         self._todo.append(name)
 
 
 @contextlib.contextmanager
-def open_units(on: str, *, units: int, processes: int | None = None) -> Iterator[Units]:
-    """Have at most so many units done `on` this machine ("local") or a Ray cluster; all work ends at the end.
+def open_units(
+    on: str, *, units: int, processes: int | None = None, say: Callable[[str], None] = lambda text: None
+) -> Iterator[Units]:
+    """Have at most so many units done `on` this machine ("local") or a Ray cluster; all work ends at the end. What is
+    lost is said.
 
     Raises:
         UsageError: there is no such engine.
@@ -238,7 +242,7 @@ def open_units(on: str, *, units: int, processes: int | None = None) -> Iterator
     else:
         crew = LocalUnits(max(1, min(processes or usable_cores(), units)))
     try:
-        yield Units(crew)
+        yield Units(crew, say)
     finally:
         crew.close()
 
