@@ -280,12 +280,16 @@ def _told(
         runs, learnt = [each[best], load_run(new.folder / best)], _learnt(each[best], gone)
     parts = {r["id"]: r["split"] for r in runs[0].split_rows()}
     others = [i for i, part in parts.items() if part == "test"] or [i for i, part in parts.items() if part == "val"]
-    others = [i for i in others if i not in gone][:_MOST]
+    row = {s.id: i for i, s in enumerate(dataset.samples)}
+    # A net that has forgotten images of one class does worse on the whole class: others of it are the fair comparison.
+    classes = dataset.targets
+    own = {int(classes[row[i]]) for i in learnt}
+    alike = [i for i in others if i not in gone and int(classes[row[i]]) in own]
+    others = (alike if len(alike) >= _LEAST_AUDITED else [i for i in others if i not in gone])[:_MOST]
     if min(len(learnt), len(others)) < _LEAST_AUDITED:
         return None, None
     # Nets to compare with learn from what the run learnt from too, or they would know other images than it does.
     stay = [i for i, part in parts.items() if part == "train" and i not in gone][:_MOST]
-    row = {s.id: i for i, s in enumerate(dataset.samples)}
     part = replace(dataset, samples=tuple(dataset.samples[row[i]] for i in (*learnt, *others, *stay)))
     pictures = [part.image(i) for i in range(len(part))]
     batches = [runs[0].preparation.batch(pictures[i : i + 256])[0] for i in range(0, len(pictures), 256)]
