@@ -8,7 +8,8 @@
 `--mnist` reads the four idx files and trains `scatter_linear` through the training loop on all 60,000 training images
 from other noise for each seed, at delta 1e-5; the test images are looked at once, at the end. The time is that of
 everything after the files are read: features, releases, steps. `--cost` runs plain steps, ours and opacus' (hooks, its
-functorch and expanded weights) on the same net and batch in turns in one process; times are the better quarter.
+functorch and expanded weights) on the same net and batch in turns in one process; times are the better quarter of
+CPU-seconds, so that other programs disturb them little: set OMP_NUM_THREADS=1.
 `--table` writes the oracle of tests/privacy/epsilons.csv.
 
 Targets: at least 98.5% on MNIST at epsilon 3 in 6 minutes on 2 cores; a private step in at most 1.8 times the time of a
@@ -127,13 +128,13 @@ def cost() -> None:
         times: dict[str, list[float]] = {k: [] for k in calls}
         for _ in range(12):
             for key, call in calls.items():
-                start = time.perf_counter()
+                start = time.process_time()
                 call()
-                times[key].append(time.perf_counter() - start)
+                times[key].append(time.process_time() - start)
         best = {k: float(np.quantile(v[2:], 0.25)) / n * 1e6 for k, v in times.items()}
         plain = min(v for k, v in best.items() if k.startswith("plain"))
         for key, value in best.items():
-            print(f"{name:12} {key:28} {value:7.1f} us an image, {value / plain:.2f} x plain")
+            print(f"{name:12} {key:28} {value:7.1f} CPU-us an image, {value / plain:.2f} x plain")
 
 
 def _in_parts(step: Callable, state: object, pixels: object, labels: object, size: int, batch: type) -> None:

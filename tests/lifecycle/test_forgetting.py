@@ -13,6 +13,7 @@ from eyewright.core.errors import DatasetError, OutputError, RefusedError, Usage
 from eyewright.data.formats import open_dataset
 from eyewright.data.splits import split_dataset
 from eyewright.data.tree import FolderTree
+from eyewright.lifecycle import forgetting
 from eyewright.lifecycle.forgetting import ReadTree, forget
 from eyewright.lifecycle.sharding import shard_of
 
@@ -59,6 +60,30 @@ def test_one_shard_is_trained_again_and_the_other_stays_the_same_bytes(
     assert digest not in Path("new/split.csv").read_text()
     with pytest.raises(OutputError, match="not empty"):
         forget(sharded, [name], out="new")
+
+
+def test_what_was_interrupted_is_done_again_by_the_same_command_and_by_no_other(
+    sharded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = list(trained_on(sharded))[:2]
+    train_on = forgetting.train_on
+
+    def dying(*given: object, **named: object) -> None:
+        train_on(*given, **named)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(forgetting, "train_on", dying)
+        with pytest.raises(KeyboardInterrupt):
+            forget(sharded, [first], out=tmp_path / "new", audit=False, workers=1)
+    assert list((tmp_path / "new").glob("shard-*"))
+    with pytest.raises(OutputError, match="not empty"):
+        forget(sharded, [second], out=tmp_path / "new", audit=False)
+    said: list[str] = []
+    done = forget(sharded, [first], out=tmp_path / "new", audit=False, workers=1, say=said.append)
+    assert said[0] == "an attempt that was interrupted is removed"
+    assert list(done.images) == [first]
+    assert not (tmp_path / "new" / ".forgetting.json").exists()
 
 
 def test_a_whole_run_forgets_copies_too_and_an_attack_measures_it(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The coordinator's rounds without HTTP: who may join, which updates are used, who is waited for."""
 
+import math
 import threading
 from typing import Any
 
@@ -69,6 +70,18 @@ def test_numbers_follow_from_names_and_a_round_ends_with_the_last_update() -> No
     assert {n: float(r.update.sum()) for n, r in scene.found.items()} == {"a": 12.0, "b": 6.0}
     assert (scene.found["b"].loss, scene.found["b"].sent) == (0.5, 4 * SIZE)
     assert scene.rounds.members["a"].epsilon == 1.5
+
+
+@pytest.mark.parametrize("loss", [1e308, -1.0, math.inf, math.nan])
+def test_a_loss_that_cannot_be_one_is_not_taken_and_ends_nothing(loss: float) -> None:
+    """Training ends where a loss is not finite, and 1e308 is not in 32 bits; nobody can check what a client says."""
+    scene = Scene()
+    thread = scene.begin()
+    assert scene.send("a", scene.update(np.ones(SIZE), loss=loss)).accepted
+    scene.send("b", scene.update(np.full(SIZE, 2.0), loss=0.25))
+    thread.join(10)
+    assert (scene.found["a"].loss, scene.found["b"].loss) == (None, 0.25)
+    assert scene.found["a"].update is not None
 
 
 @pytest.mark.parametrize(
@@ -179,7 +192,9 @@ def test_a_name_belongs_to_the_key_that_it_joined_with() -> None:
         ({"name": "c" * 65}, "letters, digits"),
         ({"images": 0}, "images"),
         ({"images": 10**12}, "images"),
-        ({"groups": 21}, "images"),
+        ({"groups": 21}, "found 20 in 21 groups"),
+        ({"groups": 0}, "found 20 in 0 groups"),
+        ({"groups": -5}, "groups"),
     ],
 )
 def test_who_does_not_fit_cannot_join(wrong: dict[str, Any], why: str) -> None:

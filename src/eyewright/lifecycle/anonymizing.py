@@ -362,7 +362,7 @@ def _about_others(others: Sequence[str], dataset: Dataset | None) -> list[Findin
     """Return findings about files that were not copied: what may be labels should not disappear unnoticed."""
     if not others or dataset is not None:
         return []
-    # Without a name: it stands in the report, which is passed on.
+    # Without a name: the report shows it, and is passed on.
     text = f"other files are not copied: {len(others)}"
     if any(n.lower().endswith(_ANNOTATIONS) for n in others):
         text += "; labels in them do not move along"

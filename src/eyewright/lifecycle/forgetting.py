@@ -3,8 +3,10 @@
 __all__ = ["Forgotten", "forget"]
 
 import csv
+import difflib
 import hashlib
 import io
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from eyewright.core.errors import OutputError, RefusedError, UsageError, spelling_hint
+from eyewright.core.errors import OutputError, RefusedError, UsageError
 from eyewright.core.files import write_json, write_text
 from eyewright.core.quoting import quoted
 from eyewright.core.report import Metric
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from eyewright.training.run import Run
 
 PROOF = "forgotten.json"
+_BEGUN = ".forgetting.json"
 _LEAST_AUDITED = 10
 _MOST = 1000
 
@@ -130,8 +133,6 @@ def forget(
             fix="use eyewright federate",
         )
     place = Path(out)
-    if place.exists() and any(place.iterdir()):
-        raise OutputError(f"{quoted(place)} is not empty", fix="choose another --out")
     whole = data_of_run(owner)
     digests = {r["id"]: r["sha256"] for r in owner.split_rows()}
     gone = _named(owner, whole, images, digests)
@@ -139,6 +140,7 @@ def forget(
     kept = whole.select(lambda s: s.id not in gone)
     if not any(s.split == "train" for s in kept.samples):
         raise UsageError("expected images to be left for training, found none", fix="delete the run instead")
+    _begin(place, owner, sorted(lost), say)
     say(f"{len(gone)} image{'s' * (len(gone) != 1)} to forget, {len(kept):,} stay")
     tree = ReadTree(whole.tree, frozenset(lost))
     dataset = replace(kept, tree=tree)
@@ -163,9 +165,30 @@ def forget(
             "lira_after": None if after is None else vars(after),
         },
     )
+    (place / _BEGUN).unlink(missing_ok=True)
     return Forgotten(
         new, {i: digests[i] for i in sorted(gone)}, retrained, tuple(sorted(tree.read)), before, after, proof
     )
+
+
+def _begin(place: Path, owner: "Run", lost: Sequence[str], say: Say) -> None:
+    """Note in an empty folder what is to be forgotten, so that the same command can be run again after a crash.
+
+    Raises:
+        OutputError: the folder holds something else.
+    """
+    mark = {"run": str(owner.folder.resolve()), "forgotten": list(lost)}
+    if place.exists() and any(place.iterdir()):
+        try:
+            begun = json.loads((place / _BEGUN).read_text("utf-8"))
+        except (OSError, ValueError):
+            begun = None
+        if begun != mark:
+            raise OutputError(f"{quoted(place)} is not empty", fix="choose another --out")
+        say("an attempt that was interrupted is removed")
+        shutil.rmtree(place)
+    place.mkdir(parents=True, exist_ok=True)
+    write_json(place / _BEGUN, mark)
 
 
 def _named(owner: "Run", dataset: Dataset, images: Sequence[str], digests: Mapping[str, str]) -> frozenset[str]:
@@ -186,7 +209,11 @@ def _named(owner: "Run", dataset: Dataset, images: Sequence[str], digests: Mappi
         else:
             own = []
         if not own:
-            raise UsageError(f"the run was not trained or tested on {name!r}", fix=spelling_hint(name, digests))
+            near = difflib.get_close_matches(name, digests, n=3)
+            raise UsageError(
+                f"the run was not trained or tested on {name!r}",
+                fix=f"did you mean {', '.join(map(repr, near))}?" if near else "name images as in split.csv of the run",
+            )
         found.update(own)
     for i in list(found):
         found.update(by_digest[digests[i]])
@@ -253,12 +280,16 @@ def _told(
         runs, learnt = [each[best], load_run(new.folder / best)], _learnt(each[best], gone)
     parts = {r["id"]: r["split"] for r in runs[0].split_rows()}
     others = [i for i, part in parts.items() if part == "test"] or [i for i, part in parts.items() if part == "val"]
-    others = [i for i in others if i not in gone][:_MOST]
+    row = {s.id: i for i, s in enumerate(dataset.samples)}
+    # A net that has forgotten images of one class does worse on the whole class: others of it are the fair comparison.
+    classes = dataset.targets
+    own = {int(classes[row[i]]) for i in learnt}
+    alike = [i for i in others if i not in gone and int(classes[row[i]]) in own]
+    others = (alike if len(alike) >= _LEAST_AUDITED else [i for i in others if i not in gone])[:_MOST]
     if min(len(learnt), len(others)) < _LEAST_AUDITED:
         return None, None
     # Nets to compare with learn from what the run learnt from too, or they would know other images than it does.
     stay = [i for i, part in parts.items() if part == "train" and i not in gone][:_MOST]
-    row = {s.id: i for i, s in enumerate(dataset.samples)}
     part = replace(dataset, samples=tuple(dataset.samples[row[i]] for i in (*learnt, *others, *stay)))
     pictures = [part.image(i) for i in range(len(part))]
     batches = [runs[0].preparation.batch(pictures[i : i + 256])[0] for i in range(0, len(pictures), 256)]

@@ -201,7 +201,7 @@ def federated_step(federation: Federation) -> Step:
             everyone = float(sum(c.images for c in federation.clients))
             mean = came.total * (everyone / weights.sum())
             load_vector(state.net, before + federation.aggregator(mean[None], np.ones(1)))
-        good = [a.loss for a in came.answers if a.loss is not None]
+        good = [a.loss for a in came.answers if a.loss is not None and a.update is not None]
         return torch.tensor(float(np.mean(good)) if good else 0.0)
 
     return step

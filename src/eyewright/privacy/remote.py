@@ -85,7 +85,7 @@ class RemoteClients:
             received = rounds.run(number, before, lr=lr, progress=state.progress, stop=stop)
         answers = self._noted(members, received)
         used = len(added) if o.secure else sum(a.update is not None for a in answers)
-        losses = [a.loss for a in answers if a.loss is not None]
+        losses = [a.loss for a in answers if a.loss is not None and a.update is not None]
         loss = f", mean loss {np.mean(losses):.4f}" if losses else ""
         self._say(f"round {number + 1}: {used} of {len(members)} updates{loss}")
         return Collected(answers, total, added)

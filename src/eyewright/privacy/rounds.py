@@ -39,6 +39,7 @@ from eyewright.privacy.masked_rounds import Masked, MaskedServer
 from eyewright.privacy.updates import UpdateCheck, digest_of
 
 _MOST_IMAGES = 10**9
+_MOST_LOSS = 1e6
 _LOOK_S = 0.1
 
 
@@ -337,9 +338,12 @@ class Rounds:
                 f"expected a name of up to 64 letters, digits, '.', '_' and '-', found {asked.name[:80]!r}",
                 fix="change --name",
             )
-        if not 1 <= asked.images <= _MOST_IMAGES or not 1 <= (asked.groups or 1) <= asked.images:
+        groups = 1 if asked.groups is None else asked.groups
+        if not 1 <= asked.images <= _MOST_IMAGES or not 1 <= groups <= asked.images:
+            of = "" if asked.groups is None else f" in {asked.groups:,} groups"
             raise ConflictError(
-                f"expected 1 to {_MOST_IMAGES:,} images, and no more groups, found {asked.images:,}", fix="check DATA"
+                f"expected 1 to {_MOST_IMAGES:,} images, in no more groups, found {asked.images:,}{of}",
+                fix="check DATA",
             )
         with self._changed:
             known = self.members.get(asked.name)
@@ -510,7 +514,8 @@ class Rounds:
             else:
                 usable = unpack_weights(update.numbers)
                 why = self._check(usable)
-            loss = update.loss if update.loss is not None and math.isfinite(update.loss) else None
+            # It is shown and averaged, and nobody can check it: a wrong one must not end training.
+            loss = update.loss if update.loss is not None and 0 <= update.loss <= _MOST_LOSS else None
             if update.spent is not None:
                 _note_spent(member, update.spent)
             now.received[name] = Received(None if why else usable, len(update.numbers), update.digest, loss, why)

@@ -60,8 +60,8 @@ def train_shadows(
 
     `build` makes one net; its initial weights differ between the nets. They are trained by Adam with a rate that falls
     to 0, for `steps` updates of `batch` images or until `goes_on` says no. `say` is told every 10 seconds how far they
-    are and how long it will take. The nets are written to the file `keep` every 30 seconds; with `resume` they go on
-    from there, and end with the same numbers.
+    are and how long it will take. The nets are written to the file `keep` every 30 seconds; with `resume` training
+    continues from there, and ends with the same numbers.
 
     Raises:
         UsageError: `resume`, and `keep` is not there, or of other images or options.

@@ -104,7 +104,7 @@ def anonymize_files(
 
 
 def _residue_in_words(left: Sequence[str]) -> str:
-    """Return what is left in a copy without quoting it: findings stand in reports, which are passed on."""
+    """Return what is left in a copy without quoting it: reports show findings, and are passed on."""
     parts = [text for text in left if text.startswith("the part ")]
     words = parts[:3] + ([f"{len(parts) - 3} more parts"] if len(parts) > 3 else [])
     texts = len(left) - len(parts)
