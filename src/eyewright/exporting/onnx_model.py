@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.jit._trace import TracerWarning
 
 from eyewright.core.errors import RefusedError
 from eyewright.core.inputs import Inputs, blank_inputs
@@ -122,9 +123,9 @@ def _quickest(model: Any, examples: tuple[torch.Tensor, ...], names: list[str], 
     on values or sizes was taken, and nothing is computed from sizes. Otherwise export by the newer way."""
     try:
         with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always", torch.jit.TracerWarning)
+            warnings.simplefilter("always", TracerWarning)
             proto = _folded(_by_tracing(model, examples, names, free, opset=OPSET))
-        if any(issubclass(w.category, torch.jit.TracerWarning) for w in said) or _depends_on_sizes(proto):
+        if any(issubclass(w.category, TracerWarning) for w in said) or _depends_on_sizes(proto):
             raise _NotPlainError
     except Exception:  # noqa: BLE001 - the older exporter raises many types; what the newer one raises is told
         return _by_dynamo(model, examples, names, free)
