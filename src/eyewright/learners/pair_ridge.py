@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eyewright.core.rng import generator
-from eyewright.nets.pairs import BUCKETS, CENTRES, FIXED, PairBody, unit
+from eyewright.nets.pairs import BUCKETS, CENTRES, FIXED, PairBody, nearness, unit
 from eyewright.nets.pixels import PixelNet
 
 _DIRECTIONS_FROM, _DIRECTIONS = 3072, 1200
@@ -84,7 +84,7 @@ def _batches(net: PixelNet, pixels: NDArray[np.uint8]) -> Iterator[Tensor]:
 
 def _kernel(apart: Sequence[Tensor], gamma: Tensor) -> Tensor:
     """Return the mean of one kernel for each block of features, float64 (N, M), from squared distances in each."""
-    kernels = [torch.exp(-g * own) for g, own in zip(gamma, apart, strict=True)]
+    kernels = [nearness(own, g) for g, own in zip(gamma, apart, strict=True)]
     return torch.stack(kernels).mean(0).double()
 
 
