@@ -110,8 +110,9 @@ class _Space(NamedTuple):
 
 def _left_out(kernel: Tensor, wanted: Tensor, alpha: Tensor, penalty: float) -> Tensor:
     """Return what the ridge would predict for each of its images without having seen it, (N, K), in closed form."""
-    inverse = torch.linalg.inv(kernel + penalty * torch.eye(len(kernel), dtype=kernel.dtype))
-    return wanted - alpha / inverse.diagonal()[:, None]
+    inverse: Tensor = torch.linalg.inv(kernel + penalty * torch.eye(len(kernel), dtype=kernel.dtype))
+    result: Tensor = wanted - alpha / inverse.diagonal()[:, None]
+    return result
 
 
 def _reduced(body: PairBody, space: _Space, foretold: Tensor, alpha: Tensor) -> Tensor:
