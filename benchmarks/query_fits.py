@@ -71,6 +71,7 @@ def main() -> None:
                 task="embed",
                 model=o.model,
                 budget=o.budget,
+                leaks="allow",
                 out=Path(place) / "run",
                 quiet=True,
             )

@@ -56,7 +56,8 @@ def test_an_index_goes_out_and_comes_back_as_it_was(
         table = parquet.read_table(file)
         found, images = np.stack(table["embedding"].to_numpy()), table.to_pylist()
     assert found.dtype == np.float32
-    assert np.array_equal(found, stored.astype(np.float32))
+    assert np.allclose(found, stored.astype(np.float32), atol=1e-3)
+    assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
     assert [i["path"] for i in images] == [r.path for r in rows(made)]
     out = tmp_path / "y.index"
     wanted = ["index", str(photos), "--vectors", str(file), "--model", model, "--out", str(out), "--json"]
@@ -64,8 +65,11 @@ def test_an_index_goes_out_and_comes_back_as_it_was(
     counts = json.loads(capsys.readouterr().out)["counts"]
     assert (counts["images"], counts["added"], counts["unreadable"]) == (72, 72, 0)
     assert rows(out) == rows(made)
-    assert np.array_equal(open_index(out).live()[1], stored)
-    assert paths(ew.search(out, "a red car", n=72)) == paths(ew.search(made, "a red car", n=72))
+    # Half precision may round another way.
+    assert np.allclose(open_index(out).live()[1], stored, atol=1e-3)
+    one, other = (ew.search(place, "a red car", n=72) for place in (out, made))
+    assert set(paths(one)) == set(paths(other))
+    np.testing.assert_allclose([h.score for h in one], [h.score for h in other], atol=1e-3)
     # Later it is brought up to date like any other, and nothing is embedded again.
     done = ew.index_folder(photos, model=model, out=out, update=True)
     assert (done.unchanged, done.added, done.removed) == (72, 0, 0)

@@ -67,19 +67,16 @@ def write_found(out: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[
         write_text(out, content)
 
 
-def _arrow() -> Any:
+def _arrow() -> tuple[Any, Any]:
     from eyewright.core.extras import import_extra
 
     what = {"extra": "parquet", "what": "Parquet"}
-    import_extra("pyarrow", **what)
-    return import_extra("pyarrow.parquet", **what)
+    return import_extra("pyarrow", **what), import_extra("pyarrow.parquet", **what)
 
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
     """Return rows as a Parquet table whose types do not depend on what was found."""
-    parquet = _arrow()
-    import pyarrow
-
+    pyarrow, parquet = _arrow()
     kinds = {"rank": "int64", "id": "int64", "group": "int64", "path": "string", "label": "string", "keep": "bool"}
     schema = pyarrow.schema([(c, pyarrow.type_for_alias(kinds.get(c, "float64"))) for c in columns])
     # Names of files that are not UTF-8 hold surrogates, which Parquet has no form for.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eyewright.core.rng import generator
-from eyewright.nets.pairs import BUCKETS, CENTRES, FIXED, PairBody, unit
+from eyewright.nets.pairs import BUCKETS, CENTRES, FIXED, PairBody, nearness, unit
 from eyewright.nets.pixels import PixelNet
 
 _DIRECTIONS_FROM, _DIRECTIONS = 3072, 1200
@@ -67,7 +67,11 @@ def fit_ridge(
     body.gamma.copy_(gamma)
     body.alpha.zero_()
     if space is not None:
-        alpha = _reduced(body, space, _kernel(apart, gamma).float() @ alpha, alpha)
+        kernel = _kernel(apart, gamma)
+        foretold = (
+            _left_out(kernel, wanted.double(), alpha.double(), penalty) if n <= CENTRES else kernel @ alpha.double()
+        )
+        alpha = _reduced(body, space, foretold, alpha)
     body.alpha[: len(alpha)] = alpha
     return {
         "penalty": penalty,
@@ -84,7 +88,7 @@ def _batches(net: PixelNet, pixels: NDArray[np.uint8]) -> Iterator[Tensor]:
 
 def _kernel(apart: Sequence[Tensor], gamma: Tensor) -> Tensor:
     """Return the mean of one kernel for each block of features, float64 (N, M), from squared distances in each."""
-    kernels = [torch.exp(-g * own) for g, own in zip(gamma, apart, strict=True)]
+    kernels = [nearness(own, g) for g, own in zip(gamma, apart, strict=True)]
     return torch.stack(kernels).mean(0).double()
 
 
@@ -104,11 +108,22 @@ class _Space(NamedTuple):
         return unit(torch.stack([self.table[own].sum(0) for own in ids]) / length - self.middle)
 
 
-def _reduced(body: PairBody, space: _Space, fitted: Tensor, alpha: Tensor) -> Tensor:
-    """Keep the FIXED directions in which the answers for training images differ most (reduced-rank regression, Izenman
-    1975), in place: words that no image tells of need no room. Return the weights of the centres in these directions.
+def _left_out(kernel: Tensor, wanted: Tensor, alpha: Tensor, penalty: float) -> Tensor:
+    """Return what the ridge would predict for each of its images without having seen it, (N, K), in closed form."""
+    inverse: Tensor = torch.linalg.inv(kernel + penalty * torch.eye(len(kernel), dtype=kernel.dtype))
+    result: Tensor = wanted - alpha / inverse.diagonal()[:, None]
+    return result
+
+
+def _reduced(body: PairBody, space: _Space, foretold: Tensor, alpha: Tensor) -> Tensor:
+    """Keep the FIXED directions in which predictions for images that were left out agree most with their captions
+    (reduced-rank regression, Izenman 1975), in place: words that no image tells of need no room. Return the weights of
+    the centres in these directions.
+
+    Fitted values would not do: they are nearly the captions themselves, whatever of them can be predicted.
     """
-    _, vectors = torch.linalg.eigh((fitted.T @ fitted).double())
+    agreed = foretold.T @ space.wanted.double()
+    _, vectors = torch.linalg.eigh(agreed + agreed.T)
     kept = vectors.flip(1)[:, :FIXED].float()
     kept = kept * torch.sign(kept[kept.abs().argmax(0), torch.arange(kept.shape[1])])
     rank = kept.shape[1]

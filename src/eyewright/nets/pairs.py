@@ -6,7 +6,18 @@ The learnt part comes from a net and a table of n-grams. A weight joins them, ch
 dot product is the weighted mean of both parts' cosines: with weight 0 the model is the ridge alone.
 """
 
-__all__ = ["BUCKETS", "CENTRES", "FIXED", "LEARNT", "TEXTS", "PairBody", "PairOutputs", "pair_net", "pair_ridge"]
+__all__ = [
+    "BUCKETS",
+    "CENTRES",
+    "FIXED",
+    "LEARNT",
+    "TEXTS",
+    "PairBody",
+    "PairOutputs",
+    "nearness",
+    "pair_net",
+    "pair_ridge",
+]
 
 import math
 from collections.abc import Sequence
@@ -31,6 +42,8 @@ TEXTS = TextPreparation(buckets=BUCKETS)
 _ORIENTATIONS, _SHARPNESS = 9, 8
 _SIDE, _CELL = 48, 8
 _MIX_STEPS = 20
+# How far around 0 the kernel is smooth, in typical distances.
+_ROUND = 0.1
 # exp(4.6) is 100, where CLIP clamps its own.
 _LARGEST_SCALE, _FIRST_SCALE = 4.6, 2.66
 
@@ -38,6 +51,18 @@ _LARGEST_SCALE, _FIRST_SCALE = 4.6, 2.66
 def unit(x: Tensor) -> Tensor:
     """Return vectors at length 1; zeros stay zeros."""
     return x / x.pow(2).sum(1, keepdim=True).clamp(min=1e-12).sqrt()
+
+
+def nearness(apart: Tensor, gamma: Tensor) -> Tensor:
+    """Return the kernel of squared distances between features: 1 at 0, falling as a Laplacian.
+
+    Its tail is heavier than a Gaussian's, so that more than the few nearest images count. Near 0 it is smooth: a root
+    would make the rounding of a distance of 0, which each runtime has its own of, a thousand times as large.
+
+    >>> [round(v, 3) for v in nearness(torch.tensor([0.0, 1.0]), torch.tensor(1.0)).tolist()]
+    [1.0, 0.405]
+    """
+    return torch.exp(_ROUND - (gamma * apart + _ROUND**2).sqrt())
 
 
 class FixedFeatures(nn.Module):
@@ -215,7 +240,7 @@ class PairBody(nn.Module):
         """Return both parts of the images' vectors, and how near the nearest training image is, in [0, 1]."""
         z = self.features(x)
         apart = self.features.squares(z, self.centres)
-        kernel = torch.stack([torch.exp(-self.gamma[k] * own) for k, own in enumerate(apart)]).mean(0)
+        kernel = torch.stack([nearness(own, self.gamma[k]) for k, own in enumerate(apart)]).mean(0)
         fixed = unit(kernel @ self.alpha)
         return fixed, self._learnt(x, z), kernel.amax(1, keepdim=True)
 

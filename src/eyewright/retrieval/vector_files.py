@@ -24,6 +24,7 @@ from eyewright.core.regular import open_regular, read_regular
 from eyewright.core.spreadsheets import from_cell
 from eyewright.data.tables import column_of, path_column
 from eyewright.data.texts import decode_text
+from eyewright.retrieval.coding import unit_vectors
 from eyewright.retrieval.segments import Row
 
 ENDINGS = (".npy", ".parquet")
@@ -67,7 +68,7 @@ def names_file(path: Path) -> Path:
 def write_named_vectors(
     path: Path, vectors: NDArray[Any], rows: Sequence[tuple[int, Row]], *, model: Mapping[str, str], root: str = ""
 ) -> list[Path]:
-    """Write vectors, (N, D), as float32 with what they are of; return the files.
+    """Write vectors, (N, D), at length 1 as float32 with what they are of; return the files.
 
     `.npy` has an array (N, D), and the file next to it (`names_file`) the model and a list of images in the same order.
     `.parquet` has the columns `id`, `path`, `sha256`, `bytes`, `height`, `width` and `embedding`, and the model in its
@@ -89,7 +90,8 @@ def write_named_vectors(
     np.lib.format.write_array_header_1_0(
         head, {"descr": "<f4", "fortran_order": False, "shape": tuple(map(int, vectors.shape))}
     )
-    parts = (part.astype("<f4").tobytes() for part in _parts(vectors))
+    # In half precision, as an index holds them, they are of length 1 to a thousandth.
+    parts = (unit_vectors(part).astype("<f4").tobytes() for part in _parts(vectors))
     write_parts(path, (content for several in ((head.getvalue(),), parts) for content in several))
     # Names of files that are not UTF-8 hold surrogates, which JSON escapes.
     write_bytes(names_file(path), json.dumps({**about, "images": records}).encode("ascii") + b"\n")
@@ -167,7 +169,7 @@ def _parquet_parts(
         for part in _parts(vectors):
             own = [
                 {**r, "path": plain_unicode(r["path"]), "embedding": vector}
-                for r, vector in zip(records[start : start + len(part)], part.astype(np.float32), strict=True)
+                for r, vector in zip(records[start : start + len(part)], unit_vectors(part), strict=True)
             ]
             writer.write_table(arrow.Table.from_pylist(own, schema=schema))
             start += len(part)
