@@ -57,6 +57,7 @@ from eyewright.core.task import Task, task_of
 from eyewright.imaging.clips import iter_examples
 from eyewright.imaging.given import given_source
 from eyewright.imaging.preparation import Placement, Preparation, image_preparation
+from eyewright.imaging.restoring import tiles_at_once
 from eyewright.imaging.sources import Frame, Source, is_stream, list_sources, open_source
 from eyewright.tasks.tiling import predict_views
 
@@ -215,7 +216,15 @@ class Bundle:
         """How many examples one run takes: fewer where they are large."""
         if self._contract is not None and not self._contract.batched:
             return 1
+        if self._tiled:
+            return tiles_at_once(max(self.inputs[IMAGE].shape[:2]))
         return max(1, min(_BATCH, _MOST_PIXELS // largest_area(self.inputs)))
+
+    @cached_property
+    def _tiled(self) -> bool:
+        """Whether it runs on tiles of an image: what a net holds of a tile is kept from no tile to the next, beside an
+        image that may be large."""
+        return getattr(self.inputs.get(IMAGE), "tile", None) is not None
 
     def _run(
         self, named: Mapping[str, NDArray[Any]], options: Any, outputs: list[str]
@@ -241,7 +250,7 @@ class Bundle:
         Raises:
             BundleError: the model fails on this input.
         """
-        options = run_options()
+        options = run_options(frees=self._tiled)
 
         def end() -> None:
             options.terminate = True
