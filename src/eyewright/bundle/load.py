@@ -216,14 +216,12 @@ class Bundle:
         """How many examples one run takes: fewer where they are large."""
         if self._contract is not None and not self._contract.batched:
             return 1
-        if self._tiled:
-            return tiles_at_once(max(self.inputs[IMAGE].shape[:2]))
-        return max(1, min(_BATCH, _MOST_PIXELS // largest_area(self.inputs)))
+        usual = max(1, min(_BATCH, _MOST_PIXELS // largest_area(self.inputs)))
+        return tiles_at_once(self.inputs[IMAGE].shape[0]) if self._tiled else usual
 
     @cached_property
     def _tiled(self) -> bool:
-        """Whether it runs on tiles of an image: what a net holds of a tile is kept from no tile to the next, beside an
-        image that may be large."""
+        """Whether it runs on tiles of images, which may be large: no memory is kept from tile to tile."""
         return getattr(self.inputs.get(IMAGE), "tile", None) is not None
 
     def _run(

@@ -89,7 +89,7 @@ def fit(
 
     The recipe must be resolved (epochs or a `deadline`, a value of `now`, and a batch size). With a deadline the
     schedule follows the clock, so that it always ends annealed, and the last validation ends at the deadline. Where
-    validating takes long, an epoch goes on without it: at most a quarter of the time is spent on it.
+    validating takes long, an epoch continues without it: at most a quarter of the time is spent on it.
 
     `condense(outputs, targets)` keeps of each validation batch what counts, and `measure(kept, targets)` gives the
     numbers, of which `main_metric` (higher is better) chooses the best epoch; both see the averaged weights. `observe`
