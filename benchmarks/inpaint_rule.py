@@ -1,6 +1,6 @@
 """Choose the rule of `inpaint --method auto` on half of the photographs, and measure it on the other half.
 
-    python benchmarks/inpaint_rule.py --work DIR [--sets cid22 coco_cc] [--net BUNDLE] [--images 15] [--report]
+    python benchmarks/inpaint_rule.py --work DIR [--sets cid22 coco_cc] [--net BUNDLE] [--images 30] [--report]
 
 Every image of cid22 and coco_cc (../shared/data) is reduced to half, and 128x128 pixels of its centre are kept, of the
 largest holes 192x192. In each, holes of 10 kinds are drawn (seeded) and filled by every method: thin and wide strokes,
@@ -205,7 +205,7 @@ def main() -> int:
     options.add_argument("--work", type=Path, required=True)
     options.add_argument("--sets", nargs="+", default=["cid22", "coco_cc"])
     options.add_argument("--net")
-    options.add_argument("--images", type=int, default=15, help="of each set, evenly spaced (default 15)")
+    options.add_argument("--images", type=int, default=30, help="of each set, evenly spaced (default 30)")
     options.add_argument("--report", action="store_true", help="of the rows that there are")
     given = options.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)

@@ -44,6 +44,34 @@ def test_the_numbers_are_those_of_the_clock(finished, monkeypatch: pytest.Monkey
         bench_bundle(finished.paths["bundle"], batches=(0,))
 
 
+def test_a_slow_model_is_timed_for_ten_times_as_long_as_was_asked_at_most(
+    finished,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from eyewright.delivery import benchmark
+
+    monkeypatch.setattr(benchmark, "whole_process", lambda folder: (0.5, 100))
+    clock = [0.0]
+
+    class Slow:
+        """A model that takes 2 s for an image."""
+
+        def __init__(self, folder, manifest, session) -> None:  # type: ignore[no-untyped-def]
+            pass
+
+        def raw(self, given):  # type: ignore[no-untyped-def]
+            clock[0] += 2.0 * len(given["image"])
+
+    monkeypatch.setattr(benchmark, "Bundle", Slow)
+    monkeypatch.setattr(benchmark, "open_session", lambda model, threads=None, provider="": None)
+    folder = finished.paths["bundle"]
+    found = bench_bundle(folder, batches=(1, 8), threads=(1,), against=folder, seconds=1.0, now=lambda: clock[0])
+    assert [(r.batch, r.runs, r.p50_ms) for r in found.rows] == [(1, 10, 2_000.0), (8, 10, 16_000.0)]
+    assert found.speedup is not None
+    assert found.speedup["value"] == 1.0
+    assert clock[0] < 240
+
+
 def test_bench_writes_a_page_and_stores_its_advice(bundle_copy: Path, tmp_path: Path, capsys, finished) -> None:  # type: ignore[no-untyped-def]
     options = ["--batch", "1,2", "--threads", "1", "--seconds", "0.05", "--json"]
     before = finished.paths["bundle"]

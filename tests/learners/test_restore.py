@@ -44,6 +44,16 @@ def test_the_net_is_complete_and_looks_no_further_than_its_reach(scale: int) -> 
     assert int((moved - 50).abs().max()) <= FINE_REACH
 
 
+@pytest.mark.parametrize("scale", [1, 2])
+def test_an_untrained_restorer_changes_nothing_and_its_first_update_does(scale: int) -> None:
+    net = fine_net(1, channels=3, scale=scale)
+    x = torch.rand(2, 4, 16, 24, generator=torch.Generator().manual_seed(0))
+    assert not net(x).any()
+    (net(x) - 0.1).abs().mean().backward()
+    assert net.draw.weight.grad is not None
+    assert net.draw.weight.grad.any()
+
+
 @pytest.mark.parametrize("degrade", ["noise:5-50", "down:2", "self", "blur:1 | jpeg:50"])
 def test_validation_is_degraded_once_and_training_anew_each_time(degrade: str) -> None:
     preparation, recipe = prepared(degrade), Recipe(task="restore", degrade=degrade)

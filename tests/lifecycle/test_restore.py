@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 import eyewright as ew
 from eyewright import lifecycle
+from eyewright.bundle import session
 from eyewright.bundle.restoring import open_restorer
 from eyewright.cli.program import main
 from eyewright.core.errors import RefusedError, UsageError
@@ -288,3 +289,26 @@ def test_the_folders_below_a_source_are_kept_and_no_output_replaces_another(tmp_
         "one/b/x.png": "b/x-png.png",
         "two/a/x.png": "two/a/x.png",
     }
+
+
+def test_a_net_for_tiles_keeps_no_memory_between_them(blurred, finished, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    from eyewright.bundle import load
+
+    asked: list[bool] = []
+
+    def watched(*, frees: bool = False):  # type: ignore[no-untyped-def]
+        asked.append(frees)
+        return session.run_options(frees=frees)
+
+    monkeypatch.setattr(load, "run_options", watched)
+    tiles, whole = ew.load_bundle(blurred.paths["bundle"]), ew.load_bundle(finished.paths["bundle"])
+    asked.clear()
+    tiles.raw(np.zeros((2, 64, 64, 4), np.uint8))
+    assert asked == [True]
+    whole.predict_images([np.zeros((40, 40, 3), np.uint8)])
+    assert asked == [True, False]
+    # Large tiles are run one at a time.
+    monkeypatch.setattr("eyewright.imaging.restoring._BATCH_PIXELS", 64 * 64)
+    del tiles._at_a_time
+    tiles.raw(np.zeros((2, 64, 64, 4), np.uint8))
+    assert asked == [True, False, True, True]

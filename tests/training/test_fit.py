@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -379,6 +380,32 @@ def test_an_epoch_that_goes_on_shows_every_step_the_images_it_has_without_that(t
     clock.time_s = 100.0
     train(tmp_path / "cut", recipe, step=watch(cut, clock), resume=True, **given)
     assert cut == plain[: len(cut)]
+
+
+@pytest.mark.parametrize(("scores", "best"), [((0.9, 0.5, 0.6), 0), ((0.9, 0.5, 0.9), 2), ((0.1, 0.5, 0.6), 2)])
+def test_the_net_as_it_begins_is_kept_where_no_epoch_is_better(
+    tmp_path: Path, scores: tuple[float, ...], best: int
+) -> None:
+    left = list(scores)
+
+    def told(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        return {"accuracy": left.pop(0)}
+
+    begun: list[str] = []
+
+    def step(state: TrainState, batch: Batch) -> torch.Tensor:
+        if not begun:
+            begun.append(digest(state.net))
+        return plain_step(state, batch)
+
+    given = {"step": step, "measure": told, "learnt": SimpleNamespace(keeps_start=True)}
+    net, result = train(tmp_path, Recipe(epochs=2, batch=8), **given)
+    assert (result.best_epoch, result.best_score) == (best, max(scores))
+    assert [r["epoch"] for r in result.history] == ["1", "2"]
+    assert (digest(net) == begun[0]) == (best == 0)
+    # Resumed, it is not measured again: nothing is left to be told.
+    again, _ = train(tmp_path, Recipe(epochs=2, batch=8), resume=True, **given)
+    assert digest(again) == digest(net)
 
 
 def test_a_resumed_budget_is_what_is_left_of_it(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ from eyewright.core.stopping import native_call
 from eyewright.core.task import Task, task_of
 from eyewright.imaging.given import given_source
 from eyewright.imaging.preparation import Placement, Preparation, image_preparation
+from eyewright.imaging.restoring import tiles_at_once
 from eyewright.imaging.sources import Frame, Source, is_stream, list_sources, open_source
 from eyewright.tasks.tiling import predict_views
 
@@ -214,7 +215,13 @@ class Bundle:
         """How many examples one run takes: fewer where they are large."""
         if self._contract is not None and not self._contract.batched:
             return 1
-        return max(1, min(_BATCH, _MOST_PIXELS // largest_area(self.inputs)))
+        usual = max(1, min(_BATCH, _MOST_PIXELS // largest_area(self.inputs)))
+        return tiles_at_once(self.inputs[IMAGE].shape[0]) if self._tiled else usual
+
+    @cached_property
+    def _tiled(self) -> bool:
+        """Whether it runs on tiles of images, which may be large: no memory is kept from tile to tile."""
+        return getattr(self.inputs.get(IMAGE), "tile", None) is not None
 
     def _run(
         self, named: Mapping[str, NDArray[Any]], options: Any, outputs: list[str]
@@ -240,7 +247,7 @@ class Bundle:
         Raises:
             BundleError: the model fails on this input.
         """
-        options = run_options()
+        options = run_options(frees=self._tiled)
 
         def end() -> None:
             options.terminate = True

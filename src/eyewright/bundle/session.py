@@ -33,11 +33,15 @@ def open_session(model: bytes, *, threads: int | None = None, provider: str = "C
         raise BundleError(f"ONNX Runtime cannot open the model: {reason}", fix="export the model again") from error
 
 
-def run_options() -> Any:
-    """Return the options of one run, by which another thread can end it."""
+def run_options(*, frees: bool = False) -> Any:
+    """Return the options of one run, by which another thread can end it. `frees`: memory that the run needed is given
+    back after it, and not kept for the next one."""
     import onnxruntime as ort
 
-    return ort.RunOptions()
+    options = ort.RunOptions()
+    if frees:
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
 
 
 def first_line(error: Exception) -> str:

@@ -17,6 +17,7 @@ from eyewright.imaging.regions import cut_region
 _MOST_SIDE = 8192
 _TRIES = 400
 _FEW_LEVELS = 8
+_COUNTED_ROWS = 256
 _LETTERS = string.ascii_letters + string.digits
 
 
@@ -90,15 +91,13 @@ def grey_share(values: NDArray[Any]) -> float:
     >>> grey_share(np.array([[[0], [90], [255], [255]]], np.uint8)), grey_share(np.arange(256).reshape(16, 16, 1))
     (0.0, 0.75)
     """
-    brightest = values.max(2).astype(np.float32)
-    top = (
-        65535.0
-        if values.dtype == np.uint16
-        else max(1.0, float(brightest.max()))
-        if values.dtype.kind == "f"
-        else 255.0
-    )
-    counts = np.bincount((brightest * np.float32(255 / top)).clip(0, 255).astype(np.uint8).ravel(), minlength=256)
+    top = 65535.0 if values.dtype == np.uint16 else max(1.0, float(values.max())) if values.dtype.kind == "f" else 255.0
+    counts = np.zeros(256, np.int64)
+    # Counting takes 8 bytes a pixel and more: of a large mask a part at a time.
+    for start in range(0, len(values), _COUNTED_ROWS):
+        brightest = values[start : start + _COUNTED_ROWS].max(2).astype(np.float32)
+        levels = (brightest * np.float32(255 / top)).clip(0, 255).astype(np.uint8)
+        counts += np.bincount(levels.ravel(), minlength=256)
     if np.count_nonzero(counts) <= _FEW_LEVELS:
         return 0.0
     return float(counts[32:224].sum() / counts.sum())

@@ -307,6 +307,8 @@ class RestoreLearning:
     `fill_loss`."""
 
     main_metric = "psnr"
+    keeps_start = True
+    """Untrained, a net changes nothing or fills by lines: a few updates may be worse than that."""
 
     def __init__(self, recipe: Recipe, preparation: Preparation) -> None:
         assert preparation.tile is not None

@@ -89,11 +89,12 @@ def fit(
 
     The recipe must be resolved (epochs or a `deadline`, a value of `now`, and a batch size). With a deadline the
     schedule follows the clock, so that it always ends annealed, and the last validation ends at the deadline. Where
-    validating takes long, an epoch goes on without it: at most a quarter of the time is spent on it.
+    validating takes long, an epoch continues without it: at most a quarter of the time is spent on it.
 
     `condense(outputs, targets)` keeps of each validation batch what counts, and `measure(kept, targets)` gives the
     numbers, of which `main_metric` (higher is better) chooses the best epoch; both see the averaged weights. `observe`
-    is called with every row of the history; what it raises ends training. `probe` adds numbers of its own, of what is
+    is called with every row of the history; what it raises ends training. Where `learnt.keeps_start`, the net as it
+    begins is kept as epoch 0 unless an epoch is better. `probe` adds numbers of its own, of what is
     `learnt`, after every epoch. A `guard` chooses the images of every update. Started by `torchrun`, the processes
     share every batch.
 
@@ -133,6 +134,11 @@ def fit(
         ):
             clock = _Clock(now, started, span_s, advance)
             loop.state.augmentation, loop.state.signals = augmentation, pending
+            fresh = probe is None and not loop.history and loop.best_score == -math.inf
+            if fresh and getattr(learnt, "keeps_start", False):
+                with clock.validating():
+                    start = measure(loop.validate(condense), loop.data.val_targets)
+                loop.note_score(start[main_metric], 0)
             # A run that was stopped after its last epoch has nothing left to train.
             stopped = _why_ended(loop, clock) if loop.history else ""
             while not stopped:

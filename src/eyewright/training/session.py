@@ -201,7 +201,10 @@ def train_model(
             "versions": {**machine["versions"], **packages_in(resolved)},
             **plan.notes,
         }
-        if unlearnt := str(getattr(learning, "unlearnt", "")):
+        unlearnt = str(getattr(learning, "unlearnt", ""))
+        if result.best_epoch == 0 and getattr(learning, "keeps_start", False):
+            unlearnt = "no epoch was better than the net before training, which is kept"
+        if unlearnt:
             about["training"]["unlearnt"] = unlearnt
             about["warnings"] = [*(about.get("warnings") or ()), f"{unlearnt[0].upper()}{unlearnt[1:]}."]
             plan.say(f"warning: {unlearnt}; train longer, or on more data")
