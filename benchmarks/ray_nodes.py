@@ -1,6 +1,6 @@
 """Jobs on two local nodes of Ray against plain `predict` and worker processes; memory, start, and kill -9 of anything.
 
-    python benchmarks/ray_nodes.py [ratio kills] [--images 20000] [--rounds 3] [--kills 20] [--kill-images 2000]
+    python benchmarks/ray_nodes.py [ratio kills train serve] [--images N --rounds N --kills N --kill-images N]
 
 Needs `pip install 'eyewright[ray]'`. The nodes have a core each.
 
@@ -12,10 +12,16 @@ kills: a job is resumed until it is done, while a driver, a worker, a node or th
 disk of the driver is full from then on (RLIMIT_FSIZE), or a node is cut off for 30 s ("network": its processes are
 stopped, and neither answer nor send). Nodes are started again. Then `--verify`, and the rows compared. Target: 0 lost,
 0 double, 0 different.
+train: two processes of `torchrun`, and the same on a cluster that `train --on ray` starts, where one is killed after
+the first checkpoint: seconds until the next one, and tensors that differ. Target: 30 s, 0.
+serve: requests one after another to `serve --on ray` with two servers, of which one is killed: answers by status, and
+seconds until both answer again. Target: only 200.
 """
 
 import argparse
 import hashlib
+import http.client
+import json
 import os
 import random
 import secrets
@@ -28,8 +34,10 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+
+import numpy as np
 
 from eyewright.scaling.ray_cluster import agent_ports, head_command
 from scaling import BUNDLE, PROGRAM, fill_disk, write_images
@@ -235,9 +243,112 @@ def measure_kills(work: Path, bundle: Path, kills: int, n: int, seed: int) -> No
     print(f"{kills} kills ({said}) over {jobs} jobs of {n} images: {different} jobs with other rows, {refused} refused")
 
 
+def processes_with(*words: str) -> list[int]:
+    """Return the processes on this machine whose arguments have all of these words."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if {w.encode() for w in words} <= set((place / "cmdline").read_bytes().split(b"\0")):
+                found.append(int(place.name))
+    return found
+
+
+def measure_train(work: Path) -> None:
+    import torch
+
+    from eyewright.training.checkpoints import read_tensors
+
+    write_classes(work / "classes")
+    options = [
+        "--amp",
+        "off",
+        "--epochs",
+        "8",
+        "--batch",
+        "16",
+        "--seed",
+        "1",
+        "--model",
+        "mlp",
+        "--imgsz",
+        "16",
+        "--quiet",
+    ]
+    own = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    words = ["train", str(work / "classes"), *options, "--out"]
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
+    subprocess.run((*torchrun, "eyewright", *words, str(work / "two")), env=own, check=True)
+    out = work / "ray"
+    spread = (*PROGRAM, *words, str(out), "--on", "ray", "--processes", "2", "--json")
+    with subprocess.Popen(spread, env=own, stdout=subprocess.PIPE) as driver:
+        last = out / "checkpoints" / "last" / "state.safetensors"
+        while not last.exists():
+            time.sleep(0.005)
+        os.kill(processes_with("-c", "train", str(out))[0], signal.SIGKILL)
+        killed = time.perf_counter()
+        # Another process may be writing one.
+        time.sleep(0.3)
+        before = last.stat().st_mtime_ns
+        while driver.poll() is None and last.stat().st_mtime_ns == before:
+            time.sleep(0.02)
+        seconds = time.perf_counter() - killed
+        answer = json.loads(driver.communicate()[0])
+    ours, theirs = (read_tensors(d / "checkpoints" / "last" / "state.safetensors")[0] for d in (out, work / "two"))
+    different = sum(not torch.equal(ours[k], theirs[k]) for k in theirs)
+    print(f"restarts {answer['restarts']}: {seconds:.1f} s from the kill to the next checkpoint")
+    print(f"{len(theirs)} tensors of the last checkpoint, {different} differ from those of torchrun")
+
+
+def measure_serve(work: Path, bundle: Path) -> None:
+    image = (write_images(work / "served", 1) / "000000.jpg").read_bytes()
+    (work / "token").write_text("token-of-clients")
+    own = f"bundle={bundle}"
+    words = (*PROGRAM, "serve", own, "--on", "ray", "--replicas", "2", "--workers", "1", "--port", "0", "--json")
+    begin = time.perf_counter()
+    with subprocess.Popen((*words, "--token-file", str(work / "token")), stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        port = int(json.loads(server.stdout.readline())["address"].rpartition(":")[2])
+        print(f"{time.perf_counter() - begin:.1f} s until the first server answered")
+
+        def ask(method: str, path: str, body: bytes = b"") -> tuple[int, str]:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            with closing(connection):
+                headers = {"authorization": "Bearer token-of-clients", "content-type": "image/jpeg"}
+                connection.request(method, path, body, headers)
+                answer = connection.getresponse()
+                return answer.status, answer.read().decode()
+
+        def number(name: str) -> int:
+            text = ask("GET", "/metrics")[1]
+            return int(float(text.partition(f"\neyewright_{name} ")[2].split()[0]))
+
+        while number("replicas_ready") < 2:
+            time.sleep(0.1)
+        os.kill(processes_with("serve", own, "--no-log")[0], signal.SIGKILL)
+        killed, codes = time.perf_counter(), Counter[int]()
+        while time.perf_counter() - killed < 3 or number("replicas_ready") < 2:
+            codes[ask("POST", "/v1/models/bundle/predict", image)[0]] += 1
+        said = f"{number('repeated_requests')} repeated, both servers again after {time.perf_counter() - killed:.1f} s"
+        print(f"answers by status while one of two servers was killed and replaced: {dict(codes)}; {said}")
+        server.terminate()
+
+
+def write_classes(folder: Path) -> None:
+    """Write 72 noisy images of three colours."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for k, name in enumerate(("red", "green", "blue")):
+        (folder / name).mkdir(parents=True)
+        for i in range(24):
+            pixels = rng.integers(0, 120, (32, 32, 3))
+            pixels[..., k] += 100
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{i:03d}.png")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", default=["ratio", "kills"])
+    parser.add_argument("what", nargs="*", default=["ratio", "kills", "train", "serve"])
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kills", type=int, default=20)
@@ -251,6 +362,10 @@ def main() -> None:
             measure_ratio(work, args.bundle, args.images, args.rounds)
         if "kills" in args.what:
             measure_kills(work, args.bundle, args.kills, args.kill_images, args.seed)
+        if "train" in args.what:
+            measure_train(work)
+        if "serve" in args.what:
+            measure_serve(work, args.bundle)
 
 
 if __name__ == "__main__":

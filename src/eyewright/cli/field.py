@@ -158,14 +158,13 @@ def add_field(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         help="index of a served bundle, to search by words or by image (repeatable)",
     )
     add_sources(p)
-    _add_home(p)
     add_serve_on(p)
+    _add_home(p)
 
     p = verb("monitor")
     below = p.add_subparsers(dest="what", metavar="WHAT", required=True, parser_class=type(p))
     for name, (_, about) in _MONITOR.items():
         one = below.add_parser(name, help=about, description=about + ".")
-        # The same words may stand before or after WHAT.
         for flag in ("--json", "--quiet"):
             one.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=_COMMON[flag])
         one.add_argument("--seed", type=SEED, default=argparse.SUPPRESS, help="seed of every random choice (default 0)")
@@ -222,10 +221,8 @@ def serve(o: argparse.Namespace) -> Result:
     logging.basicConfig(stream=sys.stderr, format="eyewright: %(message)s", level=logging.WARNING)
     if o.on is not None or o.replicas is not None:
         return serve_elsewhere(o, settings)
-    addresses: list[str] = []
 
     def ready(server: Any) -> None:
-        addresses.append(server.address)
         if o.json:
             # One object when it answers; programs wait for this line.
             print_json(
