@@ -21,6 +21,8 @@ from eyewright.core.rng import generator
 
 _FORWARD = 2048
 _SAID_EVERY_S, _KEPT_EVERY_S = 10.0, 30.0
+# Large nets take long to write: that takes at most a twentieth of the time.
+_WRITING_COSTS = 20.0
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -60,8 +62,8 @@ def train_shadows(
 
     `build` makes one net; its initial weights differ between the nets. They are trained by Adam with a rate that falls
     to 0, for `steps` updates of `batch` images or until `goes_on` says no. `say` is told every 10 seconds how far they
-    are and how long it will take. The nets are written to the file `keep` every 30 seconds; with `resume` training
-    continues from there, and ends with the same numbers.
+    are and how long it will take. The nets are written to the file `keep` every 30 seconds, less often where that takes
+    long; with `resume` training continues from there, and ends with the same numbers.
 
     Raises:
         UsageError: `resume`, and `keep` is not there, or of other images or options.
@@ -91,7 +93,7 @@ def train_shadows(
         first = _resumed(keep, mark, learnt, optimiser) if keep is not None and resume else 0
         if first:
             say(f"continued at step {first:,} of {steps:,}")
-        written = began
+        written, every = began, _KEPT_EVERY_S
         for step in range(first, steps):
             if not goes_on():
                 break
@@ -112,9 +114,10 @@ def train_shadows(
                 told = at
                 left = (at - began) / (step - first) * (steps - step - 1)
                 say(f"step {step + 1:,} of {steps:,}, loss {float(loss.detach()) / count:.3f}, {left:.0f} s left")
-            if keep is not None and at - written >= _KEPT_EVERY_S:
-                written = at
+            if keep is not None and at - written >= every:
                 _write(keep, mark, step + 1, learnt, optimiser)
+                written = now()
+                every = max(_KEPT_EVERY_S, _WRITING_COSTS * (written - at))
         parts = []
         with torch.no_grad():
             for start in range(0, len(inputs), _FORWARD):
