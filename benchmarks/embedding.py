@@ -2,8 +2,8 @@
 
     python benchmarks/embedding.py ../shared/data/twemoji_text --model pair_ridge --seeds 3
 
-The split of a seed holds 15 % of the base code points for the test and 10 % for validation. Images whose file is in the
-test part too are left out. Epoch, penalty and weights
+The split of a seed holds 15 % of the base code points for the test and 10 % for validation. Images whose file is in
+the test or validation part too are left out. Epoch, penalty and weights
 are chosen on validation; the test part is scored once.
 """
 
@@ -30,10 +30,11 @@ def write_split(source: Path, folder: Path, seed: int) -> Path:
     tested, validated = int(0.15 * len(names)), int(0.25 * len(names))
     part = dict.fromkeys(names[order[:tested]], "test") | dict.fromkeys(names[order[tested:validated]], "val")
     content = [(source / "images" / r["file_name"]).read_bytes() for r in rows]
-    tested_content = {c for c, group in zip(content, base, strict=True) if part.get(group) == "test"}
+    held = {name: {c for c, g in zip(content, base, strict=True) if part.get(g) == name} for name in ("test", "val")}
     lines = []
     for row, group, image in zip(rows, base, content, strict=True):
-        if part.get(group) != "test" and image in tested_content:
+        own = part.get(group)
+        if own != "test" and (image in held["test"] or (own is None and image in held["val"])):
             # Some territories have the flag of another: the same file.
             continue
         shutil.copy(source / "images" / row["file_name"], folder)
@@ -54,9 +55,10 @@ def main() -> None:
     options.add_argument("data", type=Path)
     options.add_argument("--model", default="pair_ridge")
     options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--first", type=int, default=0, help="the first seed")
     asked = options.parse_args()
     rows = []
-    for seed in range(asked.seeds):
+    for seed in range(asked.first, asked.first + asked.seeds):
         with tempfile.TemporaryDirectory() as place:
             (Path(place) / "data").mkdir()
             data = write_split(asked.data, Path(place) / "data", seed)

@@ -64,7 +64,7 @@ def fit_ridge(
                 best = score, gamma, penalty, alpha.float()
     assert best is not None
     score, gamma, penalty, alpha = best
-    body.gamma.copy_(gamma)
+    body.decay.copy_(gamma)
     body.alpha.zero_()
     if space is not None:
         kernel = _kernel(apart, gamma)

@@ -176,7 +176,7 @@ class PairBody(nn.Module):
     widths = (FIXED, LEARNT)
     centres: Tensor
     alpha: Tensor
-    gamma: Tensor
+    decay: Tensor
     table: Tensor
     squares: Tensor
     middle: Tensor
@@ -189,7 +189,7 @@ class PairBody(nn.Module):
         self.features = FixedFeatures(channels, side)
         self.register_buffer("centres", torch.zeros(CENTRES, self.features.size))
         self.register_buffer("alpha", torch.zeros(CENTRES, FIXED))
-        self.register_buffer("gamma", torch.ones(len(self.features.blocks)))
+        self.register_buffer("decay", torch.ones(len(self.features.blocks)))
         self.register_buffer("table", torch.zeros(BUCKETS, FIXED))
         self.register_buffer("squares", torch.zeros(BUCKETS))
         self.register_buffer("middle", torch.zeros(FIXED))
@@ -240,7 +240,7 @@ class PairBody(nn.Module):
         """Return both parts of the images' vectors, and how near the nearest training image is, in [0, 1]."""
         z = self.features(x)
         apart = self.features.squares(z, self.centres)
-        kernel = torch.stack([nearness(own, self.gamma[k]) for k, own in enumerate(apart)]).mean(0)
+        kernel = torch.stack([nearness(own, self.decay[k]) for k, own in enumerate(apart)]).mean(0)
         fixed = unit(kernel @ self.alpha)
         return fixed, self._learnt(x, z), kernel.amax(1, keepdim=True)
 
