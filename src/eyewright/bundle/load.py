@@ -56,13 +56,13 @@ from eyewright.core.stopping import native_call
 from eyewright.core.task import Task, task_of
 from eyewright.imaging.given import given_source
 from eyewright.imaging.preparation import Placement, Preparation, image_preparation
-from eyewright.imaging.restoring import tiles_at_once
 from eyewright.imaging.sources import Frame, Source, is_stream, list_sources, open_source
 from eyewright.tasks.tiling import predict_views
 
 _BATCH = 32
 _MOST_HELD = 400_000
 _MOST_PIXELS = 1_600_000
+_FEW_PIXELS = 300_000
 # Bytes of images that a list of predictions keeps.
 _MOST_KEPT = 64 * 2**20
 _CHECK = "eyewright.bundle.trial_jobs:check_bundle"
@@ -94,6 +94,7 @@ class Bundle:
         self.task_name = manifest.task
         self.labels: LabelSpace = manifest.labels
         self._session = session
+        self._frees = False
         self.decoding: Mapping[str, Any] = _decoding(manifest)
         self._outputs = [o["name"] for o in manifest.tensors["outputs"]]
         self.inputs: Inputs = manifest.inputs
@@ -215,13 +216,8 @@ class Bundle:
         """How many examples one run takes: fewer where they are large."""
         if self._contract is not None and not self._contract.batched:
             return 1
-        usual = max(1, min(_BATCH, _MOST_PIXELS // largest_area(self.inputs)))
-        return tiles_at_once(self.inputs[IMAGE].shape[0]) if self._tiled else usual
-
-    @cached_property
-    def _tiled(self) -> bool:
-        """Whether it runs on tiles of images, which may be large: no memory is kept from tile to tile."""
-        return getattr(self.inputs.get(IMAGE), "tile", None) is not None
+        most = _FEW_PIXELS if self._frees else _MOST_PIXELS
+        return max(1, min(_BATCH, most // largest_area(self.inputs)))
 
     def _run(
         self, named: Mapping[str, NDArray[Any]], options: Any, outputs: list[str]
@@ -247,7 +243,7 @@ class Bundle:
         Raises:
             BundleError: the model fails on this input.
         """
-        options = run_options(frees=self._tiled)
+        options = run_options(frees=self._frees)
 
         def end() -> None:
             options.terminate = True
@@ -500,6 +496,7 @@ def load_bundle(
     key: PublicKey | str | Path | None = None,
     digest: str | None = None,
     features: bool = False,
+    frees: bool = False,
 ) -> Bundle:
     """Load a bundle, or the one in a run folder: check every digest, open the model, check its tensors, run the golden
     pairs.
@@ -508,7 +505,8 @@ def load_bundle(
     those that one run may use; by default those that `eyewright bench` stored for a machine like this one, else as many
     as there are cores. With `key`, a public key or its file, the bundle must be signed by it; with `digest` its
     `bundle.json` must have this SHA-256. Both are checked before ONNX Runtime is given anything. With `features` the
-    model also returns the features that its familiarity test compares, where it uses any.
+    model also returns the features that its familiarity test compares, where it uses any. With `frees` it runs few
+    examples at once, and gives its memory back after each run: for one large image in many tiles.
 
     Raises:
         BundleError: damaged, changed, of a newer format, not signed by `key`, not the one of `digest`, or giving other
@@ -524,6 +522,7 @@ def load_bundle(
         size = len(content[manifest.model])
         trial.try_folder(_CHECK, folder, size=size, digest=digest, threads=threads)
     bundle = _opened(folder, sealed, threads, features=features)
+    bundle._frees = frees
     # The first run was the self-test, a moment ago.
     if self_test and known:
         run_golden(bundle, content["golden.npz"], precision=manifest.precision)

@@ -120,4 +120,4 @@ def _open(place: str, threads: int | None) -> Bundle:
         raise InputError(f"expected a bundle at {quoted(place)}, found none", fix="check the path", code="not_found")
     if not (folder / "bundle.json").exists():
         raise no_bundle(folder)
-    return load_bundle(folder, threads=threads)
+    return load_bundle(folder, threads=threads, frees=True)

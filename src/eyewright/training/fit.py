@@ -245,7 +245,7 @@ def _one_epoch(
 
 
 def _goes_on(loop: Loop, clock: "_Clock") -> bool:
-    """Return whether, at the end of an epoch, training goes on without validating: no time would be left after it to
+    """Return whether, at the end of an epoch, training continues without validating: no time would be left after it to
     train to the end of the schedule, or validating takes too much of the time."""
     return bool(loop.world.agree([float(loop.world.leads and clock.validates_too_long())])[0])
 
