@@ -35,7 +35,7 @@ def test_every_answer_names_model_bundle_and_prediction(served, finished, pictur
     digest = hashlib.sha256(Path(finished.paths["bundle"], "bundle.json").read_bytes()).hexdigest()
     assert content["digest"] == digest
     assert content["model"] == "shapes"
-    assert content["calibration"] == "temperature"
+    assert content["calibration"] == finished.bundle.manifest.calibration["method"]
     assert len({served.post(PREDICT, picture).json["prediction_id"] for _ in range(4)}) == 4
 
 

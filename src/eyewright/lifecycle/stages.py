@@ -556,7 +556,9 @@ def _provenance_of(predictor: "Predictor") -> Mapping[str, Any]:
 def _temperature(predictor: "Predictor") -> float | None:
     if hasattr(predictor, "manifest"):
         return predictor.manifest.calibration.get("temperature")  # type: ignore[no-any-return]
-    return getattr(predictor, "temperature", None)
+    found: float | None = getattr(predictor, "temperature", None)
+    # Of exactly 1 none was fitted.
+    return None if found == 1 else found
 
 
 def _report_provenance(about: Mapping[str, Any]) -> dict[str, Any]:
