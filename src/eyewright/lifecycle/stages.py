@@ -557,8 +557,7 @@ def _temperature(predictor: "Predictor") -> float | None:
     if hasattr(predictor, "manifest"):
         return predictor.manifest.calibration.get("temperature")  # type: ignore[no-any-return]
     found: float | None = getattr(predictor, "temperature", None)
-    # Of exactly 1 none was fitted.
-    return None if found == 1 else found
+    return None if found == 1 else found  # Of exactly 1 none was fitted.
 
 
 def _report_provenance(about: Mapping[str, Any]) -> dict[str, Any]:
