@@ -6,6 +6,7 @@ from scipy import optimize, special
 from sklearn.metrics import f1_score, precision_recall_curve
 
 from eyewright.metrics import fit_temperature, operating_points, uncalibrated
+from eyewright.metrics.calibration import fit_confidence
 
 
 def scores(n: int = 300, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -84,3 +85,17 @@ def test_points_of_groups_count_groups() -> None:
     for k, point in enumerate(operating_points(true, p, rng=np.random.default_rng(0), groups=np.arange(60) // 6)):
         assert point.groups == len(np.unique((np.arange(60) // 6)[true == k]))
         assert point.images == (true == k).sum()
+
+
+def test_too_few_groups_leave_the_confidences_as_they_are_and_say_why() -> None:
+    true, p = scores(60)
+    logits = 3 * np.log(p)
+    for groups, fitted in ((np.arange(60), True), (np.arange(60) % 20, True), (np.arange(60) % 19, False)):
+        found = fit_confidence(logits, true, list("abcd"), groups=groups, rng=np.random.default_rng(0))["calibration"]
+        assert ("temperature" in found) is fitted
+        assert ("reason" in found) is not fitted
+        assert (found["method"], found["groups"]) == ("temperature" if fitted else "none", len(set(groups.tolist())))
+        assert (found["ece_before"] == pytest.approx(found["ece_after"])) is not fitted
+    assert found["reason"] == "the 60 validation samples are of 19 groups, and a temperature needs at least 20"
+    few = fit_confidence(logits[:3], true[:3], list("abcd"), groups=np.arange(3), rng=np.random.default_rng(0))
+    assert few["calibration"]["reason"].startswith("there are 3 validation samples")

@@ -74,6 +74,8 @@ def test_held_out_values_are_uniform_and_what_never_differs_is_no_reason_to_fail
 def test_too_few_are_told_in_words() -> None:
     assert why_too_few(LEAST_GROUPS, 4000) == ""
     assert why_too_few(12, 12).startswith("there are 12 reference images; at least 100")
+    assert why_too_few(3, 3, "clip").startswith("there are 3 reference clips; at least 100")
+    assert why_too_few(3, 3, "clip").endswith("recognise 1 clip in 100 as unfamiliar")
     assert why_too_few(1, 5000).startswith("the 5000 reference images are of 1 group; at least 100")
 
 

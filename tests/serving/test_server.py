@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import json
 import re
 import socket
@@ -12,9 +13,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.serving.conftest import rest_of
 
 import eyewright as ew
+from eyewright.imaging.media import FIRST_PICTURE
 
 PREDICT = "/v1/models/shapes/predict"
 
@@ -35,8 +38,16 @@ def test_every_answer_names_model_bundle_and_prediction(served, finished, pictur
     digest = hashlib.sha256(Path(finished.paths["bundle"], "bundle.json").read_bytes()).hexdigest()
     assert content["digest"] == digest
     assert content["model"] == "shapes"
-    assert content["calibration"] == "temperature"
+    assert content["calibration"] == finished.bundle.manifest.calibration["method"]
     assert len({served.post(PREDICT, picture).json["prediction_id"] for _ in range(4)}) == 4
+
+
+def test_an_animation_has_a_note_and_a_picture_has_none(served, picture: bytes) -> None:
+    buffer = io.BytesIO()
+    frames = [Image.fromarray(np.full((24, 24, 3), 40 + 50 * k, np.uint8)) for k in range(3)]
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=80)
+    assert served.post(PREDICT, buffer.getvalue()).json["notes"] == [FIRST_PICTURE]
+    assert "notes" not in served.post(PREDICT, picture).json
 
 
 def form_of(parts: list[tuple[str, str | None, bytes]], boundary: str = "xyz") -> tuple[bytes, str]:

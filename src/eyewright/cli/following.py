@@ -6,7 +6,6 @@ __all__ = [
     "boxes_text",
     "compare_tracks",
     "evaluate_tracks",
-    "named_numbers",
     "track",
     "warned",
 ]
@@ -36,6 +35,7 @@ from eyewright.cli.terminal import (
     stream_stem,
     warn,
 )
+from eyewright.cli.watching import add_watch, named_numbers
 from eyewright.core.errors import InputError, UsageError, spelling_hint
 from eyewright.core.quoting import quoted
 
@@ -100,27 +100,7 @@ def add_track(verb: Callable[[str], argparse.ArgumentParser]) -> None:
         "--iou", type=Number(0, 1, whole=False), metavar="P", help="IoU threshold of non-maximum suppression"
     )
     p.add_argument("--classes", metavar="A,B", help="track only these classes")
-    p.add_argument(
-        "--line",
-        action="append",
-        default=[],
-        metavar="NAME=X1,Y1,X2,Y2",
-        help="count objects that cross this line (repeatable)",
-    )
-    p.add_argument(
-        "--zone",
-        action="append",
-        nargs="+",
-        default=[],
-        metavar=("NAME=X,Y", "X,Y"),
-        help="NAME=X,Y X,Y X,Y …: count objects inside this zone",
-    )
-    p.add_argument(
-        "--anchor",
-        choices=("bottom", "centre"),
-        default="bottom",
-        help="point of a box that is tested against lines and zones (default bottom)",
-    )
+    add_watch(p)
     p.add_argument("--camera-motion", action="store_true", help="compensate for camera motion")
     p.add_argument(
         "--offline", action="store_true", help="for files: fill gaps, drop short tracks, assign early boxes to tracks"
@@ -255,18 +235,6 @@ def watch_of(o: argparse.Namespace) -> "Watch":
     settings = settings_of(o)
     confirm = 0.1 if o.confirm is None else o.confirm
     return Watch(tuple(lines), tuple(zones), o.anchor, confirm, settings.lost_s)
-
-
-def named_numbers(text: str, option: str, form: str) -> tuple[str, list[float]]:
-    """Return the name and the numbers of an option as NAME=1,2,3."""
-    name, mark, rest = text.partition("=")
-    try:
-        numbers = [float(v) for v in rest.replace(",", " ").split()]
-    except ValueError:
-        numbers = []
-    if not mark or not name.strip() or not numbers:
-        raise UsageError(f"expected {option} as {form}, found {text!r}", fix=f"pass {option} {form}")
-    return name.strip(), numbers
 
 
 def _classes(o: argparse.Namespace) -> list[str] | None:

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eyewright.cli.following import named_numbers
 from eyewright.cli.numbers import Number
+from eyewright.cli.watching import add_watch, named_numbers
 from eyewright.core.errors import UsageError
 from eyewright.core.quoting import quoted
 
@@ -28,27 +28,7 @@ def add_sources(p: argparse.ArgumentParser) -> None:
         help="follow a camera number, rtsp://, http:// MJPEG or video, live; @FILE holds the address (repeatable)",
     )
     p.add_argument("--follow", metavar="MODEL", help="the model for the sources (default: the first)")
-    p.add_argument(
-        "--line",
-        action="append",
-        default=[],
-        metavar="[SOURCE/]NAME=X1,Y1,X2,Y2",
-        help="count objects that cross this line, in pixels of the source (repeatable)",
-    )
-    p.add_argument(
-        "--zone",
-        action="append",
-        nargs="+",
-        default=[],
-        metavar=("[SOURCE/]NAME=X,Y", "X,Y"),
-        help="NAME=X,Y X,Y X,Y …: count objects inside this zone",
-    )
-    p.add_argument(
-        "--anchor",
-        choices=("bottom", "centre"),
-        default="bottom",
-        help="point of a box that is tested against lines and zones (default bottom)",
-    )
+    add_watch(p, source="[SOURCE/]", line=", in pixels of the source")
     p.add_argument(
         "--rate",
         type=Number(0, 1000, whole=False, open_low=True),

@@ -3,7 +3,7 @@
 __all__ = ["add_predict", "predict"]
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from eyewright.bundle.guarantees import Guarantees
     from eyewright.bundle.load import Bundle
     from eyewright.core.prediction import Prediction
+    from eyewright.core.report import Finding
 
 # A picture of 20,000x20,000.
 _TILED_PIXELS = 500_000_000
@@ -103,6 +104,7 @@ def predict(o: argparse.Namespace) -> Result:
 
     from eyewright import lifecycle
     from eyewright.core.task import task_of
+    from eyewright.imaging.media import media_of
     from eyewright.imaging.preparation import image_preparation
     from eyewright.imaging.sources import is_endless, is_stream
 
@@ -153,7 +155,7 @@ def predict(o: argparse.Namespace) -> Result:
                 yield item, replace(predictor.predict_images([image], **views)[0], source=name, image=image), time_s
 
         looked = each()
-    n = 0
+    n, animations = 0, list[Path]()
     output = PredictionFiles(o, given, saved, task_of(bundle.task_name), bundle.labels.names, keep=o.json)
     try:
         with output:
@@ -164,6 +166,8 @@ def predict(o: argparse.Namespace) -> Result:
                     row |= promised.told(prediction, top=o.top)
                 output.add(row if time_s is None else {**row, "time_s": round(time_s, 4)}, prediction, item, time_s)
                 n += 1
+                if isinstance(item, Path) and media_of(item) == "animation":
+                    animations.append(item)
                 if o.json or o.quiet:
                     continue
                 # A long folder is shown as it goes; nothing is held back to the end.
@@ -177,6 +181,8 @@ def predict(o: argparse.Namespace) -> Result:
             code, n, "frame" if moving else "image", output.paths.values(), live=is_endless(o.source),
             asked=o.out is not None, details={"out": output.paths, "predictions": output.rows},
         ) from None  # fmt: skip
+    if animations:
+        noting(findings)(_about_animations(animations))
     drawn = output.paths.get("video")
     if drawn is not None:
         note_sound(o.source, drawn, findings)
@@ -193,6 +199,17 @@ def predict(o: argparse.Namespace) -> Result:
         "findings": findings,
         "exit": int(fails(findings)),
     }
+
+
+def _about_animations(paths: "Sequence[Path]") -> "Finding":
+    """Return a note on animations, of which a model of images sees the first picture."""
+    from eyewright.core.report import Finding
+    from eyewright.imaging.media import FIRST_PICTURE
+
+    n, first = len(paths), str(paths[0])
+    text = FIRST_PICTURE if n == 1 else f"of each of {n:,} animations, the first picture is predicted, and no other"
+    fix = "eyewright process --pages writes every picture as an image"
+    return Finding("animation", text, fix, first, severity="note", paths=tuple(map(str, paths)) if n > 1 else ())
 
 
 def _line(line: str, row: Mapping[str, Any]) -> str:

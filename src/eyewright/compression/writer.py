@@ -16,6 +16,7 @@ from eyewright.bundle.texts import TEXT_FILES
 from eyewright.compression.trials import PRECISIONS, Precise, candidate_bundle
 from eyewright.core.files import checked_output, staged_folder, write_bytes, write_page
 from eyewright.core.report import Report
+from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset
 from eyewright.exporting.bundle_writer import (
     evidence_of,
@@ -114,4 +115,4 @@ def _familiarity(
         known = {k: familiar.reference[k] for k in FAMILIAR if k in familiar.reference}
         if len(known) == len(FAMILIAR) and familiar.manifest.familiarity:
             return known, {k: v for k, v in familiar.manifest.familiarity.items() if k != "features"}
-    return familiarity_of(validation)
+    return familiarity_of(validation, noun=task_of(manifest.task).reads)

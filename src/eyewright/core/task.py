@@ -38,6 +38,13 @@ if TYPE_CHECKING:
 
 Raw = Mapping[str, NDArray[np.float32]]
 
+_TRACKING = (
+    "tracking is not trained: train a detector with --task detect, then run eyewright track BUNDLE VIDEO; files of "
+    "tracks go with evaluate, compare and convert --task track"
+)
+_OTHER_WAYS = MappingProxyType(dict.fromkeys(("track", "tracking", "tracks", "mot"), _TRACKING))
+"""What to do instead of a task that is done without training."""
+
 _OPTIONS: Mapping[str, str] = MappingProxyType(
     {
         "attack": "attack",
@@ -463,7 +470,8 @@ def task_of(name: str) -> Task:
     """
     place = _built_in().get(name) or _table().get(name)
     if place is None:
-        raise UsageError(f"unknown task {name!r}", fix=spelling_hint(name, list(_table())))
+        fix = _OTHER_WAYS.get(name.lower()) or spelling_hint(name, list(_table()))
+        raise UsageError(f"unknown task {name!r}", fix=fix)
     module, _, attribute = place.partition(":")
     found: Task = getattr(import_module(module), attribute)
     return found

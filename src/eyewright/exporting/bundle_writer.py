@@ -112,7 +112,7 @@ def export_bundle(
         provenance["robustness"] = robust.about
     claim = private_claim(run)
     # Validation images are shown and described only where they may be seen.
-    hides = claim is not None and run.about["calibration"].get("method") == "none"
+    hides = claim is not None and run.about["calibration"].get("method") == "none" and not run.about["thresholds"]
     if claim is not None:
         provenance = told({**provenance, "privacy": claim})
     with staged_folder(out) as stage, checked_output(out):
@@ -159,7 +159,8 @@ def export_bundle(
             reference = reference_numbers(predictor, validation, reader)
             looks = validation_looks(reference, validation)
             trained_on = None if claim is not None else read_looks(run.folder)
-            familiar, familiarity = with_features(*familiarity_of(looks, trained_on), reader.found(), looks.groups)
+            found = familiarity_of(looks, trained_on, noun=task_of(run.task_name).reads)
+            familiar, familiarity = with_features(*found, reader.found(), looks.groups)
             write_bytes(stage / "reference.npz", pack_arrays({**reference, **familiar}))
         else:
             write_bytes(stage / "reference.npz", pack_arrays(_numbers_of_asked(predictor, tried)))

@@ -223,7 +223,8 @@ def _held_out(measured_on: Mapping[str, Any]) -> str:
 def _calibrated(manifest: Manifest) -> str:
     temperature = manifest.calibration.get("temperature")
     if temperature is None:
-        return ""
+        reason = manifest.calibration.get("reason") if "ece_before" in manifest.calibration else None
+        return "" if reason is None else f"Confidence is not calibrated: {reason}.\n"
     return f"Confidence is calibrated by one temperature ({temperature:.3f}), fitted on validation\nimages. "
 
 

@@ -36,14 +36,14 @@ _CHANCE = 0.001
 
 
 def familiarity_of(
-    validation: Looks, training: Looks | None = None
+    validation: Looks, training: Looks | None = None, *, noun: str = "image"
 ) -> tuple[dict[str, NDArray[Any]], Mapping[str, Any]]:
     """Return the arrays of the familiarity test for `reference.npz`, and what `bundle.json` says of it.
 
     The reference is training and validation images together: the numbers do not depend on what the net has learnt, so
     both may calibrate. Where validation images are flagged more often than chance allows, they are not like training,
     and nor may new ones be: then they alone are the reference, if they are enough. Where there are too few groups the
-    arrays are empty, and `reason` says so in words.
+    arrays are empty, and `reason` says so in words; `noun` is what the model reads, such as "clip".
     """
     values, groups = join_looks(training, validation)
     own = np.arange(len(values)) >= len(values) - len(validation)
@@ -51,7 +51,7 @@ def familiarity_of(
     if not finite.all():
         values, groups, own = values[finite], groups[finite], own[finite]
     facts = _facts(groups, own)
-    reason = why_too_few(facts["groups"], facts["images"])
+    reason = why_too_few(facts["groups"], facts["images"], noun)
     if reason:
         return {}, {"method": "none", "reason": reason, **facts}
     chosen = spread_over_groups(groups, _MOST, generator(0, "familiarity"))

@@ -1,6 +1,6 @@
 """What a file holds, by its content and whatever it is called: a video, an animation, a still picture, or neither."""
 
-__all__ = ["MOVING", "VIDEOS", "Media", "ending_of", "media_of", "said_to_hold"]
+__all__ = ["FIRST_PICTURE", "MOVING", "VIDEOS", "Media", "ending_of", "media_of", "said_to_hold"]
 
 import io
 import struct
@@ -19,6 +19,9 @@ Media = Literal["video", "animation", "picture", "other"]
 VIDEOS: frozenset[Media] = frozenset({"video"})
 MOVING: frozenset[Media] = VIDEOS | {"animation"}
 """What holds frames with times."""
+
+FIRST_PICTURE = "this is an animation: its first picture is predicted, and no other"
+"""What is said where a model of images gets an animation."""
 
 _HEAD = 4096
 _MOST_PARTS = 100_000

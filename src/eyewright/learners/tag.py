@@ -17,6 +17,7 @@ from eyewright.data.dataset import Dataset
 from eyewright.data.scan import Scan
 from eyewright.data.targets.tags import Tags
 from eyewright.imaging.preparation import Preparation
+from eyewright.metrics.calibration import too_few_to_calibrate
 from eyewright.metrics.points import thresholds_of
 from eyewright.metrics.tagging import TagNumbers, fit_tag_temperature, tag_points
 from eyewright.nets.hub import HubBuilder
@@ -162,7 +163,8 @@ class TagLearning:
     ) -> dict[str, dict[str, Any]]:
         """Fit the temperature and every tag's operating point."""
         true = _truth(targets)
-        temperature = fit_tag_temperature(kept, true)
+        reason = too_few_to_calibrate(groups)
+        temperature = 1.0 if reason else fit_tag_temperature(kept, true)
         ones, z = np.ones((1, len(kept))), kept.astype(np.float64)
         before, after = _sigmoid(z), _sigmoid(z / temperature)
         errors = {
@@ -171,8 +173,9 @@ class TagLearning:
         }
         points = tag_points(true, after, groups=groups, rng=rng)
         rests_on = {"n": len(kept), "groups": len(np.unique(groups))}
+        fitted: dict[str, Any] = {"method": "temperature", "temperature": temperature}
         return {
-            "calibration": {"method": "temperature", "temperature": temperature, **rests_on, **errors},
+            "calibration": {**({"method": "none", "reason": reason} if reason else fitted), **rests_on, **errors},
             "thresholds": thresholds_of(self.names, points, "F1 of the tag", groups),
         }
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from eyewright.core.durations import show_duration
 from eyewright.core.report import Finding
+from eyewright.core.task import task_of
 
 if TYPE_CHECKING:
     from eyewright.data import Dataset
@@ -42,7 +43,10 @@ def sections_of(
         }
         if "temperature" in about["calibration"]:
             n = about["calibration"]["n"]
-            facts["temperature"] = f"{owner.temperature:.3f}, fitted on {n} validation images"
+            reads = task_of(owner.task_name).reads
+            facts["temperature"] = f"{owner.temperature:.3f}, fitted on {n} validation {reads}{'s' * (n != 1)}"
+        elif "reason" in about["calibration"] and "ece_before" in about["calibration"]:
+            facts["calibration"] = f"none: {about['calibration']['reason']}"
     elif (about.get("training") or {}).get("epochs"):
         training = about["training"]
         facts["training"] = f"{_epochs(training)}; best epoch {training['best_epoch']}, {say_validated(about)}"

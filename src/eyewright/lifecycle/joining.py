@@ -67,13 +67,13 @@ def write_ensemble(
     write_text(folder / "metrics.csv", (first.folder / "metrics.csv").read_text("utf-8"))
     n = sum(r.about["calibration"]["n"] for r in runs)
     own = str(first.about["calibration"]["method"])
-    calibrated = own if own == "none" else f"{own}, each member"
+    calibrated, scaled = (own, {}) if own == "none" else (f"{own}, each member", {"temperature": 1.0})
     about = {
         **first.about,
         "members": len(runs),
         "parameters": sum(r.about["parameters"] for r in runs),
         "scaling": {"mean": [0.0] * first.preparation.channels, "std": [1.0] * first.preparation.channels},
-        "calibration": {**first.about["calibration"], "method": calibrated, "temperature": 1.0, "n": n},
+        "calibration": {**first.about["calibration"], "method": calibrated, "n": n, **scaled},
         **(notes or {}),
     }
     write_json(folder / "run.json", to_jsonable(about))

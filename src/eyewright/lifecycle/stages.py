@@ -556,7 +556,8 @@ def _provenance_of(predictor: "Predictor") -> Mapping[str, Any]:
 def _temperature(predictor: "Predictor") -> float | None:
     if hasattr(predictor, "manifest"):
         return predictor.manifest.calibration.get("temperature")  # type: ignore[no-any-return]
-    return getattr(predictor, "temperature", None)
+    found: float | None = getattr(predictor, "temperature", None)
+    return None if found == 1 else found  # Of exactly 1 none was fitted.
 
 
 def _report_provenance(about: Mapping[str, Any]) -> dict[str, Any]:

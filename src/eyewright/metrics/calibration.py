@@ -1,6 +1,6 @@
 """Make confidence mean what it says, and say from where on to act on it; both fitted on validation data."""
 
-__all__ = ["fit_confidence", "fit_temperature", "operating_points", "uncalibrated"]
+__all__ = ["fit_confidence", "fit_temperature", "operating_points", "too_few_to_calibrate", "uncalibrated"]
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +10,28 @@ from numpy.typing import NDArray
 
 from eyewright.metrics.classification import expected_calibration_error
 from eyewright.metrics.points import OperatingPoint, choose_point, thresholds_of, unknown_point
+
+# Drawn nets with confidences that are right, or too low or high by a factor of 1.5 (2 and 5 classes, 60 fits each): a
+# temperature fitted on 3, 5 or 10 samples raises the log loss of new samples on average by up to 0.15, 0.09 and 0.06,
+# on 20 by at most 0.02, and lowers it where the confidences are wrong.
+_LEAST_GROUPS = 20
+
+
+def too_few_to_calibrate(groups: NDArray[np.integer[Any]]) -> str:
+    """Return why no temperature is fitted on samples of these groups, (N,), or nothing where one is.
+
+    >>> too_few_to_calibrate(np.array([0, 0, 1]))
+    'the 3 validation samples are of 2 groups, and a temperature needs at least 20'
+    >>> too_few_to_calibrate(np.arange(20))
+    ''
+    """
+    n, found = len(groups), len(np.unique(groups))
+    if found >= _LEAST_GROUPS:
+        return ""
+    what = f"there {'is' if n == 1 else 'are'} {n} validation sample{'s' * (n != 1)}"
+    if found != n:
+        what = f"the {n} validation samples are of {found} group{'s' * (found != 1)}"
+    return f"{what}, and a temperature needs at least {_LEAST_GROUPS}"
 
 
 def fit_temperature(logits: NDArray[np.floating[Any]], true: NDArray[np.integer[Any]]) -> float:
@@ -100,9 +122,11 @@ def fit_confidence(
 ) -> dict[str, dict[str, Any]]:
     """Return the temperature and every class's operating point as "calibration" and "thresholds" of `bundle.json`.
 
-    `logits` is (N, C), `true` int (N,), `groups` the number of each image's group, (N,).
+    `logits` is (N, C), `true` int (N,), `groups` the number of each image's group, (N,). Where there are too few groups
+    the scores stay as they are, and "reason" says so.
     """
-    temperature = fit_temperature(logits, true)
+    reason = too_few_to_calibrate(groups)
+    temperature = 1.0 if reason else fit_temperature(logits, true)
     scaled = logits.astype(np.float64) / temperature
     scaled = np.exp(scaled - scaled.max(1, keepdims=True))
     after = scaled / scaled.sum(1, keepdims=True)
@@ -112,7 +136,8 @@ def fit_confidence(
     }
     points = operating_points(true, after, groups=groups, rng=rng)
     rests_on = {"n": len(true), "groups": len(np.unique(groups))}
+    fitted: dict[str, Any] = {"method": "temperature", "temperature": temperature}
     return {
-        "calibration": {"method": "temperature", "temperature": temperature, **rests_on, **errors},
+        "calibration": {**({"method": "none", "reason": reason} if reason else fitted), **rests_on, **errors},
         "thresholds": thresholds_of(names, points, "F1 of the class against the rest", groups),
     }

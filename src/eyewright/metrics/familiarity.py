@@ -190,8 +190,9 @@ def joined_p(look: NDArray[np.float64], features: NDArray[np.float64], share: fl
     return np.minimum(1.0, np.minimum(look / share, features / (1 - share)))
 
 
-def why_too_few(groups: int, images: int) -> str:
-    """Return why so many groups cannot tell one image in a hundred, or nothing where they can.
+def why_too_few(groups: int, images: int, noun: str = "image") -> str:
+    """Return why so many groups cannot tell one image in a hundred, or nothing where they can; `noun` is what they are
+    called, such as "clip".
 
     >>> why_too_few(40, 300)
     'the 300 reference images are of 40 groups; at least 100 are needed to recognise 1 image in 100 as unfamiliar'
@@ -200,12 +201,12 @@ def why_too_few(groups: int, images: int) -> str:
     """
     if groups >= LEAST_GROUPS:
         return ""
-    what = f"there are {images} reference images" if groups == images else _of_groups(images, groups)
-    return f"{what}; at least {LEAST_GROUPS} are needed to recognise 1 image in 100 as unfamiliar"
+    what = f"there are {images} reference {noun}s" if groups == images else _of_groups(images, groups, noun)
+    return f"{what}; at least {LEAST_GROUPS} are needed to recognise 1 {noun} in 100 as unfamiliar"
 
 
-def _of_groups(images: int, groups: int) -> str:
-    return f"the {images} reference images are of {groups} group{'s' * (groups != 1)}"
+def _of_groups(images: int, groups: int, noun: str) -> str:
+    return f"the {images} reference {noun}s are of {groups} group{'s' * (groups != 1)}"
 
 
 def spread_over_groups(groups: NDArray[np.integer[Any]], most: int, rng: np.random.Generator) -> NDArray[np.int64]:

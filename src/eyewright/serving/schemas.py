@@ -341,6 +341,7 @@ class Prediction(Struct):
     ) = UNSET
     over_time_reason: Annotated[str, Meta(description="Why `over_time` is null")] | UnsetType = UNSET
     video: Annotated[ClipShown, Meta(description="Of a model of clips: about the video")] | UnsetType = UNSET
+    notes: Annotated[list[str], Meta(description="What to know about the image, in words")] | UnsetType = UNSET
     accepted: (
         Annotated[list[str], Meta(description="With `serve --refuse`: the label, or none if the prediction is refused")]
         | UnsetType

@@ -43,6 +43,7 @@ from eyewright.imaging.appearance import appearance, covered
 from eyewright.imaging.clips import even_windows, read_clip_bytes
 from eyewright.imaging.decode import read_labels, read_picture
 from eyewright.imaging.headers import Limits, read_header
+from eyewright.imaging.media import FIRST_PICTURE, media_of
 from eyewright.imaging.preparation import Placement, Preparation
 from eyewright.imaging.rasters import encode_classes, pack_counts
 from eyewright.imaging.reduction import read_reduced
@@ -402,6 +403,8 @@ class _Served:
             told["explanations"] = self._explained(job, pixels[0], placements[0], shown, watch)
         if video is not None:
             told["video"] = {**video.to_json(), "notes": [f.message for f in video.findings("")]}
+        elif self.bundle.preparation.clip is None and media_of(job.data) == "animation":
+            told["notes"] = [FIRST_PICTURE]
         if "doubt" in job.wants:
             doubt = doubt_image(self.bundle.reference, raw)
             told["doubt"] = {"notes": [doubt.note] if doubt.note else [], "familiar": doubt.familiar}

@@ -177,6 +177,7 @@ function answerCard(a, second = false) {
   if (a.unfamiliar === null && a.unfamiliar_reason) {
     parts.push(make("p", { class: "sub", text: `Not checked for unfamiliar ${model(a.model) ? model(a.model).reads : "image"}s: ${a.unfamiliar_reason}` }));
   }
+  for (const note of a.notes || []) parts.push(make("p", { class: "sub", text: note }));
   for (const one of a.refused || []) {
     parts.push(make("p", {}, make("span", { class: "chip warn", text: `Refused as ${one.reason}: ${one.text}` })));
   }
