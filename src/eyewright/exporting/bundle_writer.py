@@ -159,8 +159,8 @@ def export_bundle(
             reference = reference_numbers(predictor, validation, reader)
             looks = validation_looks(reference, validation)
             trained_on = None if claim is not None else read_looks(run.folder)
-            found = familiarity_of(looks, trained_on, noun=task_of(run.task_name).reads)
-            familiar, familiarity = with_features(*found, reader.found(), looks.groups)
+            by_looks = familiarity_of(looks, trained_on, noun=task_of(run.task_name).reads)
+            familiar, familiarity = with_features(*by_looks, reader.found(), looks.groups)
             write_bytes(stage / "reference.npz", pack_arrays({**reference, **familiar}))
         else:
             write_bytes(stage / "reference.npz", pack_arrays(_numbers_of_asked(predictor, tried)))
