@@ -226,7 +226,7 @@ def direct() -> Any:
 def s3(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The 40 images in a bucket of a local S3 (moto) behind a proxy that fails one call in ten."""
     pytest.importorskip("s3fs", reason="needs the extra s3")
-    pytest.importorskip("moto.server", reason="moto's server is installed by hand: it wants an older python-dateutil")
+    pytest.importorskip("moto.server", reason="needs moto's server, of the extra dev")
     port = _free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
