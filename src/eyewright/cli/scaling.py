@@ -242,7 +242,7 @@ def evaluate_job(o: argparse.Namespace, options: dict[str, Any]) -> "tuple[Repor
             "manifest": (plan.folder / "manifest.json").resolve(),
             "fleet": (plan.folder / "fleet.html").resolve(),
         },
-        "plan": {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest},
+        "plan": _plan_told(plan),
         "counts": counts,
         "rate": _rate(job),
         "findings": [finding(f) for f in job.findings],
@@ -312,25 +312,32 @@ def shown_place(place: Path | str) -> str:
 
 def planned_job(o: argparse.Namespace, plan: "Plan", again: str, out: str) -> Result:
     """Return what a command says of a plan: its size, and the command that does it with the results in `out`."""
-    planned = {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest}
     named = out if is_address(out) else shown_path(Path(out))
     run = f"{shown_program('eyewright')} {again} --out {shlex.quote(named)} --on {engine_of(o)}"
     return {
         "out": {"job": placed(plan), "plan": placed(plan, "plan/plan.json")},
-        "plan": planned,
+        "plan": _plan_told(plan),
         "text": [*_planned(plan), f"run      {printable(run)}"],
     }
 
 
 def _planned(plan: "Plan") -> list[str]:
     size = f"{_many(plan.n_images, 'image')}, {plan.n_bytes / 1e6:,.1f} MB, {_many(plan.n_shards, 'shard')}"
-    return [f"planned  {size}", f"digest   {plan.digest}"]
+    from eyewright.scaling.fetching import count_left_out
+
+    others = count_left_out(plan.left_out)
+    return [f"planned  {size}", *([f"left out {printable(others)}"] if others else []), f"digest   {plan.digest}"]
+
+
+def _plan_told(plan: "Plan") -> dict[str, Any]:
+    told = {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest}
+    return {**told, **({"left_out": dict(plan.left_out)} if plan.left_out else {})}
 
 
 def told_job(job: "Job") -> Result:
     """Return what a command says of a job that is done."""
     plan = job.plan
-    planned = {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest}
+    planned = _plan_told(plan)
     out = {"job": placed(plan), "plan": placed(plan, "plan/plan.json")}
     totals, counts, rate = job.totals, dict(job.counts), _rate(job)
     text = [

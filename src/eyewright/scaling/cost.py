@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import BudgetError, InputError
+from eyewright.core.errors import BudgetError
 from eyewright.core.machine.limits import usable_cores
 from eyewright.metrics.bootstrap import percentile_interval
-from eyewright.scaling.fetching import holds_references, is_reference, list_references
+from eyewright.scaling.fetching import holds_references, is_reference, list_references, no_images
 from eyewright.scaling.jobs import SHARD_IMAGES, plan_predict, run_job
 from eyewright.scaling.ledger import open_job
 from eyewright.scaling.listing import Item, list_items, source_root
@@ -89,7 +89,7 @@ def measure_rate(
         listed = list_references(sample) if holds_references(sample) else list_items(sample, work)
         found = [_place(root, item) for item in islice(listed, _MOST_SAMPLE)]
         if not found:
-            raise InputError(f"expected images in {sample!r}, found none", fix="check --source", code="no_images")
+            raise no_images(sample)
         pilot, took_s = _run_apart(bundle, islice(cycle(found), _PILOT * n), work / "pilot", _PILOT // 4, n, timeout_s)
         wanted = max(_SHARDS_EACH * n * 8, math.ceil(_rate(pilot[n:, 0], pilot[n:, 1]) * n * seconds))
         size = min(SHARD_IMAGES, max(8, wanted // (_SHARDS_EACH * n)))
