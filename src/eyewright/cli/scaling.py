@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.terminal import Result, finding, finding_line, is_quiet, printable, shown_path, shown_program
-from eyewright.core.durations import parse_duration_s, show_duration
+from eyewright.core.durations import parse_duration_s, show_hours
 from eyewright.core.errors import UsageError
 from eyewright.scaling.addresses import is_address
 from eyewright.scaling.engines import check_engine, is_ray
@@ -364,11 +364,6 @@ def told_job(job: "Job") -> Result:
     }
 
 
-def _hours(hours: float) -> str:
-    """Show hours, or less than one as a time that is no 0.00 h."""
-    return f"{hours:,.2f} h" if hours >= 1 else show_duration(3600 * hours)
-
-
 def _many(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'s' * (n != 1)}"
 
@@ -445,9 +440,11 @@ def cost(o: argparse.Namespace) -> Result:
         f"{measured.rate * n:,.1f} images/s [{measured.low * n:,.1f}, {measured.high * n:,.1f}] "
         f"with {_many(n, 'worker')}, {measured.start_s:.1f} s to start",
         f"time     {_many(found.images, 'image')} on {_many(found.machines, 'machine')}: "
-        f"{_hours(found.hours)} [{_hours(found.hours_low)}, {_hours(found.hours_high)}]",
+        f"{show_hours(found.hours)} [{show_hours(found.hours_low)}, {show_hours(found.hours_high)}]",
         f"reads    {found.total_bytes / 1e9:,.2f} GB, {found.bytes_per_s / 1e6:,.1f} MB/s",
     ]
+    if measured.failed:
+        text.insert(1, f"failed   {_many(measured.failed, 'image')} more had no result; the rate does not count them")
     text += [] if found.money is None else [f"money    {found.money:,.2f} at {o.price:g} per machine and hour"]
     text += [] if found.kwh is None else [f"energy   {found.kwh:,.2f} kWh at {o.watts:g} W per machine"]
     text += [

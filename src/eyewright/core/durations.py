@@ -1,6 +1,6 @@
 """Budgets as people type them: `90s`, `10m`, `1h30m`."""
 
-__all__ = ["parse_duration_s", "show_duration"]
+__all__ = ["parse_duration_s", "show_duration", "show_hours"]
 
 import re
 
@@ -53,3 +53,12 @@ def show_duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{int(seconds // 60)} min {int(seconds % 60)} s"
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+
+
+def show_hours(hours: float) -> str:
+    """Show hours; less than one as `show_duration` does it.
+
+    >>> show_hours(24.0), show_hours(13.888), show_hours(1 / 3600)
+    ('24 h', '13.89 h', '1.0 s')
+    """
+    return f"{hours:,.2f}".rstrip("0").rstrip(".") + " h" if hours >= 1 else show_duration(3600 * hours)
