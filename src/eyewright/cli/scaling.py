@@ -313,7 +313,9 @@ def shown_place(place: Path | str) -> str:
 def planned_job(o: argparse.Namespace, plan: "Plan", again: str, out: str) -> Result:
     """Return what a command says of a plan: its size, and the command that does it with the results in `out`."""
     named = out if is_address(out) else shown_path(Path(out))
-    run = f"{shown_program('eyewright')} {again} --out {shlex.quote(named)} --on {engine_of(o)}"
+    # A job that has results is continued only if it is asked for.
+    more = " --resume" if getattr(o, "resume", False) else ""
+    run = f"{shown_program('eyewright')} {again} --out {shlex.quote(named)} --on {engine_of(o)}{more}"
     return {
         "out": {"job": placed(plan), "plan": placed(plan, "plan/plan.json")},
         "plan": _plan_told(plan),

@@ -193,7 +193,7 @@ def open_plan(folder: Path, *, check: bool = True) -> Plan:
     except FileNotFoundError:
         raise InputError(
             f"expected the plan of a job in {quoted(shown_place(folder))}, found none",
-            fix="check --out",
+            fix="check the folder or address of the job",
             code="not_found",
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
