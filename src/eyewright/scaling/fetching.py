@@ -96,7 +96,7 @@ def holds_references(source: str) -> bool:
 
 def list_references(source: str, left_out: Counter[str] | None = None) -> Iterator[Item]:
     """Yield the images of an address, or of tar files and Parquet tables: one, or those that a glob matches. `left_out`
-    counts what archives hold besides them, by kind.
+    counts what else archives hold, by kind.
 
     Raises:
         InputError: nothing is there, or an archive is damaged or compressed as a whole.
@@ -126,8 +126,11 @@ def list_references(source: str, left_out: Counter[str] | None = None) -> Iterat
 
 def no_images(source: str, left_out: Counter[str] | None = None) -> InputError:
     """Return the error of a source without images, which says what to pass where archives are there."""
-    found = sorted(n for n in islice(_names_in(source), _MOST_LOOKED_AT) if is_archive(n))
+    names = sorted(islice(_names_in(source), _MOST_LOOKED_AT))
+    found = [n for n in names if is_archive(n)]
     if not found:
+        for name in names:
+            refuse_compressed(name)
         others = count_left_out(left_out or {})
         return InputError(
             f"expected images in {quoted(source)}, found none" + (f" (left out: {others})" if others else ""),
