@@ -176,7 +176,7 @@ def test_a_compressed_tar_file_is_refused_before_it_is_planned_as_an_image(tmp_p
         with pytest.raises(InputError, match=r"not compressed" if read.is_file() else "found none"):
             open_dataset(read)
     with pytest.raises(InputError, match="not compressed"):
-        plan_process(str(tmp_path), "resize:8", tmp_path / "job3")
+        plan_process(str(tmp_path), "resize:8", tmp_path.parent / f"{tmp_path.name}-job")
 
 
 def test_a_glob_of_images_and_archives_is_refused(tmp_path: Path) -> None:
