@@ -265,7 +265,8 @@ class PrivateGuard:
         counted += [f"the {name} of the fixed features, released once with noise" for name in names]
         public = [*NOT_PROTECTED]
         kept_out = [
-            "training loss", "reference statistics of the training images", "digests of the training images (only split.csv in the run folder has them)",
+            "training loss", "reference statistics of the training images",
+            "digests of the training images (only split.csv in the run folder has them)",
             "the fingerprint of the data", "pictures", "distances to training images",
         ]  # fmt: skip
         if self.keeps_last:
