@@ -149,7 +149,7 @@ def test_a_bundle_holds_epsilon_as_evidence_and_nothing_of_the_images(run: Any, 
         shown = next(v for v in golden.values() if v.dtype == np.uint8 and v.ndim >= 3)
     # Noise: no two neighbouring pixels are alike.
     assert np.abs(np.diff(shown.astype(int), axis=-2)).mean() > 40
-    with pytest.raises(PolicyError, match="max_epsilon"):
+    with pytest.raises(PolicyError, match=r"max_epsilon.*; train it with a smaller epsilon"):
         ew.export(run, tmp_path / "strict", policy={"max_epsilon": 1.0})
 
 
