@@ -420,7 +420,8 @@ def test_ctrl_c_at_any_stage_ends_with_130_and_one_line_and_leaves_no_half_bundl
     for name, module in list(sys.modules.items()):
         if name.startswith("eyewright") and function in vars(module):
             monkeypatch.setattr(module, function, interrupted)
-    data = write_shapes(tmp_path / "shapes", a_class=8)
+    # A temperature needs more validation images.
+    data = write_shapes(tmp_path / "shapes", a_class=80 if function == "fit_temperature" else 8)
     out = tmp_path / "run"
     code = main(["run", str(data), "--out", str(out), "--epochs", "1", "--model", "mlp", "--imgsz", "16", "--quiet"])
     said = capsys.readouterr().err

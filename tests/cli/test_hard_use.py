@@ -174,7 +174,7 @@ def test_resume_is_named_only_where_it_exists(capsys, monkeypatch) -> None:
 
     with_resume = {verb for verb, a in options_of(build_parser()) if "--resume" in a.option_strings}
     assert with_resume == {
-        "train", "harden", "compress", "predict", "process", "encode", "evaluate", "index", "attack"
+        "train", "harden", "compress", "predict", "process", "encode", "evaluate", "index", "attack", "audit-privacy"
     }  # fmt: skip
 
     def interrupted(*args, **options):

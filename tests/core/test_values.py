@@ -57,10 +57,21 @@ def test_two_classes_of_one_name_are_refused() -> None:
         LabelSpace(("cat", "cat"))
 
 
-@pytest.mark.parametrize("text", ["", "ten", "-5", "0", "10x", "1m1h", "nan", "inf"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "ten", "-5", "0", "10x", "1m1h", "nan", "inf", "1d2d", "10:00", "1-", "00:00:00", "1:60:00", "1-2-3", "4000d"],
+)
 def test_a_duration_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="expected a duration"):
         parse_duration_s(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"),
+    [("400d", 9600), ("1d12h", 36), ("1.5D", 36), ("2-00:00:00", 48), ("02:00:00", 2), ("1-06", 30), ("1-06:30", 30.5)],
+)
+def test_days_and_times_of_slurm_are_durations(text: str, hours: float) -> None:
+    assert parse_duration_s(text) == hours * 3600
 
 
 @given(st.integers(0, 50), st.integers(0, 59), st.integers(1, 59))

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 import eyewright as ew
+from eyewright.cli import main
 from eyewright.core.errors import RefusedError, UsageError
 from eyewright.lifecycle import folds, spreading, trials, tuning
 from eyewright.lifecycle.folds import do_fold
@@ -92,8 +93,9 @@ def test_folds_of_two_processes_are_those_of_one_though_one_is_killed(plain, sha
 
     killer = threading.Thread(target=kill)
     killer.start()
-    ew.cross_validate(shapes, folds=3, out=out, on="local", processes=2, say=said.append, **FAST)
+    found = ew.cross_validate(shapes, folds=3, out=out, on="local", processes=2, say=said.append, **FAST)
     killer.join()
+    assert found.restarts == 1
     assert_same(out, plain)
     assert any("restarts 1" in line for line in said)
     assert processes_of_units(os.getpid()) == []
@@ -146,6 +148,31 @@ def test_trials_depend_on_the_number_of_processes_and_not_on_their_speed(shapes,
     assert found[0] == found[1]
     assert len({json.dumps(t["changed"]) for t in found[0]}) == 8
     assert done.run.folder.name in os.listdir(done.folder)
+
+
+@pytest.mark.parametrize(("option", "module"), [("--folds", folds), ("--tune", tuning)])
+def test_json_has_the_restarts_of_trainings_that_are_spread(
+    option, module, shapes, tmp_path, monkeypatch, capsys
+) -> None:  # type: ignore[no-untyped-def]
+    class Done:
+        size, restarts = 1, 3
+
+        def __init__(self) -> None:
+            self.todo: dict[str, Any] = {}
+
+        def give(self, name: str, request: dict[str, Any]) -> None:
+            self.todo[name] = json.loads(json.dumps({**request, "again": False}))
+
+        def wait(self) -> dict[str, Any]:
+            do = do_fold if module is folds else trials.do_trial
+            name, request = self.todo.popitem()
+            return {name: json.loads(json.dumps(do(request)))}
+
+    monkeypatch.setattr(module, "open_units", lambda on, **_: nullcontext(Done()))
+    words = ["train", str(shapes), option, "2", "--out", str(tmp_path / "out"), *WORDS, "--json", "--on", "local"]
+    words += ["--epochs", "1"]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["restarts"] == 3
 
 
 def test_a_search_that_was_stopped_draws_and_finds_what_it_would_have(shapes, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

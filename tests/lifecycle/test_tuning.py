@@ -51,6 +51,7 @@ def test_a_search_goes_on_up_to_the_trials_asked_for(tuned, shapes: Path, tmp_pa
     states = [t["state"] for t in again.trials]
     assert states.count("fail") == 1
     assert len(states) == 5
+    assert again.measured == 4
     assert again.trials[-1]["changed"]["optimizer"] == "adamw"
     assert again.trials[-1]["changed"]["lr"] == pytest.approx(1.5 * 2e-3)
     same = ew.tune(shapes, trials=4, out=out, resume=True, **FAST)

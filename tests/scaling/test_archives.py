@@ -1,5 +1,6 @@
 """Tar files and Parquet tables are read by position, and what is hostile in them is refused."""
 
+import gzip
 import io
 import json
 import os
@@ -8,18 +9,21 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from eyewright.cli import main
-from eyewright.core.errors import InputError
+from eyewright.core.errors import InputError, UsageError
 from eyewright.data import archives
-from eyewright.data.archives import iter_tar, write_webdataset
+from eyewright.data.archives import images_of_tar, iter_tar, write_webdataset
+from eyewright.data.formats import open_dataset
 from eyewright.processing import process_source
 from eyewright.scaling import plan_predict, plan_process, run_job, verify_folder
 from eyewright.scaling.fetching import list_references, plain_name
+from eyewright.scaling.plan import open_plan
 
 
 class Held:
@@ -122,6 +126,82 @@ def test_a_member_larger_than_images_may_be_is_refused(monkeypatch: pytest.Monke
         contents(GOOD)
 
 
+def test_masks_links_hidden_and_other_members_are_counted_and_left_out() -> None:
+    members = {"a/0.png": b"1", "a/0.seg.png": b"2", "a/0.json": b"{}", "./a/1.jpg": b"3", "a/1.MASK.png": b"4"}
+    members |= {"a/._0.png": b"5", "__MACOSX/a/0.png": b"6", ".cache/0.png": b"7", "a/2.left.jpg": b"8"}
+    out = io.BytesIO(tar_of(members))
+    with tarfile.open(fileobj=out, mode="a") as archive:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE):
+            about = tarfile.TarInfo(f"link-{kind.decode()}.jpg")
+            about.type, about.linkname = kind, "a/0.png"
+            archive.addfile(about)
+    left_out: Counter[str] = Counter()
+    found = list(images_of_tar(Held(out.getvalue()), "x.tar", left_out))
+    assert [one.name for one in found] == ["a/0.png", "./a/1.jpg", "a/2.left.jpg"]
+    assert left_out == {"mask": 2, "other file": 1, "hidden file": 3, "link": 2, "device": 1}
+
+
+def test_a_job_has_the_images_that_the_data_set_has_and_says_what_it_leaves_out(images, tmp_path, capsys) -> None:  # type: ignore[no-untyped-def]
+    files = sorted((images / "a").iterdir())
+    parts = [{"png": p.read_bytes(), "seg.png": files[0].read_bytes(), "json": b"{}"} for p in files]
+    (tmp_path / "tars").mkdir()
+    write_webdataset(tmp_path / "tars" / "x.tar", [(f"m/{k}", part) for k, part in enumerate(parts)])
+    words = [
+        "process",
+        str(tmp_path / "tars" / "x.tar"),
+        "--steps",
+        "resize:8",
+        "--out",
+        str(tmp_path / "job"),
+        "--plan",
+    ]
+    assert main(words) == 0
+    assert "left out 20 masks, 20 other files" in capsys.readouterr().out
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["plan"]["left_out"] == {"mask": 20, "other file": 20}
+    plan = open_plan(tmp_path / "job")
+    planned = [item.path.rpartition(":")[2] for shard in plan.shards() for item in plan.items(shard)]
+    data = open_dataset(tmp_path / "tars", task="segment")
+    assert sorted(name.rpartition("/")[2] for name in planned) == sorted(s.id.rpartition("/")[2] for s in data.samples)
+
+
+@pytest.mark.parametrize("name", ["x.tar.gz", "x.TGZ", "x.tar.zst"])
+def test_a_compressed_tar_file_is_refused_before_it_is_planned_as_an_image(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(GOOD))
+    for n, source in enumerate((name, "x.*")):
+        with pytest.raises(InputError, match="not compressed") as caught:
+            plan_process(str(tmp_path / source), "resize:8", tmp_path / f"job{n}")
+        assert "decompress" in (caught.value.fix or "")
+    for read in (tmp_path / name, tmp_path):
+        with pytest.raises(InputError, match=r"not compressed" if read.is_file() else "found none"):
+            open_dataset(read)
+    with pytest.raises(InputError, match="not compressed"):
+        plan_process(str(tmp_path), "resize:8", tmp_path.parent / f"{tmp_path.name}-job")
+
+
+def test_a_glob_of_images_and_archives_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    (tmp_path / "b.tar").write_bytes(GOOD)
+    with pytest.raises(UsageError, match="found the archive"):
+        plan_process(str(tmp_path / "*"), "resize:8", tmp_path / "job")
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern"),
+    [(["a.tar", "classes.txt"], "*.tar"), (["train/a.tar", "val/b.tar"], "**/*.tar"), (["d/x.parquet"], "d/*.parquet")],
+)
+def test_a_folder_of_archives_says_which_pattern_to_pass(tmp_path: Path, names: list[str], pattern: str) -> None:
+    for name in names:
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).write_bytes(GOOD)
+    with pytest.raises(InputError, match=r"found [12] (tar file|Parquet table)") as caught:
+        plan_process(str(tmp_path / "data"), "resize:8", tmp_path / "job")
+    assert repr(str(tmp_path / "data" / pattern)) in (caught.value.fix or "")
+    if pattern.endswith(".tar"):
+        found = plan_process(str(tmp_path / "data" / pattern), "resize:8", tmp_path / "job")
+        assert found.n_images == sum(name.endswith(".tar") for name in names)
+
+
 def test_names_never_lead_out_of_the_folder() -> None:
     for name in ("../../etc/x.jpg", "/etc/x.jpg", "a/../../x.jpg", "..//./x.jpg"):
         said = plain_name(f"tar:///data/a.tar#512:{name}")
@@ -210,6 +290,12 @@ def test_rows_of_parquet_are_read_as_images(bundle: Path, images: Path, tmp_path
     found, expected = rows_of(tmp_path / "job"), rows_of(tmp_path / "one")
     assert [r["label"] for r in found] == [None if k == 3 else r["label"] for k, r in enumerate(expected)]
     assert "has no image" in found[3]["message"]
+    named = [{"mask": b"m", "thumb": b"t", "image": row["image"]} for row in rows]
+    parquet.write_table(pyarrow.Table.from_pylist(named), tmp_path / "z.parquet")
+    plan = plan_predict(bundle, str(tmp_path / "z.parquet"), tmp_path / "named")
+    assert plan.left_out == {"mask": 40, "image of another column": 40}
+    run_job(plan, workers=1)
+    assert [r["label"] for r in rows_of(tmp_path / "named")] == [r["label"] for r in found]
     (tmp_path / "y.parquet").write_bytes(b"PAR1 no table PAR1")
     with pytest.raises(InputError, match="is not a Parquet table"):
         list(list_references(str(tmp_path / "y.parquet")))

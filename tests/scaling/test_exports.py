@@ -18,7 +18,7 @@ import yaml
 
 from eyewright.cli import main
 from eyewright.core.errors import InputError, OutputError, UsageError
-from eyewright.scaling import JobTarget, export_job, plan_predict, verify_folder, work_on_job
+from eyewright.scaling import JobTarget, export_job, open_plan, plan_predict, verify_folder, work_on_job
 
 SCHEMA = Path(__file__).parent / "schemas" / "job-batch-v1.json"
 
@@ -361,12 +361,30 @@ def test_a_part_says_where_a_worker_begins(job: Path, monkeypatch: pytest.Monkey
             "expected --to slurm, kubernetes, kuberay or kserve for the job 'job', found 'lsf'",
         ),
         (["export", "none", "--out", "x", "--to", "slurm"], 3, "expected the plan of a job"),
+        (["work", "none"], 3, "check the folder or address of the job"),
+        (
+            ["export", "job", "--out", "x", "--to", "kubernetes", "--volume", "a:/x", "--volume", "a:/y"],
+            2,
+            "expected --volume a once, found it at '/x' and '/y'",
+        ),
     ],
 )
 def test_wrong_commands_are_one_line(job, tmp_path, monkeypatch, capsys, words, code, said) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.chdir(tmp_path)
     assert main(words) == code
     assert said in capsys.readouterr().err
+
+
+def test_fewer_tasks_than_asked_for_and_a_finished_job_are_said(job: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    words = ["export", str(job), "--to", "slurm", "--tasks", "90000", "--out"]
+    n = open_plan(job).n_shards
+    assert main([*words, str(tmp_path / "a")]) == 0
+    said = capsys.readouterr().out
+    assert f"{n}, not 90,000" in said
+    assert "nothing is left" not in said
+    work_on_job(job, workers=1)
+    assert main([*words, str(tmp_path / "b")]) == 0
+    assert "all shards are done: nothing is left to do" in capsys.readouterr().out
 
 
 def test_the_program_of_the_cluster_is_written(job: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]

@@ -130,6 +130,11 @@ def test_the_page_of_a_finished_job_counts_its_rows_and_no_longer_refreshes(plan
     assert 'http-equiv="refresh"' not in page
     assert "07.png" in page
     assert job.counts["failed"] == 1
+    # One image of 40, not its shard of 5; and no tile of a job that still runs.
+    assert '<i class="errors" style="width:2.50%"></i>' in page
+    assert '<i class="done" style="width:97.50%"></i>' in page
+    assert "time left" not in page
+    assert "0 processes" not in page
 
 
 @pytest.mark.usefixtures("poison")
@@ -246,7 +251,17 @@ def test_status_on_the_command_line(plan: Plan, capsys: pytest.CaptureFixture[st
     assert Path(found["out"]["fleet"]).is_file()
     assert main(["work", str(plan.folder), "--status"]) == 0
     assert "7 waiting" in capsys.readouterr().out
+    assert Leases(plan.folder / "leases").take(1)
+    assert main(["work", str(plan.folder), "--status"]) == 0
+    assert "with 1 worker on 1 machine\n" in capsys.readouterr().out
     assert main(["work", str(plan.folder / "commits"), "--status"]) == 3
+
+
+def test_status_names_the_path_of_an_image_once(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    run_job(plan, workers=1)
+    assert main(["work", str(plan.folder), "--status"]) == 0
+    (said,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("no result"))
+    assert said.count("07.png") == 1
 
 
 def test_status_is_shown_where_the_page_cannot_be_written(

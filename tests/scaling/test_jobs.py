@@ -18,7 +18,7 @@ from eyewright.bundle.manifest import read_sealed_manifest, write_manifest
 from eyewright.cli import main
 from eyewright.core.errors import LostError, RefusedError, UnreadableImageError, UsageError
 from eyewright.imaging.sources import list_sources
-from eyewright.scaling import Settings, open_job, plan_predict, run_job, verify_folder
+from eyewright.scaling import Settings, open_job, plan_predict, plan_process, run_job, verify_folder
 
 
 def rows_of(job: Path) -> list[dict]:
@@ -216,7 +216,7 @@ def test_another_bundle_source_or_option_is_refused_on_resume(bundle: Path, imag
     with pytest.raises(RefusedError, match=f"planned with the bundle {digest}, this one is "):
         plan_predict(other, str(images), job, resume=True)
     for change in ({"top": 2}, {"shard_size": 3}):
-        with pytest.raises(RefusedError, match="was planned with --"):
+        with pytest.raises(RefusedError, match=r"was planned with(out)? --"):
             plan_predict(bundle, str(images), job, resume=True, **change)
     with pytest.raises(RefusedError, match="was planned with --source"):
         plan_predict(bundle, str(images / "a"), job, resume=True)
@@ -301,3 +301,48 @@ def test_wrong_combinations_are_one_line(bundle, images, tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     assert main(["predict", str(bundle), "--source", str(images), *more]) in (2, 3)
     assert said in capsys.readouterr().err
+
+
+def test_an_option_that_was_not_given_is_named_as_not_given(bundle: Path, images: Path, tmp_path: Path) -> None:
+    plan_predict(bundle, str(images), tmp_path / "job")
+    with pytest.raises(RefusedError, match="was planned without --top, found --top 2"):
+        plan_predict(bundle, str(images), tmp_path / "job", top=2, resume=True)
+    plan_predict(bundle, str(images), tmp_path / "other", top=2)
+    with pytest.raises(RefusedError, match="was planned with --top 2, found none"):
+        plan_predict(bundle, str(images), tmp_path / "other")
+
+
+def test_the_command_that_a_plan_shows_continues_a_job_that_has_results(bundle, images, tmp_path, capsys) -> None:  # type: ignore[no-untyped-def]
+    words = ["predict", str(bundle), "--source", str(images), "--out", str(tmp_path / "job")]
+    assert main([*words, "--plan"]) == 0
+    assert "--resume" not in capsys.readouterr().out
+    assert main([*words, "--on", "local", "--workers", "1", "--quiet"]) == 1
+    capsys.readouterr()
+    assert main([*words, "--plan", "--resume"]) == 0
+    (shown,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("run "))
+    assert main(["predict", *shlex.split(shown.partition(" predict ")[2])]) == 1
+
+
+@pytest.mark.parametrize("text", ["5", "", "-"])
+def test_a_name_that_is_no_engine_names_the_engines(text: str, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    assert main(["predict", "b", "--source", str(tmp_path), "--out", "x", f"--on={text}"]) == 2
+    assert "local, ray, ray://HOST:PORT or HOST:PORT" in capsys.readouterr().err
+
+
+def test_only_options_that_were_given_are_to_be_left_out(capsys) -> None:  # type: ignore[no-untyped-def]
+    assert main(["evaluate", "b", "data", "--out", "s3://bucket/x", "--on", "local"]) == 2
+    said = capsys.readouterr().err
+    assert "or leave --on out" in said
+    assert "--update" not in said
+
+
+def test_images_of_one_output_are_told_what_to_do(images: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{images}/a/00.png\n" * 2)
+    with pytest.raises(UsageError, match="would both become") as caught:
+        plan_process(f"@{listed}", "resize:8", tmp_path / "one")
+    assert caught.value.fix == "list each image once"
+    listed.write_text(f"{images}/a/00.png\n{images}/a/00.jpg\n")
+    with pytest.raises(UsageError, match="would both become") as caught:
+        plan_process(f"@{listed}", "resize:8", tmp_path / "two", to="webp")
+    assert caught.value.fix == "rename one, or leave --to out"

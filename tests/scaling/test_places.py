@@ -253,3 +253,13 @@ def test_a_folder_that_somebody_else_made_is_no_job_in_a_store(tmp_path: Path) -
     (tmp_path / "address.txt").write_text("s3://elsewhere/x")
     assert module.place_of(tmp_path).is_local
     assert module.shown_place(tmp_path) == str(tmp_path)
+
+
+def test_a_bucket_that_is_not_there_is_named_and_no_probe() -> None:
+    class NoBucket:
+        def call_s3(self, *args: object, **kwargs: object) -> None:
+            raise FileNotFoundError("The specified bucket does not exist")
+
+    with pytest.raises(OutputError, match="there is no bucket 's3://nobucket'") as caught:
+        stores.Store("s3", NoBucket(), 0.0).check_written("s3://nobucket/res")
+    assert ".eyewright" not in str(caught.value)

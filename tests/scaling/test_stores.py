@@ -21,7 +21,7 @@ from eyewright.cli import main
 from eyewright.core.errors import InputError, MissingExtraError, UsageError
 from eyewright.data.archives import write_webdataset
 from eyewright.imaging.headers import Limits
-from eyewright.scaling import fetching, open_plan, plan_predict, run_job, stores, verify_folder
+from eyewright.scaling import fetching, open_plan, plan_predict, plan_process, run_job, stores, verify_folder
 from eyewright.scaling.fetching import fetched_rows, list_references
 from eyewright.scaling.stores import open_store
 from eyewright.scaling.work import open_work
@@ -226,7 +226,7 @@ def direct() -> Any:
 def s3(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The 40 images in a bucket of a local S3 (moto) behind a proxy that fails one call in ten."""
     pytest.importorskip("s3fs", reason="needs the extra s3")
-    pytest.importorskip("moto.server", reason="moto's server is installed by hand: it wants an older python-dateutil")
+    pytest.importorskip("moto.server", reason="needs moto's server, of the extra dev")
     port = _free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
@@ -284,6 +284,16 @@ def test_a_tar_file_in_s3_is_read_by_ranges(s3: str, bundle: Path, images: Path,
     assert [item.path.rpartition(":")[2] for item in found] == [f"x/{key.partition('/')[2]}.png" for key, _ in samples]
     job = run_job(plan_predict(bundle, "s3://bucket/tars/*.tar", tmp_path / "job"), workers=1)
     assert (job.counts["images"], job.counts["failed"]) == (20, 0)
+
+
+def test_a_prefix_of_archives_says_which_pattern_to_pass(s3: str, tmp_path: Path) -> None:
+    direct().pipe_file("bucket/wds/a.tar", b"x")
+    with pytest.raises(InputError, match="found 1 tar file") as caught:
+        plan_process("s3://bucket/wds/", "resize:8", tmp_path / "job")
+    assert "'s3://bucket/wds/*.tar'" in (caught.value.fix or "")
+    direct().pipe_file("bucket/wds/b.tar.gz", b"x")
+    with pytest.raises(InputError, match="not compressed"):
+        plan_process("s3://bucket/wds/*.gz", "resize:8", tmp_path / "other")
 
 
 def test_a_bucket_that_is_not_there_is_one_line(s3: str, bundle: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]

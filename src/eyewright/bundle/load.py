@@ -61,8 +61,7 @@ from eyewright.tasks.tiling import predict_views
 
 _BATCH = 32
 _MOST_HELD = 400_000
-_MOST_PIXELS = 1_600_000
-_FEW_PIXELS = 300_000
+_MOST_PIXELS, _FEW_PIXELS = 1_600_000, 300_000
 # Bytes of images that a list of predictions keeps.
 _MOST_KEPT = 64 * 2**20
 _CHECK = "eyewright.bundle.trial_jobs:check_bundle"

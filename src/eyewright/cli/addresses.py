@@ -95,12 +95,19 @@ def call_uploading(options: argparse.Namespace) -> Result:
     return {**result, "out": out, "text": [moved(line) for line in result.get("text", [])]}
 
 
+def _of_job(options: argparse.Namespace) -> str:
+    """Return the given options that make a command a job, or that change what is there."""
+    names = ("on", "plan", "verify", "resume", "workers", "shard_size", "update")
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name, None)]
+    return " and ".join(part for part in (", ".join(given[:-1]), *given[-1:]) if part)
+
+
 def _check_out(options: argparse.Namespace, address: str) -> None:
     if options.verb in _UPLOADED:
         if (options.verb != "convert" and is_job(options)) or getattr(options, "update", False):
             raise UsageError(
                 f"a job of {options.verb} is kept in a folder, found {_shown(address)}",
-                fix="choose a folder for --out, then upload it; or leave --on, --resume and --update out",
+                fix=f"choose a folder for --out, then upload it; or leave {_of_job(options)} out",
             )
         return
     if options.verb not in _WRITTEN:

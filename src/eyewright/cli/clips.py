@@ -22,7 +22,7 @@ from eyewright.cli.terminal import Result, finding, noting, plain_stem, printabl
 from eyewright.core.errors import InputError, UnreadableImageError, UsageError
 from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
-from eyewright.scaling.engines import check_engine
+from eyewright.scaling.engines import ENGINES, check_engine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +69,14 @@ class _NumberOrEngine:
         self._number = number
 
     def __call__(self, text: str) -> int | float | str:
-        return Checked(check_engine)(text) if text[:1].isalpha() or ":" in text else self._number(text)
+        if text[:1].isalpha() or ":" in text:
+            return Checked(check_engine)(text)
+        try:
+            return self._number(text)
+        except argparse.ArgumentTypeError as error:
+            said, _, found = str(error).rpartition(", found ")
+            engines = f"{', '.join(ENGINES[:-1])} or {ENGINES[-1]}"
+            raise argparse.ArgumentTypeError(f"{said} with --window, or for a job {engines}, found {found}") from None
 
 
 def predict_clips(o: argparse.Namespace, given: list[str], bundle: Any, sampling: "ClipSampling") -> Result:

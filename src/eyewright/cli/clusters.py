@@ -3,18 +3,22 @@
 __all__ = ["add_job_target", "add_work", "export_job", "is_job_target", "work"]
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.scaling import ON_HELP, engine_of, placed, refuse_ray, shown_place, told_job, verified_job
-from eyewright.cli.terminal import Result, finding, is_quiet, printable, shown_path
+from eyewright.cli.terminal import Result, finding, finding_line, is_quiet, shown_path
 from eyewright.core.durations import parse_duration_s, show_duration
 from eyewright.core.errors import UsageError, spelling_hint
 from eyewright.core.quoting import quoted
 from eyewright.core.sizes import parse_bytes
 from eyewright.scaling.addresses import is_address
 from eyewright.scaling.engines import check_engine
+
+if TYPE_CHECKING:
+    from eyewright.scaling import JobTarget
 
 _TARGETS = ("slurm", "kubernetes", "kuberay", "kserve")
 # Options that not every target takes.
@@ -99,15 +103,15 @@ def _status(folder: str) -> Result:
     text = [f"state    {summarize_fleet(fleet)}", f"shards   {by_state}"]
     if fleet.rate is not None:
         text.append(
-            f"rate     {fleet.rate:,.1f} images/s with {fleet.workers:,} workers on {fleet.machines:,} machines"
+            f"rate     {fleet.rate:,.1f} images/s with {_many(fleet.workers, 'worker')} "
+            f"on {_many(fleet.machines, 'machine')}"
         )
     text += [
         f"slow     shard {s.shard:,}: {s.images:,} images in {show_duration(s.seconds)}" for s in fleet.slowest[:3]
     ]
     if "fleet" in out:
         text.append(f"page     {shown_place(out['fleet'])}")
-    for f in found[:20]:
-        text.append(f"{'no page ' if f.code == 'page' else 'no result'} {printable(f.path)}: {printable(f.message)}")
+    text += [f"{'no page ' if f.code == 'page' else 'no result'} {finding_line(f)}" for f in found[:20]]
     return {
         "out": out,
         "plan": {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest},
@@ -124,6 +128,10 @@ def _status(folder: str) -> Result:
         "findings": [finding(f) for f in found],
         "text": text,
     }  # fmt: skip
+
+
+def _many(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
 def add_job_target(p: argparse.ArgumentParser) -> None:
@@ -188,7 +196,7 @@ def export_job(o: argparse.Namespace) -> Result:
         minutes=default.minutes if o.time is None else max(1, round(parse_duration_s(o.time) / 60)),
         program=default.program if o.program is None else (o.program,),
         image=o.image,
-        volumes=dict(map(_volume, o.volume or ())),
+        volumes=_volumes(o.volume or ()),
     )
     if o.to == "kserve":
         folder = export_service(bundle_folder(Path(o.run)), o.out, target=chosen)
@@ -196,7 +204,43 @@ def export_job(o: argparse.Namespace) -> Result:
         folder = write_files(o.run, o.out, to=o.to, target=chosen)
     files = sorted(p.name for p in folder.iterdir())
     text = [f"{o.to:8} {shown_path(folder)}: {', '.join(files)}", f"next     {shown_path(folder / 'README.md')}"]
+    text += [] if o.to == "kserve" else _about_tasks(o.run, chosen)
     return {"out": {o.to: folder.resolve()}, "files": files, "text": text}
+
+
+def _about_tasks(job: str, target: "JobTarget") -> list[str]:
+    """Return what a user does not expect of an export: fewer tasks than asked for, and nothing that is left to do."""
+    from eyewright.scaling.exports import tasks_of
+    from eyewright.scaling.ledger import open_job
+
+    ledger = open_job(job)
+    plan, said = ledger.plan, []
+    tasks = tasks_of(plan, target)
+    if tasks < target.tasks:
+        said.append(f"tasks    {tasks:,}, not {target.tasks:,}: the job has as many shards, and each task needs one")
+    done = sum(ledger.committed())
+    if done == plan.n_shards:
+        said.append("done     all shards are done: nothing is left to do for these tasks")
+    elif done:
+        said.append(f"done     {done:,} of {plan.n_shards:,} shards")
+    return said
+
+
+def _volumes(given: Iterable[str]) -> dict[str, str]:
+    """Return where each claim is mounted.
+
+    Raises:
+        UsageError: a text that is no volume, or a claim that is given twice.
+    """
+    found: dict[str, str] = {}
+    for claim, path in map(_volume, given):
+        if claim in found:
+            raise UsageError(
+                f"expected --volume {claim} once, found it at {quoted(found[claim])} and {quoted(path)}",
+                fix="mount it once, at one path",
+            )
+        found[claim] = path
+    return found
 
 
 def _volume(text: str) -> tuple[str, str]:

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from eyewright.cli.numbers import Checked, Number
 from eyewright.cli.terminal import Result, finding, finding_line, is_quiet, printable, shown_path, shown_program
-from eyewright.core.durations import parse_duration_s, show_duration
+from eyewright.core.durations import parse_duration_s, show_hours
 from eyewright.core.errors import UsageError
 from eyewright.scaling.addresses import is_address
 from eyewright.scaling.engines import check_engine, is_ray
@@ -242,7 +242,7 @@ def evaluate_job(o: argparse.Namespace, options: dict[str, Any]) -> "tuple[Repor
             "manifest": (plan.folder / "manifest.json").resolve(),
             "fleet": (plan.folder / "fleet.html").resolve(),
         },
-        "plan": {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest},
+        "plan": _plan_told(plan),
         "counts": counts,
         "rate": _rate(job),
         "findings": [finding(f) for f in job.findings],
@@ -312,25 +312,34 @@ def shown_place(place: Path | str) -> str:
 
 def planned_job(o: argparse.Namespace, plan: "Plan", again: str, out: str) -> Result:
     """Return what a command says of a plan: its size, and the command that does it with the results in `out`."""
-    planned = {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest}
     named = out if is_address(out) else shown_path(Path(out))
-    run = f"{shown_program('eyewright')} {again} --out {shlex.quote(named)} --on {engine_of(o)}"
+    # A job that has results is continued only if it is asked for.
+    more = " --resume" if getattr(o, "resume", False) else ""
+    run = f"{shown_program('eyewright')} {again} --out {shlex.quote(named)} --on {engine_of(o)}{more}"
     return {
         "out": {"job": placed(plan), "plan": placed(plan, "plan/plan.json")},
-        "plan": planned,
+        "plan": _plan_told(plan),
         "text": [*_planned(plan), f"run      {printable(run)}"],
     }
 
 
 def _planned(plan: "Plan") -> list[str]:
     size = f"{_many(plan.n_images, 'image')}, {plan.n_bytes / 1e6:,.1f} MB, {_many(plan.n_shards, 'shard')}"
-    return [f"planned  {size}", f"digest   {plan.digest}"]
+    from eyewright.scaling.fetching import count_left_out
+
+    others = count_left_out(plan.left_out)
+    return [f"planned  {size}", *([f"left out {printable(others)}"] if others else []), f"digest   {plan.digest}"]
+
+
+def _plan_told(plan: "Plan") -> dict[str, Any]:
+    told = {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest}
+    return {**told, **({"left_out": dict(plan.left_out)} if plan.left_out else {})}
 
 
 def told_job(job: "Job") -> Result:
     """Return what a command says of a job that is done."""
     plan = job.plan
-    planned = {"images": plan.n_images, "bytes": plan.n_bytes, "shards": plan.n_shards, "digest": plan.digest}
+    planned = _plan_told(plan)
     out = {"job": placed(plan), "plan": placed(plan, "plan/plan.json")}
     totals, counts, rate = job.totals, dict(job.counts), _rate(job)
     text = [
@@ -355,11 +364,6 @@ def told_job(job: "Job") -> Result:
         "text": text,
         "exit": 1 if counts["failed"] else 0,
     }
-
-
-def _hours(hours: float) -> str:
-    """Show hours, or less than one as a time that is no 0.00 h."""
-    return f"{hours:,.2f} h" if hours >= 1 else show_duration(3600 * hours)
 
 
 def _many(n: int, noun: str) -> str:
@@ -438,9 +442,11 @@ def cost(o: argparse.Namespace) -> Result:
         f"{measured.rate * n:,.1f} images/s [{measured.low * n:,.1f}, {measured.high * n:,.1f}] "
         f"with {_many(n, 'worker')}, {measured.start_s:.1f} s to start",
         f"time     {_many(found.images, 'image')} on {_many(found.machines, 'machine')}: "
-        f"{_hours(found.hours)} [{_hours(found.hours_low)}, {_hours(found.hours_high)}]",
+        f"{show_hours(found.hours)} [{show_hours(found.hours_low)}, {show_hours(found.hours_high)}]",
         f"reads    {found.total_bytes / 1e9:,.2f} GB, {found.bytes_per_s / 1e6:,.1f} MB/s",
     ]
+    if measured.failed:
+        text.insert(1, f"failed   {_many(measured.failed, 'image')} more had no result; the rate does not count them")
     text += [] if found.money is None else [f"money    {found.money:,.2f} at {o.price:g} per machine and hour"]
     text += [] if found.kwh is None else [f"energy   {found.kwh:,.2f} kWh at {o.watts:g} W per machine"]
     text += [

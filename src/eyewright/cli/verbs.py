@@ -228,6 +228,7 @@ def _train_folds(o: argparse.Namespace) -> Result:
         **per_label(found.report),
         "account": found.runs[0].about["dataset"].get("account", {}),
         "folds": {"between": found.between, "spread": found.spread},
+        **({} if o.on is None else {"restarts": found.restarts}),
         "text": text,
     }
 
@@ -254,7 +255,7 @@ def _tune(o: argparse.Namespace) -> Result:
     changed = ", ".join(f"{k} {v}" for k, v in found.chosen.items()) or "the unchanged recipe"
     text = [
         f"chosen   {changed}",
-        f"scored   {say_validated(found.run.about)}; it is the best of {len(found.trials)} trials too",
+        f"scored   {say_validated(found.run.about)}; it is the best of {found.measured} trials too",
         f"run      {shown_path(found.run.folder)}",
         f"measure  eyewright evaluate {shown_path(found.run.folder)}",
     ]
@@ -266,6 +267,7 @@ def _tune(o: argparse.Namespace) -> Result:
         "account": found.run.about["dataset"].get("account", {}),
         "chosen": dict(found.chosen),
         "trials": list(found.trials),
+        **({} if o.on is None else {"restarts": found.restarts}),
         "text": text,
     }
 

@@ -1,19 +1,28 @@
-"""Budgets as people type them: `90s`, `10m`, `1h30m`."""
+"""Budgets as people type them: `90s`, `10m`, `1h30m`, `2d`, and as Slurm has them: `2-12:00:00`."""
 
-__all__ = ["parse_duration_s", "show_duration"]
+__all__ = ["parse_duration_s", "show_duration", "show_hours"]
 
 import re
 
 from eyewright.core.errors import UsageError
 
 _MOST_S = 10 * 365 * 86_400
+_NAMED = re.compile(
+    r"\s*(?:([\d.]+)d)?\s*(?:([\d.]+)h)?\s*(?:([\d.]+)m)?\s*(?:([\d.]+)s?)?\s*", re.IGNORECASE | re.ASCII
+)
+# Not Slurm's MM:SS, which others read as hours and minutes.
+_CLOCK = re.compile(r"\s*(?:(\d+)-)?(\d{1,4}):([0-5]\d):([0-5]\d)\s*|\s*(\d+)-(\d{1,2})(?::([0-5]\d))?\s*", re.ASCII)
+_UNITS = (86_400, 3600, 60, 1)
 
 
 def parse_duration_s(text: str | float | int) -> float:
-    """Return seconds from "90", "90s", "10m", "1.5h" or "1h30m"; numbers are seconds.
+    """Return seconds from "90", "90s", "10m", "1.5h", "1h30m" or "2d", or from Slurm's "HH:MM:SS", "D-HH", "D-HH:MM"
+    and "D-HH:MM:SS"; numbers are seconds.
 
     >>> parse_duration_s("1h30m"), parse_duration_s("45s"), parse_duration_s(20)
     (5400.0, 45.0, 20.0)
+    >>> parse_duration_s("2d"), parse_duration_s("2-00:00:00"), parse_duration_s("1-12"), parse_duration_s("02:00:00")
+    (172800.0, 172800.0, 129600.0, 7200.0)
 
     Raises:
         UsageError: not a duration, or not above zero.
@@ -21,19 +30,20 @@ def parse_duration_s(text: str | float | int) -> float:
     if isinstance(text, int | float):
         seconds = float(text)
     else:
-        parts = re.fullmatch(r"\s*(?:([\d.]+)h)?\s*(?:([\d.]+)m)?\s*(?:([\d.]+)s?)?\s*", text.lower())
+        clock = _CLOCK.fullmatch(text)
+        named = None if clock else _NAMED.fullmatch(text)
+        # Of a clock either the first four groups are set, or the last three.
+        parts = clock.groups() if clock else named.groups() if named else ()
         try:
-            if parts is None or not any(parts.groups()):
+            if not any(parts):
                 raise ValueError
-            seconds = sum(float(p) * unit for p, unit in zip(parts.groups(), (3600, 60, 1), strict=True) if p)
+            seconds = sum(float(p) * unit for p, unit in zip(parts, (*_UNITS, *_UNITS), strict=False) if p)
         except ValueError:
             raise UsageError(
-                f"expected a duration such as 90s, 10m or 1h30m, found {text!r}", fix="change --budget"
+                f"expected a duration such as 90s, 10m, 1h30m or 2d, found {text!r}", fix="write it like these"
             ) from None
     if not 0 < seconds <= _MOST_S:
-        raise UsageError(
-            f"expected a duration above zero and of at most 10 years, found {text!r}", fix="change --budget"
-        )
+        raise UsageError(f"expected a duration above zero and of at most 10 years, found {text!r}", fix="change it")
     return seconds
 
 
@@ -53,3 +63,12 @@ def show_duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{int(seconds // 60)} min {int(seconds % 60)} s"
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+
+
+def show_hours(hours: float) -> str:
+    """Show hours; less than one as `show_duration` does it.
+
+    >>> show_hours(24.0), show_hours(13.888), show_hours(1 / 3600)
+    ('24 h', '13.89 h', '1.0 s')
+    """
+    return f"{hours:,.2f}".rstrip("0").rstrip(".") + " h" if hours >= 1 else show_duration(3600 * hours)

@@ -10,10 +10,14 @@ __all__ = [
     "TarWriter",
     "cell_bytes",
     "check_group",
+    "image_column",
+    "images_of_tar",
     "is_archive",
+    "is_mask_part",
     "iter_tar",
     "open_parquet",
     "read_parquet",
+    "refuse_compressed",
     "rows_of_parquet",
     "open_shard",
     "read_group",
@@ -24,6 +28,7 @@ __all__ = [
 import io
 import os
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
@@ -33,10 +38,15 @@ from eyewright.core.extras import import_extra
 from eyewright.core.files import checked_output
 from eyewright.core.quoting import quoted
 from eyewright.core.regular import open_regular
+from eyewright.core.walking import is_wanted
 from eyewright.imaging.headers import FORMATS, Limits
 
 ARCHIVES = (".tar", ".parquet")
 _ENDINGS = tuple(ending for endings in FORMATS.values() for ending in endings)
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst", ".tar.lz4")
+# What datasets in shards call the mask of an image: the part of a sample (NAME.seg.png), or the column of a table.
+_MASK_WORDS = frozenset({"mask", "seg", "segmentation", "segmentation_mask", "semantic", "annotation"})
+_IMAGE_COLUMNS = ("image", "img", "picture", "jpg", "jpeg", "png", "webp")
 _BLOCK = 512
 # Of the records that hold a long name; those of pax may also hold attributes.
 _MOST_NAME, _MOST_RECORDS = 4096, 2**16
@@ -71,6 +81,45 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(ARCHIVES)
 
 
+def refuse_compressed(name: str) -> None:
+    """Refuse a tar file that is compressed: its members cannot be read by position.
+
+    Raises:
+        InputError: the name is that of one.
+    """
+    if name.lower().endswith(_COMPRESSED):
+        raise InputError(
+            f"expected a tar file that is not compressed, found {quoted(name)}",
+            fix="decompress it (gunzip, unxz, unzstd …): images hardly shrink",
+        )
+
+
+def is_mask_part(ending: str) -> bool:
+    """Return whether a part of a sample, named by all after the first dot of its file's name, is a mask.
+
+    >>> is_mask_part("seg.png"), is_mask_part("png"), is_mask_part("left.png")
+    (True, False, False)
+    """
+    return ending.rpartition(".")[0].lower() in _MASK_WORDS
+
+
+def image_column(columns: Sequence[str], name: str) -> tuple[str, list[str]]:
+    """Return which of a table's columns of images (`open_parquet`) has the images, and which have masks: `image` and
+    the like before others, else the first that is no mask.
+
+    >>> image_column(["mask", "thumbnail", "image"], "a.parquet")
+    ('image', ['mask'])
+
+    Raises:
+        InputError: there are only masks.
+    """
+    masks = [n for n in columns if n.lower() in _MASK_WORDS]
+    images = [n for n in columns if n not in masks]
+    if not images:
+        raise InputError(f"expected images next to the masks of {quoted(name)}, found none", fix="write them too")
+    return next((n for c in _IMAGE_COLUMNS for n in images if n.lower() == c), images[0]), masks
+
+
 def shards_in(names: Iterable[str]) -> list[str]:
     """Return the shards among the files of a folder; none where images lie there as files of their own.
 
@@ -81,9 +130,25 @@ def shards_in(names: Iterable[str]) -> list[str]:
     return [] if any(n.lower().endswith(_ENDINGS) for n in names) else found
 
 
-def iter_tar(file: Bytes, name: str, endings: tuple[str, ...] = _ENDINGS) -> Iterator[TarEntry]:
+def images_of_tar(file: Bytes, name: str, left_out: Counter[str] | None = None) -> Iterator[TarEntry]:
+    """Yield the images of a tar file that are no masks of others (`is_mask_part`); of the rest, `left_out` counts how
+    many there are of each kind.
+
+    Raises:
+        InputError: as `iter_tar`.
+    """
+    for entry in iter_tar(file, name, left_out=left_out):
+        if not is_mask_part(entry.name.rpartition("/")[2].partition(".")[2]):
+            yield entry
+        elif left_out is not None:
+            left_out["mask"] += 1
+
+
+def iter_tar(
+    file: Bytes, name: str, endings: tuple[str, ...] = _ENDINGS, left_out: Counter[str] | None = None
+) -> Iterator[TarEntry]:
     """Yield the images of a tar file (ustar, GNU and pax names): regular members with the extension of an image, or
-    with one of `endings`.
+    with one of `endings`, that are not hidden. `left_out` counts the others by kind.
 
     Raises:
         InputError: it is not a tar file, is cut off, or has a member larger than images may be.
@@ -117,7 +182,10 @@ def iter_tar(file: Bytes, name: str, endings: tuple[str, ...] = _ENDINGS) -> Ite
         long_name = long_size = None
         if at + size > file.size:
             raise InputError(f"{name!r} is cut off in the member {found[:200]!r}", fix="write or copy it again")
-        if kind in (b"0", b"\0") and found.lower().endswith(endings):
+        other = _other_kind(kind, found, endings)
+        if other and left_out is not None:
+            left_out[other] += 1
+        if not other and kind in (b"0", b"\0"):
             if len(found) > _MOST_NAME or size > Limits().bytes:
                 raise InputError(
                     f"{name!r}: the member {found[:200]!r} has {size:,} bytes, at most {Limits().bytes:,} are read",
@@ -126,6 +194,16 @@ def iter_tar(file: Bytes, name: str, endings: tuple[str, ...] = _ENDINGS) -> Ite
             yield TarEntry(found, at, size)
         # Links, devices and sparse files have no content of their own, or none that is read.
         at += _padded(size) if kind in (b"0", b"\0", b"7", b"S") else 0
+
+
+def _other_kind(kind: bytes, name: str, endings: tuple[str, ...]) -> str:
+    """Return what a member is that is not read; "" for an image, and for a folder."""
+    if kind not in (b"0", b"\0"):
+        return {b"5": "", b"1": "link", b"2": "link", b"S": "sparse file"}.get(kind, "device")
+    # `./a.jpg` is how tar writes `a.jpg`.
+    if not is_wanted("/".join(p for p in name.split("/") if p not in ("", ".", ".."))):
+        return "hidden file"
+    return "" if name.lower().endswith(endings) else "other file"
 
 
 def _is_sound(head: bytes) -> bool:
@@ -175,15 +253,20 @@ def _padded(size: int) -> int:
     return -(-size // _BLOCK) * _BLOCK
 
 
-def rows_of_parquet(file: Any, name: str) -> Iterator[tuple[int, str, int]]:
-    """Yield the number, a name and about the size of the images of a Parquet table, as Hugging Face writes them: the
-    first column of bytes, or of structs with `bytes` and `path`. `file` is a path or a file object.
+def rows_of_parquet(file: Any, name: str, left_out: Counter[str] | None = None) -> Iterator[tuple[int, str, int]]:
+    """Yield the number, the column and about the size of the images of a Parquet table, as Hugging Face writes them: a
+    column of bytes, or of structs with `bytes` and `path` (`image_column`). `file` is a path or a file object;
+    `left_out` counts the images and masks of other columns.
 
     Raises:
         InputError: it is not such a table.
         MissingExtraError: pyarrow is not installed.
     """
-    table, (column, *_) = open_parquet(file, name)
+    table, columns = open_parquet(file, name)
+    column, masks = image_column(columns, name)
+    if left_out is not None:
+        n = int(table.metadata.num_rows)
+        left_out.update({"mask": n * len(masks), "image of another column": n * (len(columns) - len(masks) - 1)})
     number = 0
     for group in range(table.num_row_groups):
         size = cell_bytes(table, group, column)
@@ -192,15 +275,17 @@ def rows_of_parquet(file: Any, name: str) -> Iterator[tuple[int, str, int]]:
             number += 1
 
 
-def read_parquet(file: Any, name: str, rows: Sequence[int]) -> Iterator[bytes | None]:
-    """Yield the images of some rows of a Parquet table, which ascend; None where a row has none. A group of rows is
-    read once.
+def read_parquet(file: Any, name: str, column: str, rows: Sequence[int]) -> Iterator[bytes | None]:
+    """Yield the images in some rows of a column of a Parquet table, which ascend; None where a row has none. A group of
+    rows is read once.
 
     Raises:
         InputError: it is not such a table, or a group of rows is larger than 2 GiB.
         MissingExtraError: pyarrow is not installed.
     """
-    table, (column, *_) = open_parquet(file, name)
+    table, columns = open_parquet(file, name)
+    if column not in columns:
+        raise InputError(f"{quoted(name)} has no column {quoted(column)} of images", fix="plan the job again")
     first, held, group = 0, None, -1
     for row in rows:
         while group < 0 or row >= first + table.metadata.row_group(group).num_rows:

@@ -17,7 +17,7 @@ from eyewright.core.labels import LabelSpace
 from eyewright.core.quoting import quoted
 from eyewright.core.task import task_names, task_of
 from eyewright.data.account import Account
-from eyewright.data.archives import ARCHIVES, shards_in
+from eyewright.data.archives import ARCHIVES, refuse_compressed, shards_in
 from eyewright.data.clip_tree import CLIP_EXTENSIONS
 from eyewright.data.dataset import Dataset, Sample
 from eyewright.data.edits import apply_edits
@@ -216,6 +216,7 @@ def _open_any(path: Path, label_depth: int | None, task: str | None, target: Seq
     elif path.is_file() and is_idx(path.name):
         tree = FolderTree(path.parent)
     elif path.is_file():
+        refuse_compressed(path.name)
         raise DatasetError(
             f"expected a folder, a .zip, .tar, .parquet, .csv, .json, .xml, .yaml or idx files, "
             f"found {quoted(path.name)}",

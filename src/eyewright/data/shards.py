@@ -32,7 +32,16 @@ from eyewright.core.jsonable import dumps_json
 from eyewright.core.labels import LabelSpace
 from eyewright.core.machine import disk
 from eyewright.core.quoting import quoted
-from eyewright.data.archives import cell_bytes, check_group, iter_tar, open_parquet, open_shard, read_group
+from eyewright.data.archives import (
+    cell_bytes,
+    check_group,
+    image_column,
+    is_mask_part,
+    iter_tar,
+    open_parquet,
+    open_shard,
+    read_group,
+)
 from eyewright.data.dataset import Dataset
 from eyewright.data.readers.naming import EXTENSIONS, SPLITS, split_of
 from eyewright.data.targets.objects import OBJECTS
@@ -50,8 +59,6 @@ ABOUT = b"eyewright"
 
 _IMAGES = tuple(EXTENSIONS)
 _IMAGE_PARTS = tuple(ending[1:] for ending in _IMAGES)
-_MASK_WORDS = frozenset({"mask", "seg", "segmentation", "segmentation_mask", "semantic", "annotation"})
-_IMAGE_COLUMNS = ("image", "img", "picture", "jpg", "jpeg", "png", "webp")
 _LABEL_COLUMNS = ("label", "labels", "class", "category", "fine_label", "target", "cls")
 _TEXT_ENDINGS = (".json", ".cls", ".txt")
 _MOST_TEXT = 2**24
@@ -273,8 +280,8 @@ def _rows_of_tar(path: Path, shard: str, classes: Sequence[str], numbered: dict[
             held.setdefault(whole, {})[ending.lower()] = _Member(archive, entry.at, entry.size)
     for key, parts in held.items():
         images = {e: m for e, m in parts.items() if e.endswith(_IMAGE_PARTS)}
-        masks = [m for e, m in images.items() if e.rpartition(".")[0] in _MASK_WORDS]
-        plain = [(e, m) for e, m in images.items() if e.rpartition(".")[0] not in _MASK_WORDS]
+        masks = [m for e, m in images.items() if is_mask_part(e)]
+        plain = [(e, m) for e, m in images.items() if not is_mask_part(e)]
         if not plain:
             continue
         ending, image = plain[0]
@@ -365,11 +372,7 @@ class _Table:
         for k in range(self._file.num_row_groups):
             self._firsts.append(self._firsts[-1] + self._file.metadata.row_group(k).num_rows)
         schema = self._file.schema_arrow
-        self.masks = [n for n in pictures if n.lower() in _MASK_WORDS]
-        images = [n for n in pictures if n not in self.masks]
-        if not images:
-            raise DatasetError(f"expected images next to the masks of {quoted(name)}, found none", fix="write them too")
-        self.image = next((n for c in _IMAGE_COLUMNS for n in images if n.lower() == c), images[0])
+        self.image, self.masks = image_column(pictures, name)
         self._others = [f.name for f in schema if f.name not in pictures]
         self._features = self._metadata(b"huggingface").get("info", {}).get("features", {})
         # Hugging Face calls it "train" where there are no parts.

@@ -51,7 +51,8 @@ class FoldsResult:
 
     `report` is of all out-of-fold predictions together, with intervals over images. `between` gives each metric's
     mean over folds with an interval that allows for what folds share, and `spread` its standard deviation over folds.
-    `runs` are the folds' runs; `ensemble` is their mean as a run of its own, if asked for.
+    `runs` are the folds' runs; `ensemble` is their mean as a run of its own, if asked for. `restarts` is how often a
+    fold was continued because its process was lost.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class FoldsResult:
     between: Mapping[str, Metric]
     spread: Mapping[str, float]
     ensemble: "Run | None" = None
+    restarts: int = 0
 
 
 @named_options(StudyOptions)
@@ -128,6 +130,7 @@ def cross_validate(
     folds = len(own) if own is not None else folds
     assert not isinstance(folds, str)
     plan = RunPlan(deadline=deadline, resume=resume, workers=workers, label_errors=label_errors, quiet=quiet, say=say)
+    restarts = 0
     if place is not None:
         parts = own or _cut(data, resolved.seed, folds=folds, repeats=repeats, group_by=group_by)
         asked = {
@@ -136,15 +139,16 @@ def cross_validate(
             "repeats": repeats, "ensemble": ensemble, "group_by": group_by, "label_depth": label_depth,
             "ignore": list(ignore), "target": list(target), "label_errors": label_errors, "workers": workers,
         }  # fmt: skip
-        _spread(parts, asked, folder, plan, on=str(on), processes=processes)
+        restarts = _spread(parts, asked, folder, plan, on=str(on), processes=processes)
         # What follows finds each fold trained.
         own, plan = parts, replace(plan, resume=True)
     parts, runs = train_folds(
         data, resolved, folder, folds=folds, parts=own, repeats=repeats, group_by=group_by, plan=plan
     )
-    return _together(
+    found = _together(
         data, parts, runs, folder, folds=folds, note=note, ensemble=ensemble, seed=resolved.seed, quiet=quiet, say=say
     )
+    return replace(found, restarts=restarts)
 
 
 def train_folds(
@@ -261,11 +265,12 @@ def _spread(
     *,
     on: str,
     processes: int | None,
-) -> None:
-    """Have the folds that are not trained yet trained by several processes, each into `folder/fold-K`."""
+) -> int:
+    """Have the folds that are not trained yet trained by several processes, each into `folder/fold-K`; return how often
+    one was lost and continued."""
     todo = [i for i in range(len(parts)) if not (plan.resume and _done(folder, i))]
     if not todo:
-        return
+        return 0
     busy = f"another cross-validation is writing to {quoted(folder)}"
     with (
         held_lock(folder / ".folds.lock", busy=busy, code="run_in_use"),
@@ -288,6 +293,7 @@ def _spread(
                 plan.say(f"{name} of {len(parts)} is trained")
         if units.restarts:
             plan.say(f"restarts {units.restarts:,}")
+        return units.restarts
 
 
 def _done(folder: Path, i: int) -> bool:

@@ -40,12 +40,17 @@ _LEAST_S = 3.0
 
 @dataclass(frozen=True)
 class TuneResult:
-    """What a search found: the best trial's run, what it changed in the recipe, and a row for every trial."""
+    """What a search found: the best trial's run, what it changed in the recipe, and a row for every trial, also for one
+    that was given up (`fail`) because a process was killed, and drawn again. `measured` is how many trials have a
+    validation score, at the end or when they were stopped early; `restarts` how often a trial was continued because its
+    process was lost."""
 
     folder: Path
     run: "Run"
     chosen: Mapping[str, Any]
     trials: tuple[Mapping[str, Any], ...]
+    measured: int = 0
+    restarts: int = 0
 
 
 @named_options(StudyOptions)
@@ -125,8 +130,10 @@ def tune(
                 "leaks": leaks, "label_errors": label_errors, "workers": workers, "metric": metric,
                 "digest": digest_of(dataset),
             }  # fmt: skip
-            _spread(study, trials, on_every_node(resolved), asked, folder, plan, on=str(on), processes=processes)
-            return _result(study, folder, metric, say)
+            restarts = _spread(
+                study, trials, on_every_node(resolved), asked, folder, plan, on=str(on), processes=processes
+            )
+            return replace(_result(study, folder, metric, say), restarts=restarts)
         while (number := _finished(study)) < trials:
             own = resolved
             if deadline is not None:
@@ -200,14 +207,15 @@ def _spread(
     *,
     on: str,
     processes: int | None,
-) -> None:
-    """Have trials trained by several processes. They are told to the study in the order in which they were drawn, so
-    that what a trial is drawn from does not depend on which of them is faster."""
+) -> int:
+    """Have trials trained by several processes; return how often one was lost and continued. They are told to the study
+    in the order in which they were drawn, so that what a trial is drawn from does not depend on which of them is
+    faster."""
     import optuna
 
     left = trials - _finished(study)
     if left < 1:
-        return
+        return 0
     with open_units(on, units=left, processes=processes, say=plan.say) as units:
         size = units.size
         flying: dict[str, Any] = {}
@@ -240,6 +248,7 @@ def _spread(
             _tell(study, flying.pop(first), found.pop(first), plan.say)
         if units.restarts:
             plan.say(f"restarts {units.restarts:,}")
+        return units.restarts
 
 
 def _takes_dropout(recipe: Recipe) -> bool:
@@ -347,9 +356,11 @@ def _result(study: Any, folder: Path, metric: str, say: Say) -> TuneResult:
     if not done:
         raise BudgetError("no trial was finished", fix="give a larger --budget or fewer --tune trials")
     best = max(done, key=lambda r: (r[f"val_{metric}"], -r["trial"]))
-    say(f"best of {len(rows)}: trial {best['trial']}, validation {metric} {best[f'val_{metric}']:.4f}")
+    # A trial that a killed process was training was given up and drawn again.
+    n = _finished(study)
+    say(f"best of {n}: trial {best['trial']}, validation {metric} {best[f'val_{metric}']:.4f}")
     write_json(folder / "tune.json", {"best": best, "trials": rows})
-    return TuneResult(folder, load_run(folder / best["run"]), best["changed"], tuple(rows))
+    return TuneResult(folder, load_run(folder / best["run"]), best["changed"], tuple(rows), n)
 
 
 def _short(value: Any) -> str:

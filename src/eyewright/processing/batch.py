@@ -186,7 +186,7 @@ def _plan(source: str | Path, folder: Path, format: str | None) -> list[_Job]:
         if target in seen:
             raise UsageError(
                 f"{quoted(seen[target])} and {quoted(path)} would both become {quoted(target)}",
-                fix="rename one, or leave --to out",
+                fix="rename one" if format is None else "rename one, or leave --to out",
                 code="same_output",
             )
         seen[target] = path

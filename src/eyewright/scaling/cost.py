@@ -16,14 +16,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from eyewright.core.durations import show_duration, show_hours
 from eyewright.core.errors import BudgetError, InputError
 from eyewright.core.machine.limits import usable_cores
+from eyewright.core.quoting import quoted
 from eyewright.metrics.bootstrap import percentile_interval
-from eyewright.scaling.fetching import holds_references, is_reference, list_references
+from eyewright.scaling.fetching import holds_references, is_reference, list_references, no_images
 from eyewright.scaling.jobs import SHARD_IMAGES, plan_predict, run_job
 from eyewright.scaling.ledger import open_job
 from eyewright.scaling.listing import Item, list_items, source_root
 from eyewright.scaling.plan import has_plan
+from eyewright.scaling.verifying import list_errors
 
 _MOST_SAMPLE = 10_000
 _PILOT = 64
@@ -37,7 +40,8 @@ _LEAST_S = 60.0
 class Measured:
     """What a job of a sample measured on this machine: images per second of one worker with its 95 % interval, while so
     many `workers` ran; seconds that a job takes in addition to its images (`start_s`: the start of all processes, plan,
-    manifest); mean bytes of an image; images and shards that were measured; how many of the images had an error."""
+    manifest); mean bytes of an image; images with a result and shards that were measured; how many images more had an
+    error (`failed`), whose time counts, as a job spends it."""
 
     rate: float
     low: float
@@ -79,7 +83,7 @@ def measure_rate(
     slower storage has to be considered separately.
 
     Raises:
-        InputError: there are no images.
+        InputError: there are no images, or none has a result.
         EyewrightError: as `plan_predict` and `run_job`.
     """
     n = workers or usable_cores()
@@ -89,27 +93,36 @@ def measure_rate(
         listed = list_references(sample) if holds_references(sample) else list_items(sample, work)
         found = [_place(root, item) for item in islice(listed, _MOST_SAMPLE)]
         if not found:
-            raise InputError(f"expected images in {sample!r}, found none", fix="check --source", code="no_images")
+            raise no_images(sample)
         pilot, took_s = _run_apart(bundle, islice(cycle(found), _PILOT * n), work / "pilot", _PILOT // 4, n, timeout_s)
         wanted = max(_SHARDS_EACH * n * 8, math.ceil(_rate(pilot[n:, 0], pilot[n:, 1]) * n * seconds))
         size = min(SHARD_IMAGES, max(8, wanted // (_SHARDS_EACH * n)))
         table = _run(bundle, islice(cycle(found), wanted), work / "job", size, n, timeout_s)
-        plan = open_job(work / "job").plan
+        ledger = open_job(work / "job")
+        plan = ledger.plan
         # A worker's first shard takes longer by its start.
         rest = table[n:]
-        rate = _rate(rest[:, 0], rest[:, 1])
+        good = rest[:, 0] - rest[:, 2]
+        if not good.sum():
+            (first,) = list_errors(ledger, 1)
+            raise InputError(
+                f"expected images that can be predicted in {quoted(sample)}, found none: {first.message}",
+                fix="check --source",
+                code="no_images",
+            )
+        rate, rows = _rate(good, rest[:, 1]), _rate(rest[:, 0], rest[:, 1])
         picked = np.random.default_rng(0).integers(0, len(rest), (_RESAMPLED, len(rest)))
-        low, high = percentile_interval(rest[picked, 0].sum(1) / rest[picked, 1].sum(1))
+        low, high = percentile_interval(good[picked].sum(1) / rest[picked, 1].sum(1))
         return Measured(
             rate=rate,
             low=float(low),
             high=float(high),
             workers=n,
-            start_s=max(0.0, took_s - wall_seconds(_PILOT * n, rate, n, 0.0, _PILOT // 4)),
+            start_s=max(0.0, took_s - wall_seconds(_PILOT * n, rows, n, 0.0, _PILOT // 4)),
             image_bytes=plan.n_bytes / plan.n_images,
-            images=int(rest[:, 0].sum()),
+            images=int(good.sum()),
             shards=len(rest),
-            failed=int(table[:, 2].sum()),
+            failed=int(rest[:, 2].sum()),
         )
 
 
@@ -149,8 +162,8 @@ def estimate_cost(
             # The last shard is waited for: no number of machines is quicker than it.
             if left_s < min(images, shard_size) / measured.rate:
                 raise BudgetError(
-                    f"expected {images:,} images in {target_h:g} h, found that one shard takes "
-                    f"{(measured.start_s + min(images, shard_size) / measured.rate) / 3600:.3g} h",
+                    f"expected {images:,} images in {show_hours(target_h)}, found that one shard takes "
+                    f"{show_duration(measured.start_s + min(images, shard_size) / measured.rate)}",
                     fix="raise --target",
                 )
             machines = max(2, math.ceil(images / (measured.rate * measured.workers * left_s)))
@@ -192,8 +205,8 @@ def _advice(one_h: float, machines: int, target_h: float, enough: bool) -> str:
     if enough and machines == 1:
         return f"one machine like this one is enough: {_said(one_h)}; do not scale out"
     if enough:
-        return f"one machine like this one would be enough for {target_h:g} h: {_said(one_h)}"
-    return f"one machine would take {_said(one_h)}; {machines:,} meet the target of {target_h:g} h"
+        return f"one machine like this one would be enough for {show_hours(target_h)}: {_said(one_h)}"
+    return f"one machine would take {_said(one_h)}; {machines:,} meet the target of {show_hours(target_h)}"
 
 
 def _said(hours: float) -> str:

@@ -5,7 +5,7 @@ Every task runs `eyewright work JOB`, which takes shards by leases in the folder
 and one that is killed, preempted or requeued loses at most the shards that it was working on.
 """
 
-__all__ = ["JOB_TARGETS", "JobTarget", "export_job", "export_service"]
+__all__ = ["JOB_TARGETS", "JobTarget", "export_job", "export_service", "tasks_of"]
 
 import re
 import shlex
@@ -69,6 +69,11 @@ def export_job(folder: str | Path, out: str | Path, *, to: str, target: JobTarge
     return _written(place, JOB_TARGETS[to](plan, Path(folder).resolve(), chosen))
 
 
+def tasks_of(plan: Plan, target: JobTarget) -> int:
+    """Return how many tasks a job is exported for: no more than it has shards."""
+    return min(target.tasks, plan.n_shards)
+
+
 def _refuse_used(place: Path) -> None:
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise OutputError(f"{quoted(place)} exists and is not empty", fix="choose another --out")
@@ -88,7 +93,7 @@ def _slurm(plan: Plan, job: Path, target: JobTarget) -> dict[str, str]:
         raise UsageError(
             f"expected a path of letters, digits and ._-/ for Slurm, found {quoted(job)}", fix="move the job"
         )
-    tasks = min(target.tasks, plan.n_shards)
+    tasks = tasks_of(plan, target)
     work = [*target.program, "work", str(job), "--workers", str(target.cpus)]
     script = _SLURM.format(
         name=_name_of(plan), last=tasks - 1, tasks=tasks, cpus=target.cpus, memory=target.memory_mb,
@@ -143,7 +148,7 @@ def _kuberay(plan: Plan, job: Path, target: JobTarget) -> dict[str, str]:
     image, volumes = _checked_image(target, "KubeRay"), _checked_volumes(target, job)
     # Ray gives the entrypoint to a shell.
     entrypoint = shlex.join(["eyewright", "work", str(job), "--on", "ray"])
-    tasks = min(target.tasks, plan.n_shards)
+    tasks = tasks_of(plan, target)
     manifest = ray_job(
         _name_of(plan), entrypoint, image=image, tasks=tasks, cpus=target.cpus, memory_mb=target.memory_mb,
         volumes=volumes,
@@ -165,7 +170,7 @@ def _yaml(manifest: dict[str, Any]) -> str:
 def _kubernetes(plan: Plan, job: Path, target: JobTarget) -> dict[str, str]:
     _checked_image(target, "Kubernetes")
     volumes = _checked_volumes(target, job)
-    tasks = min(target.tasks, plan.n_shards)
+    tasks = tasks_of(plan, target)
     manifest = _manifest(plan, job, target, tasks, volumes)
     about = _KUBERNETES_README.format(name=_name_of(plan), **_told(plan, job, tasks))
     return {"job.yaml": _yaml(manifest), "README.md": about}

@@ -4,18 +4,27 @@ In a plan each is an address. A worker copies a few at a time to files of its ow
 next ones meanwhile.
 """
 
-__all__ = ["fetched_rows", "holds_references", "is_reference", "list_references", "named_path"]
+__all__ = [
+    "count_left_out",
+    "fetched_rows",
+    "holds_references",
+    "is_reference",
+    "list_references",
+    "named_path",
+    "no_images",
+]
 
 import contextlib
 import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
@@ -24,7 +33,16 @@ from eyewright.core.errors import InputError, UnreadableImageError
 from eyewright.core.machine.limits import started
 from eyewright.core.quoting import quoted
 from eyewright.core.regular import open_regular, require_path
-from eyewright.data.archives import is_archive, iter_tar, open_shard, read_parquet, rows_of_parquet
+from eyewright.core.walking import walk_files
+from eyewright.data.archives import (
+    ARCHIVES,
+    images_of_tar,
+    is_archive,
+    open_shard,
+    read_parquet,
+    refuse_compressed,
+    rows_of_parquet,
+)
 from eyewright.imaging.headers import FORMATS, Limits
 from eyewright.scaling.addresses import is_address
 from eyewright.scaling.listing import Item, has_changed
@@ -39,6 +57,8 @@ _AT_ONCE, _MOST_HELD, _THREADS = 64, 64 * 2**20, 8
 _PREFIX = "eyewright-fetch-"
 # Bytes of an archive that are read at once where its members are listed.
 _READ_AHEAD = 2**20
+# Names of a source without images that are looked at, to say what is there.
+_MOST_LOOKED_AT = 100_000
 
 
 def is_reference(path: str) -> bool:
@@ -74,19 +94,22 @@ def holds_references(source: str) -> bool:
     return is_address(source) or (not source.startswith("@") and is_archive(source) and not os.path.isdir(source))
 
 
-def list_references(source: str) -> Iterator[Item]:
-    """Yield the images of an address, or of tar files and Parquet tables: one, or those that a glob matches.
+def list_references(source: str, left_out: Counter[str] | None = None) -> Iterator[Item]:
+    """Yield the images of an address, or of tar files and Parquet tables: one, or those that a glob matches. `left_out`
+    counts what else archives hold, by kind.
 
     Raises:
-        InputError: nothing is there, or an archive is damaged.
+        InputError: nothing is there, or an archive is damaged or compressed as a whole.
         UsageError: an address that cannot be used.
     """
     if is_address(source):
         store = open_store(source)
-        endings = (".tar", ".parquet") if is_archive(source) else _ENDINGS
+        refuse_compressed(source)
+        endings = ARCHIVES if is_archive(source) else _ENDINGS
         for one in store.entries(source, endings):
+            refuse_compressed(one.address)
             if is_archive(one.address):
-                yield from _inside(one.address)
+                yield from _inside(one.address, left_out)
             else:
                 yield Item(one.address, one.size, one.mtime_ns)
         return
@@ -98,17 +121,67 @@ def list_references(source: str) -> Iterator[Item]:
     if not paths:
         raise InputError(f"expected files at {quoted(source)}, found none", fix="check the path", code="not_found")
     for path in paths:
-        yield from _inside(os.path.abspath(path))
+        yield from _inside(os.path.abspath(path), left_out)
 
 
-def _inside(place: str) -> Iterator[Item]:
+def no_images(source: str, left_out: Counter[str] | None = None) -> InputError:
+    """Return the error of a source without images, which says what to pass where archives are there."""
+    names = sorted(islice(_names_in(source), _MOST_LOOKED_AT))
+    found = [n for n in names if is_archive(n)]
+    if not found:
+        for name in names:
+            refuse_compressed(name)
+        others = count_left_out(left_out or {})
+        return InputError(
+            f"expected images in {quoted(source)}, found none" + (f" (left out: {others})" if others else ""),
+            fix="check the source",
+            code="no_images",
+        )
+    ending = os.path.splitext(found[0])[1].lower()
+    alike = [n for n in found if n.lower().endswith(ending)]
+    what = "tar file" if ending == ".tar" else "Parquet table"
+    folders = sorted({os.path.dirname(n) for n in alike})
+    # A pattern of a store holds in the last part only.
+    folder = "**" if len(folders) > 1 and not is_address(source) else folders[0]
+    pattern = "/".join(part for part in (source.rstrip("/"), folder, f"*{ending}") if part)
+    return InputError(
+        f"expected images in {quoted(source)}, found {len(alike):,} {what}{'s' * (len(alike) != 1)}",
+        fix=f"pass {quoted(pattern)}, in quotes, for the images in them",
+        code="no_images",
+    )
+
+
+def count_left_out(left_out: Mapping[str, int]) -> str:
+    """Return how many members of archives were left out, in words.
+
+    >>> count_left_out({"mask": 8, "link": 1, "image of another column": 2})
+    '8 masks, 1 link, 2 images of another column'
+    """
+    said = []
+    for kind, n in left_out.items():
+        noun, of, rest = kind.partition(" of ")
+        said += [f"{n:,} {noun}{'s' * (n != 1)}{of}{rest}"] if n else []
+    return ", ".join(said)
+
+
+def _names_in(source: str) -> Iterator[str]:
+    """Yield the names below a folder or prefix."""
+    if is_address(source):
+        if not any(c in source for c in "*?["):
+            prefix = source.rstrip("/") + "/"
+            yield from (one.address.removeprefix(prefix) for one in open_store(source).below(prefix))
+    elif os.path.isdir(source):
+        yield from walk_files(Path(source))[0]
+
+
+def _inside(place: str, left_out: Counter[str] | None) -> Iterator[Item]:
     file = _open(place)
     head = quote(place, safe="/:")
     if place.lower().endswith(".tar"):
-        for member in iter_tar(file, place):
+        for member in images_of_tar(file, place, left_out):
             yield Item(f"tar://{head}#{member.at}:{member.name}", member.size, file.mtime_ns)
         return
-    for row, column, size in rows_of_parquet(file.as_file(), place):
+    for row, column, size in rows_of_parquet(file.as_file(), place, left_out):
         yield Item(f"parquet://{head}#{row}:{column}", size, file.mtime_ns)
 
 
@@ -290,7 +363,8 @@ def _archived(items: Sequence[Item]) -> Iterator[bytes | InputError | None]:
             yield from [None] * len(items)
             return
         if items[0].path.startswith("parquet://"):
-            rows = list(read_parquet(file.as_file(), file.place, [_parts(i.path)[1] for i in items]))
+            column = _parts(items[0].path)[2]
+            rows = list(read_parquet(file.as_file(), file.place, column, [_parts(i.path)[1] for i in items]))
             lacking = f"a row of {quoted(file.place)} has no image, or one that is too large"
             yield from (InputError(lacking) if data is None else data for data in rows)
             return

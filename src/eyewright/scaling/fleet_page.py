@@ -145,11 +145,14 @@ def summarize_fleet(fleet: Fleet) -> str:
 
 
 def _whole(fleet: Fleet) -> str:
-    """Return a bar of all images, by what their shards are."""
+    """Return a bar of all images: those with a result, without one, and in shards that are worked on."""
     images: Counter[int] = Counter()
     for n, state in zip(fleet.images, fleet.states, strict=True):
-        images[state] += n
+        images[min(state, DONE)] += n
     total, done = sum(images.values()), fleet.done_images
+    # A shard has an error where one of its hundreds of images has.
+    images[WITH_CRASHES], images[WITH_ERRORS] = fleet.crashed_images, fleet.failed_images - fleet.crashed_images
+    images[DONE] -= fleet.failed_images
     parts = "".join(
         f'<i class="{css}" style="width:{100 * images[state] / total:.2f}%"></i>'
         for state, css, _, _ in (_KINDS[3], _KINDS[1], _KINDS[0], _KINDS[2])
@@ -174,6 +177,11 @@ def _tiles(fleet: Fleet) -> str:
          f"{_many(fleet.processes, 'process', 'processes')}, {_many(fleet.machines, 'machine')}"),
         ("without a result", f"{fleet.failed_images:,}", f"{fleet.crashed_images:,} crashed their worker"),
     ]  # fmt: skip
+    if fleet.is_done:
+        # Nothing is left, and nobody works on it any more.
+        spent = show_duration(sum(fleet.seconds))
+        rate = ("rate", "–" if one is None else f"{one:,.1f}/s", "images of each worker")
+        tiles = [*tiles[:2], rate, ("work", spent, "of all workers together"), tiles[-1]]
     long = ' class="long"'
     cells = "".join(
         f'<div class="card tile"><span class="soft small">{title}</span><b{long * (len(value) > 8)}>{value}</b>'

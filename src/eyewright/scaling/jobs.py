@@ -266,7 +266,14 @@ def _refuse_other(
     ):
         if found != expected:
             raise RefusedError(
-                f"the job in {shown} was planned with --{name} {expected}, found {found}",
+                f"the job in {shown} was planned {_option(name, expected)}, found {_option(name, found, '')}",
                 fix=fix,
                 code="job",
             )
+
+
+def _option(name: str, value: Value, word: str = "with ") -> str:
+    """Return an option as it is typed, with its value; no option where it was not given."""
+    if value is None or value is False:
+        return f"without --{name}" if word else "none"
+    return f"{word}--{name}" + ("" if value is True else f" {value}")

@@ -18,6 +18,7 @@ from eyewright.core.errors import InputError, UsageError
 from eyewright.core.machine.limits import kernel_devices
 from eyewright.core.quoting import quoted
 from eyewright.core.walking import is_wanted
+from eyewright.data.archives import is_archive, refuse_compressed
 from eyewright.imaging.headers import FORMATS
 from eyewright.imaging.sources import is_stream
 from eyewright.imaging.sources.files import file_stamp, is_other_video, is_video
@@ -59,7 +60,8 @@ def list_items(source: str, spill: Path, *, at_once: int = _SORTED) -> Iterator[
 
     Raises:
         InputError: nothing is there, or a folder or list cannot be read.
-        UsageError: a camera, stream, scanner or video, whose frames cannot be split into shards.
+        UsageError: a camera, stream, scanner or video, whose frames cannot be split into shards; a glob that matches
+            archives and other files.
     """
     if source.startswith("@"):
         return _listed(source[1:])
@@ -69,6 +71,7 @@ def list_items(source: str, spill: Path, *, at_once: int = _SORTED) -> Iterator[
     if path.is_file() and is_video(path):
         raise _not_files(source)
     if path.is_file():
+        refuse_compressed(source)
         return iter([stamp_item(str(path.resolve()))])
     if source == "-" or is_stream(source):
         raise _not_files(source)
@@ -106,6 +109,13 @@ def _globbed(pattern: str, spill: Path, at_once: int) -> Iterator[Item]:
                 continue
             if is_other_video(Path(match)):
                 raise UsageError(f"{match!r} is a video, not an image", fix="predict videos without --on")
+            refuse_compressed(match)
+            if is_archive(match):
+                ending = os.path.splitext(match)[1]
+                raise UsageError(
+                    f"expected images, found the archive {quoted(match)}",
+                    fix=f"pass a pattern that matches archives only, such as *{ending}",
+                )
             yield os.path.abspath(match)
 
     # "/" sorts before every other character, as components of paths do.

@@ -42,8 +42,8 @@ def check_outputs(plan: Plan, name_of: Callable[[Item], Path], *, fix: str) -> N
             continue
         if target in seen:
             raise UsageError(
-                f"{seen[target]!r} and {quoted(item.path)} would both become {quoted(target)}",
-                fix=fix,
+                f"{quoted(seen[target])} and {quoted(item.path)} would both become {quoted(target)}",
+                fix=fix if seen[target] != item.path else "list each image once",
                 code="same_output",
             )
         seen[target] = item.path

@@ -9,8 +9,9 @@ __all__ = ["absolute_source", "OUTPUTS", "Plan", "Shard", "found_plan", "has_pla
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -18,7 +19,7 @@ from eyewright.core.errors import InputError, RefusedError
 from eyewright.core.files import checked_output, staged_folder
 from eyewright.core.quoting import quoted
 from eyewright.scaling.addresses import is_address
-from eyewright.scaling.fetching import holds_references, is_reference, list_references
+from eyewright.scaling.fetching import holds_references, is_reference, list_references, no_images
 from eyewright.scaling.listing import Item, list_items, source_root
 from eyewright.scaling.places import Place, fetch_plan, new_work, place_of, shown_place
 
@@ -50,7 +51,8 @@ class Shard:
 @dataclass(frozen=True)
 class Plan:
     """A plan that was written: `digest` names it. `model` and `model_digest` are those of the bundle ("" without).
-    `folder` has the plan and what is not committed; of a job in a store it is this process's own (`place`, `shown`)."""
+    `folder` has the plan and what is not committed; of a job in a store it is this process's own (`place`, `shown`).
+    `left_out` is how many members of archives are no images to work on, by kind (`mask`, `link`, `other file`, …)."""
 
     folder: Path
     digest: str
@@ -64,6 +66,7 @@ class Plan:
     n_bytes: int
     n_shards: int
     shard_images: int
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def place(self) -> Place:
@@ -123,9 +126,10 @@ def write_plan(
     with checked_output(folder), staged_folder(folder / "plan") as stage:
         n_bytes = n_images = n_shards = 0
         listing = hashlib.sha256()
+        left_out: Counter[str] = Counter()
         with open(stage / "items.jsonl", "xb") as lines, open(stage / "shards.jsonl", "xb") as shards:
             if items is None:
-                listed = list_references(source) if holds_references(source) else list_items(source, stage)
+                listed = list_references(source, left_out) if holds_references(source) else list_items(source, stage)
             else:
                 listed = iter(items)
             for shard in _cut(listed, lines, shard_images, shard_bytes):
@@ -134,9 +138,7 @@ def write_plan(
                 shards.write(line)
                 n_images, n_bytes, n_shards = n_images + shard.images, n_bytes + shard.bytes, n_shards + 1
         if not n_images:
-            raise InputError(
-                f"expected images in {quoted(source)}, found none", fix="check the source", code="no_images"
-            )
+            raise no_images(source, left_out)
         about = {
             "format": _FORMAT,
             "verb": verb,
@@ -150,6 +152,8 @@ def write_plan(
             "shard_images": shard_images,
             "listing": listing.hexdigest(),
         }
+        if found := {kind: n for kind, n in sorted(left_out.items()) if n}:
+            about["left_out"] = found
         # Where the bundle lies may differ between machines; what it is may not.
         text = json.dumps({**about, "digest": _digest(about), "model": model}, indent=1, allow_nan=False)
         (stage / "plan.json").write_text(text + "\n", "ascii")
@@ -189,7 +193,7 @@ def open_plan(folder: Path, *, check: bool = True) -> Plan:
     except FileNotFoundError:
         raise InputError(
             f"expected the plan of a job in {quoted(shown_place(folder))}, found none",
-            fix="check --out",
+            fix="check the folder or address of the job",
             code="not_found",
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -223,6 +227,7 @@ def open_plan(folder: Path, *, check: bool = True) -> Plan:
         n_bytes=about["bytes"],
         n_shards=about["shards"],
         shard_images=about["shard_images"],
+        left_out=about.get("left_out", {}),
     )
 
 

@@ -44,7 +44,8 @@ def plan_process(
     refuse_overlap(source, Path(out))
 
     def check(plan: Plan) -> None:
-        check_outputs(plan, lambda item: planned_target(plan, item)[0], fix="rename one, or leave --to out")
+        fix = "rename one" if options["to"] is None else "rename one, or leave --to out"
+        check_outputs(plan, lambda item: planned_target(plan, item)[0], fix=fix)
 
     return make_plan(out, source, "process", options, "", "", shard_size, resume=resume, check=check)
 

@@ -431,8 +431,10 @@ class Store:
                 raise
             except FileNotFoundError:
                 if writes:
+                    # What is written need not be there, but what it is written into.
+                    bucket = f"{self.scheme}://{_parted(address)[0]}"
                     raise OutputError(
-                        f"nothing is at {quoted(address)}", fix="check the bucket of --out", code="not_found"
+                        f"there is no bucket {quoted(bucket)}", fix="check --out, or make it", code="not_found"
                     ) from None
                 raise InputError(
                     f"nothing is at {quoted(address)}", fix="check the address", code="not_found"
