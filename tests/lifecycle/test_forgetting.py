@@ -119,6 +119,19 @@ def test_shards_of_images_that_belong_together_are_trained_and_forgotten(tmp_pat
     assert set(rows) == kept
 
 
+def test_why_no_attack_was_measured_is_said_and_a_test_image_trains_nothing_again(sharded, tmp_path: Path) -> None:
+    rows = sharded.split_rows()
+    tested = next(r["id"] for r in rows if r["split"] == "test")
+    done = forget(sharded, [tested], out=tmp_path / "tested", workers=1)
+    assert done.retrained == ()
+    assert done.unmeasured == "it needs 10 forgotten training images of one shard, found 0"
+    # Ten forgotten images, five in each shard.
+    some = [n for k in (1, 2) for n in list(trained_on(ew.load_run(sharded.folder / f"shard-{k}")))[:5]]
+    done = forget(sharded, some, out=tmp_path / "some", workers=1)
+    assert done.before is None
+    assert done.unmeasured == "it needs 10 forgotten training images of one shard, found 5"
+
+
 def test_what_cannot_be_forgotten_is_refused(sharded, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="was not trained or tested on"):
         forget(sharded, ["disc/9999.png"], out=tmp_path / "new")
@@ -126,6 +139,11 @@ def test_what_cannot_be_forgotten_is_refused(sharded, tmp_path: Path) -> None:
         forget(sharded, list(trained_on(sharded)), out=tmp_path / "new")
     with pytest.raises(UsageError, match="found none"):
         forget(sharded, [], out=tmp_path / "new")
+    # Refused before anything is trained: a shard could not learn the class any more.
+    shard = trained_on(ew.load_run(sharded.folder / "shard-2"))
+    discs = [name for name in shard if name.startswith("disc")]
+    with pytest.raises(UsageError, match="none of class 'disc' in shard-2: all of them would be forgotten"):
+        forget(sharded, discs, out=tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 

@@ -264,6 +264,8 @@ def test_a_policy_is_kept_at_export_and_whenever_it_is_loaded(finished, tmp_path
     check_policy(again.folder, again.manifest)
     with pytest.raises(PolicyError, match="unknown policy rule"):
         check_policy(again.folder, again.manifest, {"about_right": 1.0})
+    with pytest.raises(PolicyError, match="no evidence for 'epsilon'; train it with --private"):
+        check_policy(again.folder, again.manifest, {"max_epsilon": 3.0})
     shutil.rmtree(kept.folder)
 
 

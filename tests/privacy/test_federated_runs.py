@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import torch
 from torch import nn
 
 import eyewright as ew
+from eyewright.cli import main
 from eyewright.core.errors import DatasetError, RefusedError, UsageError
 from eyewright.imaging import write_image
-from eyewright.lifecycle.federating import Federated, federate
+from eyewright.lifecycle.federating import Federated, allowed_faulty, federate
 from eyewright.nets.pixels import PixelNet
 from eyewright.privacy.local_training import load_vector, vector_of
 from eyewright.training.federated_options import FederatedOptions, parse_federated
@@ -155,12 +157,65 @@ def test_epsilon_of_a_client_is_for_its_groups(tmp_path: Path) -> None:
 def test_folders_and_groups_are_clients(sides: Path, tmp_path: Path) -> None:
     for k, name in enumerate(("north", "south", "west")):
         write_sides(tmp_path / name, a_class=16 + 4 * k, seed=k + 1)
-    given = {k: v for k, v in FAST.items() if k != "clients"}
+    given = {k: v for k, v in FAST.items() if k not in ("clients", "alpha")}
     done = federate([tmp_path / n for n in ("north", "south", "west")], **given, out=tmp_path / "run")
     assert [c["name"] for c in done.about["clients"]] == ["north", "south", "west"]
     assert done.about["clients"][2]["images"] > done.about["clients"][0]["images"]
     with pytest.raises(DatasetError, match="group"):
         federate(sides, **given, clients="groups", group_by="none", out=tmp_path / "groups")
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "said"),
+    [
+        ("north south", {"clients": 5}, "no --clients with several folders, found 5"),
+        ("north south", {"alpha": 0.5}, "no --alpha with several folders"),
+        ("north north", {}, "which are the same"),
+        ("north south/../north", {}, "which are the same"),
+        ("north", {"clients": "groups", "alpha": 1.0}, "no --alpha with --clients groups"),
+    ],
+)
+def test_how_to_divide_folders_that_are_clients_is_refused(
+    names: str, given: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    for name in ("north", "south"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(UsageError, match=said):
+        federate([tmp_path / n for n in names.split()], **given, out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("given", "found", "fix"),
+    [
+        (
+            {"strategy": "median", "clients": 3, "asked": None, "wrong": 2},
+            "found 2 by --faults",
+            "lower --faults, or use more",
+        ),
+        ({"strategy": "median", "clients": 3, "asked": 2}, "found 2 by --faulty", "lower --faulty, or use more"),
+        (
+            {"strategy": "krum", "clients": 5, "asked": 2},
+            "found 2 by --faulty",
+            "lower --faulty, or use --strategy median",
+        ),
+    ],
+)
+def test_too_many_faulty_clients_are_named_by_what_asked_for_them(given: dict[str, Any], found: str, fix: str) -> None:
+    with pytest.raises(UsageError, match=found) as met:
+        allowed_faulty(**given)
+    assert met.value.fix is not None
+    assert met.value.fix.startswith(fix)
+
+
+@pytest.mark.parametrize(
+    "options", ["--mu 0.1", "--server-lr 0.1", "--faulty 1", "--secure-range 2", "--strategy median --mu 0.1"]
+)
+def test_an_option_without_effect_is_refused(
+    options: str, sides: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["federate", str(sides), *options.split(), "--out", str(tmp_path / "run")]) == 2
+    assert "add --s" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_statistics_of_batch_normalisation_are_sent_or_gone() -> None:

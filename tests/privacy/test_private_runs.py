@@ -1,7 +1,9 @@
 """`train --private` end to end: what is spent, what is left out, and that a killed run changes neither."""
 
 import json
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,13 +13,17 @@ import pytest
 import torch
 
 import eyewright as ew
+from eyewright.catalog import build_of
 from eyewright.core.errors import CheckpointError, DatasetError, PolicyError, RefusedError, UsageError
-from eyewright.data import write_digits
+from eyewright.data import open_dataset, scan_dataset, split_dataset, write_digits
 from eyewright.privacy.accounting import Steps, epsilon_of
+from eyewright.privacy.guarding import guarded
 from eyewright.privacy.releases import release_statistics
 from eyewright.privacy.sampling import member_rows
 from eyewright.training import loop as training_loop
 from eyewright.training.checkpoints import load_newest
+from eyewright.training.plan import RunPlan
+from eyewright.training.recipe import Recipe
 
 FEW = "epsilon=8 noise-from=seed"
 
@@ -57,6 +63,17 @@ def test_nothing_that_follows_training_images_without_noise_is_told(run: Any) ->
     assert run.about["scaling"] == {"mean": [0.5], "std": [0.25]}
     assert run.about["calibration"]["method"] == "none"
     assert run.about["training"]["best_epoch"] == 4
+
+
+def test_the_run_folder_of_a_private_run_does_not_describe_its_training_images(run: Any) -> None:
+    assert not {"features.npz", "looks.npz"} & {p.name for p in run.folder.iterdir()}
+    rows = run.split_rows()
+    assert {r["split"] for r in rows} == {"train", "val", "test"}
+    assert {r["novelty"] + r["novelty_ratio"] for r in rows} == {""}
+    # Digests are needed to find the data again.
+    assert all(len(r["sha256"]) == 64 for r in rows)
+    if os.name == "posix":
+        assert (run.folder / "split.csv").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_run_that_was_killed_ends_with_the_same_weights_and_the_same_epsilon(
@@ -132,7 +149,7 @@ def test_a_bundle_holds_epsilon_as_evidence_and_nothing_of_the_images(run: Any, 
         shown = next(v for v in golden.values() if v.dtype == np.uint8 and v.ndim >= 3)
     # Noise: no two neighbouring pixels are alike.
     assert np.abs(np.diff(shown.astype(int), axis=-2)).mean() > 40
-    with pytest.raises(PolicyError, match="max_epsilon"):
+    with pytest.raises(PolicyError, match=r"max_epsilon.*; train it with a smaller epsilon"):
         ew.export(run, tmp_path / "strict", policy={"max_epsilon": 1.0})
 
 
@@ -173,6 +190,7 @@ def test_public_validation_images_choose_the_epoch_and_are_declared(digits: Path
         ({"private": "epsilon=3", "patience": 3}, "patience"),
         ({"private": "epsilon=3", "budget": "1m", "epochs": None}, "budget"),
         ({"private": "epsilon=3", "step": "adversarial"}, "step"),
+        ({"private": "epsilon=3 noise=1e30", "model": "private_net"}, "noise=1e[+]30: its epsilon is 0"),
         ({"private": "epsilon=3", "model": "quick_net"}, "look at training images"),
     ],
 )
@@ -261,6 +279,28 @@ def test_groups_that_nobody_states_or_too_few_are_refused(
     data = people if options else digits
     with pytest.raises(UsageError, match=words):
         ew.train(data, private=private, model="private_net", imgsz=24, out=tmp_path / "run", **options)
+
+
+@pytest.mark.parametrize(
+    ("group_by", "fix"), [("p([0-9]a[0-9]+)-", "add unit=group"), (None, "say what a group is with --group-by")]
+)
+def test_a_run_by_image_warns_where_some_images_share_a_group(
+    people: Path, tmp_path: Path, group_by: str | None, fix: str
+) -> None:
+    dataset = split_dataset(open_dataset(people), group_by=group_by)
+    if group_by is None:
+        # As if a comparison of images had found them.
+        samples = [replace(s, group="alike" if i < 2 else None) for i, s in enumerate(dataset.train.samples)]
+        dataset = replace(dataset, samples=(*samples, *dataset.val.samples, *dataset.test.samples))
+    else:
+        shared = [s.group for s in dataset.train.samples if s.group is not None]
+        assert 0 < len(shared) < len(dataset.train)
+    recipe, scan = Recipe(task="classify", model="private_net", epochs=1, batch=60, private=FEW), scan_dataset(dataset)
+    _, plan = guarded(recipe, dataset, scan, tmp_path, RunPlan(), build_of)
+    warnings = plan.notes["privacy"]["warnings"]
+    assert any(fix in w and "epsilon holds for one image" in w for w in warnings), warnings
+    _, plan = guarded(recipe, dataset.select(lambda s: s.group is None), scan, tmp_path, RunPlan(), build_of)
+    assert not any("epsilon holds for one image" in w for w in plan.notes["privacy"]["warnings"])
 
 
 def test_of_a_group_at_most_one_image_takes_part_and_every_one_equally_often() -> None:

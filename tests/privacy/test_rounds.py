@@ -200,8 +200,9 @@ def test_a_name_belongs_to_the_key_that_it_joined_with() -> None:
 def test_who_does_not_fit_cannot_join(wrong: dict[str, Any], why: str) -> None:
     rounds = Rounds(2)
     rounds.describe(TOLD)
-    with pytest.raises(ConflictError, match=why):
+    with pytest.raises(ConflictError, match=why) as met:
         rounds.join(joining(**{"name": "c", **wrong}))
+    assert ("on both sides" in str(met.value.fix)) == bool({"protocol", "parameters"} & set(wrong))
     assert not rounds.members
 
 

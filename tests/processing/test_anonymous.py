@@ -296,6 +296,97 @@ def test_a_damaged_list_of_boxes_is_refused(text: str, tmp_path: Path) -> None:
         read_box_list(tmp_path / "boxes")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("image,x0,y0,x1,y1\nb,,,,\na,1,2,x,4\n", "line 3: expected a number in x1, found 'x'"),
+        ("image,x0,y0,x1,y1\na,1,2\n", "line 2: expected a number in x1, found nothing"),
+        ('{"images": [\n}', "line 2: expected JSON"),
+    ],
+)
+def test_a_damaged_list_of_boxes_is_named_by_its_place(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "boxes").write_text(text)
+    with pytest.raises(InputError, match=said) as met:
+        read_box_list(tmp_path / "boxes")
+    assert "could not convert" not in str(met.value)
+    section = met.value.fix.partition(", ")[2]
+    page = Path(__file__).parents[2] / met.value.fix.removeprefix("see ").partition(",")[0]
+    assert f"## {section}\n" in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize("box", [(20, 20, 5, 5), (5, 5, 5, 9), (900, 5, 950, 20), (-30, 2, -4, 9)])
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_an_image_with_a_box_that_marks_nothing_is_not_written(
+    box: tuple[float, float, float, float], suffix: str, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    write_image(tmp_path / "in" / "a.png", PIXELS)
+    write_image(tmp_path / "in" / "b.png", PIXELS)
+    boxes = boxes_file(tmp_path / "boxes.csv", a_png=[(2, 2, 20, 20), box], b_png=[(2, 2, 20, 20)])
+    if suffix == "json":
+        rows = [("a.png", [(2, 2, 20, 20), box]), ("b.png", [(2, 2, 20, 20)])]
+        found = [{"source": n, "boxes_xyxy": b, "labels": ["face"] * len(b)} for n, b in rows]
+        boxes = tmp_path / "boxes.json"
+        boxes.write_text(json.dumps(found))
+    for find in (None, "text"):
+        done = anonymize(tmp_path / "in", tmp_path / f"out-{find}", boxes=boxes, find=find)
+        assert [f.name for f in done.files] == ["b.png"]
+        assert [(Path(f.path).name, f.code in ("flat_boxes", "boxes_outside")) for f in done.failed] == [
+            ("a.png", True)
+        ]
+        assert not (tmp_path / f"out-{find}" / "a.png").exists()
+
+
+def test_an_image_of_the_list_that_the_source_does_not_have_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_image(tmp_path / "in" / "a.png", PIXELS)
+    boxes = boxes_file(tmp_path / "boxes.csv", a_png=[(2, 2, 20, 20)], none_png=[(1, 2, 3, 4)])
+    done = anonymize(tmp_path / "in", tmp_path / "out", boxes=boxes)
+    (found,) = (f for f in done.findings if f.code == "unknown_images")
+    assert found.severity == "warning"
+    assert found.message.endswith("1; their boxes hide nothing; the first: line 3")
+    # With an image that is not in the list, the name may be misspelt.
+    write_image(tmp_path / "in" / "nome.png", PIXELS)
+    done = anonymize(tmp_path / "in", tmp_path / "out2", boxes=boxes, find="text")
+    assert [f.code for f in done.failed] == ["unknown_images"]
+
+
+def test_what_of_the_list_to_check_does_not_count_is_said(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_image(tmp_path / "in" / "a.png", PIXELS)
+    write_image(tmp_path / "in" / "b.png", PIXELS)
+    boxes = boxes_file(tmp_path / "boxes.csv", a_png=[(2, 2, 20, 20)], b_png=[])
+    some = boxes_file(tmp_path / "some.csv", a_png=[(2, 2, 20, 20), (5, 5, 5, 9)], none_png=[(1, 2, 3, 4)])
+    done = anonymize(tmp_path / "in", tmp_path / "out", boxes=boxes, check=some)
+    said = {f.code: f.message for f in done.findings if f.path == str(some)}
+    assert set(said) == {"unknown_images", "flat_boxes", "not_in_check"}
+    assert said["unknown_images"].endswith("1; the first: line 4")
+    assert not done.failed
+    none = boxes_file(tmp_path / "none.csv", none_png=[(1, 2, 3, 4)])
+    done = anonymize(tmp_path / "in", tmp_path / "out2", boxes=boxes, check=none)
+    assert [f.code for f in done.failed] == ["unknown_images"]
+    assert "pass --check" not in done.headline()
+
+
+def test_a_video_is_not_written_where_it_is_not_known_what_to_hide(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    video = tmp_path / "in" / "walk.webm"
+    with WebmWriter(video) as writer:
+        for k in range(3):
+            writer.add(PIXELS, k / 10)
+    write_image(tmp_path / "in" / "a.png", PIXELS)
+    boxes = boxes_file(tmp_path / "boxes.csv", a_png=[(2, 2, 20, 20)])
+    done = anonymize(tmp_path / "in", tmp_path / "out", boxes=boxes)
+    assert [(Path(f.path).name, f.code) for f in done.failed] == [("walk.webm", "not_in_boxes")]
+    # A video without sound is not said to lose it.
+    assert not any("sound" in n for f in anonymize(video, tmp_path / "seen", find="text").files for n in f.notes)
+    tracks = tmp_path / "det.txt"
+    tracks.write_text("1,1,3,3,10,10,1,-1,-1,-1\n2,1,3,3,0,-4,1,-1,-1,-1\n")
+    with pytest.raises(OutputError, match="line 2"):
+        anonymize(video, tmp_path / "out2", boxes=tracks)
+    assert not (tmp_path / "out2").exists()
+
+
 def test_bad_input_is_a_finding_or_one_clear_error(tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()
@@ -308,6 +399,9 @@ def test_bad_input_is_a_finding_or_one_clear_error(tmp_path: Path) -> None:
     boxes = boxes_file(tmp_path / "boxes.csv", a_png=[(2, 2, 20, 20), (5, 5, 5, 9)], deep_png=[(1, 1, 9, 9)])
     done = anonymize(source, tmp_path / "out", boxes=boxes)
     assert sorted(f.code for f in done.failed) == ["animated", "flat_boxes", "unreadable_image"]
+    # What the box without an area marks is not known: the image is not written.
+    assert not (tmp_path / "out/a.png").exists()
+    assert next(f for f in done.failed if f.code == "flat_boxes").message.endswith("line 3: what to hide is not known")
     assert any(f.code == "other_files" and f.severity == "warning" for f in done.findings)
     deep = read_image(tmp_path / "out/deep.png", depth="native")
     assert (deep.dtype, deep[0, 0, 0], deep[5, 5, 0]) == (np.dtype(np.uint16), 40_000, 0)

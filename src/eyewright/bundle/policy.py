@@ -13,6 +13,12 @@ from eyewright.core.errors import PolicyError, UsageError
 from eyewright.core.regular import read_regular
 
 _CLAIMED = "epsilon"
+_EVIDENCE = {
+    "robust_accuracy": "attack the run and export it again with its report",
+    _CLAIMED: "train it with --private epsilon=E: only private training gives this evidence",
+}
+"""How a bundle gets evidence that no evaluation gives."""
+_REMEDIES = {"max_epsilon": "train it with a smaller epsilon, or change the policy"}
 _MOST_REPORT = 256 * 2**20
 
 
@@ -55,14 +61,14 @@ def check_policy(folder: Path, manifest: Manifest, more: Mapping[str, float] | N
             raise PolicyError(f"unknown policy rule {rule!r}", fix="write it as min_… or max_…")
         value = _evidence(folder, manifest, name)
         if value is None:
-            how = "attack" if name == "robust_accuracy" else "evaluate"
             raise PolicyError(
                 f"the policy asks for {rule} = {bound:g}, and the bundle holds no evidence for {name!r}",
-                fix=f"{how} the run and export it again with its report",
+                fix=_EVIDENCE.get(name, "evaluate the run and export it again with its report"),
             )
         if value < bound if direction == "min" else value > bound:
             raise PolicyError(
-                f"the policy asks for {rule} = {bound:g}, found {value:.4g}", fix="train a better model, or change it"
+                f"the policy asks for {rule} = {bound:g}, found {value:.4g}",
+                fix=_REMEDIES.get(rule, "train a better model, or change it"),
             )
 
 

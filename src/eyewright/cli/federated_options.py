@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from eyewright.cli.numbers import Number
 from eyewright.cli.recipe_help import RECIPE_HELP
 from eyewright.cli.terminal import Result, finding, shown_path, warn_of
+from eyewright.core.errors import UsageError
 
 if TYPE_CHECKING:
     from eyewright.lifecycle import Federated
@@ -30,6 +31,7 @@ _NUMBERS = {
     "dropout": Number(0, 1, whole=False, open_high=True),
     "patience": Number(1, 1_000_000),
 }
+_MEANS = ("fedavg", "fedprox", "fedadam")
 _WORDS = ("optimizer", "loss", "schedule", "augment", "flip", "activation", "device")
 
 
@@ -58,14 +60,12 @@ def add_strategy(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--mu",
         type=Number(0, 1e9, whole=False),
-        default=0.01,
         metavar="M",
         help="weight of the proximal term of fedprox (default 0.01)",
     )
     p.add_argument(
         "--server-lr",
         type=Number(1e-12, 1e9, whole=False),
-        default=0.01,
         metavar="R",
         help="server learning rate of fedadam (default 0.01)",
     )
@@ -91,7 +91,6 @@ def add_secure(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--secure-range",
         type=Number(1e-9, 1e6, whole=False),
-        default=4.0,
         metavar="R",
         help="public range of an update's values with --secure; larger ones are refused (default 4)",
     )
@@ -140,19 +139,30 @@ def add_recipe(p: argparse.ArgumentParser) -> None:
 
 
 def strategy_of(o: argparse.Namespace) -> dict[str, Any]:
-    """Return what was asked of rounds, updates and the privacy of clients."""
+    """Return what was asked of rounds, updates and the privacy of clients.
+
+    Raises:
+        UsageError: an option that has no effect with the others.
+    """
+    for option, value, used, needed in (
+        ("--mu", o.mu, o.strategy == "fedprox", "--strategy fedprox"),
+        ("--server-lr", o.server_lr, o.strategy == "fedadam", "--strategy fedadam"),
+        ("--faulty", o.faulty, o.strategy not in _MEANS, "--strategy median, trimmed, krum or bulyan"),
+        ("--secure-range", o.secure_range, o.secure, "--secure"),
+    ):
+        if value is not None and not used:
+            raise UsageError(f"expected {needed} with {option}, found none", fix=f"add {needed}, or leave {option} out")
+    given = {"mu": o.mu, "server_lr": o.server_lr, "secure_range": o.secure_range}
     return {
         "rounds": o.rounds,
         "strategy": o.strategy,
         "local_epochs": o.local_epochs,
         "faulty": o.faulty,
-        "mu": o.mu,
-        "server_lr": o.server_lr,
         "norm": o.norm,
         "secure": o.secure,
-        "secure_range": o.secure_range,
         "least": o.least,
         "private": " ".join(o.private or ()),
+        **{name: value for name, value in given.items() if value is not None},
     }
 
 

@@ -31,14 +31,12 @@ def add_federating(
     p.add_argument("data", metavar="DATA", nargs="+", help="a dataset that is divided, or a folder for each client")
     p.add_argument(
         "--clients",
-        default="10",
         metavar="N|groups",
         help="number of clients, or groups: one per group (default 10)",
     )
     p.add_argument(
         "--alpha",
         type=Number(1e-6, 1e9, whole=False),
-        default=0.5,
         metavar="A",
         help="concentration of the Dirichlet distribution of classes over clients; small: each client has few "
         "classes (default 0.5)",
@@ -63,11 +61,13 @@ def federate(o: argparse.Namespace) -> Result:
     """Train on simulated clients, and print what each of them had, sent and spent."""
     from eyewright import lifecycle
 
-    if o.clients != "groups" and not (o.clients.isascii() and o.clients.isdecimal() and int(o.clients) >= 2):
+    if o.clients not in (None, "groups") and not (
+        o.clients.isascii() and o.clients.isdecimal() and int(o.clients) >= 2
+    ):
         raise UsageError(f"expected --clients as a number from 2 on, or groups, found {o.clients!r}", fix="change it")
     done = lifecycle.federate(
         o.data,
-        clients=o.clients if o.clients == "groups" else int(o.clients),
+        clients=o.clients if o.clients in (None, "groups") else int(o.clients),
         alpha=o.alpha,
         faults=o.faults or "",
         out=o.out,

@@ -38,14 +38,17 @@ def forget(o: argparse.Namespace) -> Result:
         o.run, o.images, out=o.out, models=o.models, audit=not o.no_audit, workers=o.workers, **talk(o)
     )
     n = len(done.images)
+    again = f"trained again: {', '.join(done.retrained)}"
+    if not done.retrained:
+        again = "nothing is trained again, because none was trained or validated on"
     text = [
-        f"forgotten    {n:,} image{'s' * (n != 1)}; trained again: {', '.join(done.retrained) or 'nothing'}",
+        f"forgotten    {n:,} image{'s' * (n != 1)}; {again}",
         f"proof        {len(done.read):,} files were read, none of them forgotten: {shown_path(done.proof)}",
     ]
     if done.before is not None and done.after is not None:
         text.append(f"LiRA, AUC    before {done.before}, after {done.after}")
     elif not o.no_audit:
-        text.append("LiRA         not measured: it needs 10 forgotten images and 10 others")
+        text.append(f"LiRA         not measured: {done.unmeasured}")
     text.append(f"run          {shown_path(done.run.folder)}")
     return {
         "task": done.run.task_name,
@@ -56,6 +59,7 @@ def forget(o: argparse.Namespace) -> Result:
             "files_read": len(done.read),
             "lira_before": None if done.before is None else vars(done.before),
             "lira_after": None if done.after is None else vars(done.after),
+            "unmeasured": done.unmeasured,
         },
         "text": text,
     }

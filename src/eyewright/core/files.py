@@ -23,6 +23,7 @@ __all__ = [
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 import re
@@ -97,8 +98,10 @@ def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
                     )  # fmt: skip
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, *, mode: int | None = None) -> None:
     """Write `data` to `path` so that a reader sees the old content or the new, never a part.
+
+    `mode` is that of the file from its creation on, such as 0o600 for what only its owner may read.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -109,10 +112,10 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         OutputError: the folder cannot be written or the disk is full; the old content is untouched.
     """
-    write_parts(path, (data,))
+    write_parts(path, (data,), mode=mode)
 
 
-def write_parts(path: Path, parts: Iterable[bytes]) -> None:
+def write_parts(path: Path, parts: Iterable[bytes], *, mode: int | None = None) -> None:
     """Write parts one after another with `write_bytes`' promise: for files that are too large to be held in memory.
 
     >>> import tempfile
@@ -128,7 +131,8 @@ def write_parts(path: Path, parts: Iterable[bytes]) -> None:
     with checked_output(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "xb") as file:
+            opener = None if mode is None else functools.partial(os.open, mode=mode)
+            with open(temporary, "xb", opener=opener) as file:
                 for part in parts:
                     file.write(part)
                 file.flush()

@@ -25,7 +25,7 @@ from eyewright.lifecycle.loading import open_any
 from eyewright.processing.anonymous import HiddenFile, Hiding, Recall, measure_recall
 from eyewright.processing.anonymous_folder import AnonymousFiles, Names, anonymize_files
 from eyewright.processing.anonymous_pages import write_anonymous
-from eyewright.processing.box_lists import read_box_list
+from eyewright.processing.box_lists import BoxList, read_box_list
 from eyewright.processing.finders import KINDS, Finder, built_in_finders, kinds_named, predictor_finder
 from eyewright.processing.hiding import HOW, How
 from eyewright.processing.remembering import Memory
@@ -87,8 +87,10 @@ class Anonymized:
         n, boxes = len(self.files), sum(self.found.values())
         text = f"{n:,} file{'s' * (n != 1)} written, {boxes:,} box{'es' * (boxes != 1)} hidden "
         text += f"({self.share:.1%} of the pixels); "
-        if self.recall is None or not self.recall.n:
+        if self.recall is None:
             return text + "recall unknown: check some images yourself, or pass --check"
+        if not self.recall.n:
+            return text + "recall unknown: no box of --check counts"
         m = self.recall.metric()
         return text + (
             f"recall {self.recall.hidden} of {self.recall.n} ({100 * (m.value or 0):.1f} %, 95 % interval "
@@ -212,17 +214,9 @@ def anonymize(
                 code=first.code,
             )
     findings = [*done.findings, *_about_others(done.others, dataset)]
-    if drawn is not None and drawn.flat:
-        findings.append(
-            Finding(
-                "flat_boxes",
-                f"{drawn.flat} of the boxes in --boxes have no area: what they mark is not hidden",
-                "correct them",
-                str(boxes),
-                severity="error",
-            )
-        )
     recall = None if truth is None else measure_recall(done.files, truth, kinds)
+    if recall is not None and truth is not None:
+        findings += _about_check(recall, truth, done, str(check))
     if recall is not None and recall.left_out:
         shown = ", ".join(f"{k} ({n:,})" for k, n in list(recall.left_out.items())[:8])
         more = f" and {len(recall.left_out) - 8} more classes" if len(recall.left_out) > 8 else ""
@@ -232,7 +226,7 @@ def anonymize(
         )
     weak = [f for f in finders if f.weak]
     if weak:
-        names_of, kinds_of = (" and ".join(getattr(f, k) for f in weak) for k in ("name", "kind"))
+        names_of, kinds_of = (_listed_words([getattr(f, k) for f in weak]) for k in ("name", "kind"))
         text = f"many {kinds_of} are missed by {names_of}"
         fix = "pass --detector BUNDLE, and look at the copies"
         findings.append(Finding("weak_detector", text, fix, severity="warning"))
@@ -250,6 +244,40 @@ def anonymize(
         named=names == "keep",
     )  # fmt: skip
     return replace(result, pages=pages)
+
+
+def _listed_words(words: Sequence[str]) -> str:
+    """Return words as a sentence lists them.
+
+    >>> _listed_words(["faces"]), _listed_words(["faces", "heads", "plates"])
+    ('faces', 'faces, heads and plates')
+    """
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _about_check(recall: Recall, truth: BoxList, done: AnonymousFiles, path: str) -> list[Finding]:
+    """Return findings about what of --check does not count. Names are not quoted: reports show findings."""
+    found = []
+    if not truth.video:
+        known = {truth.key_of(f.source) for f in done.files}
+        known |= {truth.key_of(Path(f.path).name) for f in done.findings if f.severity == "error" and f.path}
+        unknown = [boxes.place for name, boxes in truth.named.items() if name not in known]
+        if unknown:
+            text = (
+                f"images in --check that are not in the source do not count: {len(unknown):,}; the first: {unknown[0]}"
+            )
+            fix = "check the names of images in --check"
+            # Without an image in common nothing was checked, although it was asked for.
+            none = len(unknown) == len(truth.named)
+            found.append(Finding("unknown_images", text, fix, path, severity="error" if none else "warning"))
+        flat = sum(len(b.unusable) for b in truth.named.values())
+        if flat:
+            text = f"boxes without an area in --check do not count: {flat:,}"
+            found.append(Finding("flat_boxes", text, "correct them", path))
+    if recall.unnamed:
+        text = f"images that are not in --check do not count: {recall.unnamed:,}"
+        found.append(Finding("not_in_check", text, "nothing, if this is meant", path, severity="note"))
+    return found
 
 
 def _check_options(how: str, to: str | None, conf: float, margin: float | None, hold: int, gap_s: float) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from eyewright.core.errors import DatasetError, EyewrightError, UsageError
 from eyewright.core.files import write_json
 from eyewright.core.labels import LabelSpace
+from eyewright.core.quoting import quoted
 from eyewright.core.report import Finding
 from eyewright.core.task import task_of
 from eyewright.data.dataset import Dataset
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from eyewright.training.recipe import Recipe
     from eyewright.training.run import Run
 
+_CLIENTS, _ALPHA = 10, 0.5
+
 
 @dataclass(frozen=True, eq=False)
 class Federated:
@@ -47,8 +50,8 @@ class Federated:
 def federate(
     data: "Dataset | PathLike | Sequence[PathLike]",
     *,
-    clients: int | str = 10,
-    alpha: float = 0.5,
+    clients: int | str | None = None,
+    alpha: float | None = None,
     rounds: int = 20,
     strategy: str = "fedavg",
     local_epochs: int = 1,
@@ -73,9 +76,9 @@ def federate(
 ) -> Federated:
     """Train one model on the images of several clients, which never leave them, in a deterministic simulation.
 
-    Each of several folders in `data` is a client. Of one, the training part is divided among `clients`, class by class
-    by a Dirichlet distribution of `alpha`; with "groups" each group of images (`group_by`) is a client. Validation and
-    test images are the server's. The result is a run folder, with `federated.html`.
+    Each of several folders in `data` is a client. Of one, the training part is divided among `clients` (10 by default),
+    class by class by a Dirichlet distribution of `alpha` (0.5); with "groups" each group of images (`group_by`) is a
+    client. Validation and test images are the server's. The result is a run folder, with `federated.html`.
 
     Args:
         rounds: how often all clients learn and the server joins their updates.
@@ -101,10 +104,17 @@ def federate(
 
     by_groups = clients == "groups"
     several = isinstance(data, Sequence) and not isinstance(data, str) and len(data) > 1
-    count = len(data) if several and isinstance(data, Sequence) else 0 if by_groups else int(clients)
+    if several:
+        _check_folders(list(data), clients, alpha)  # type: ignore[arg-type]
+    if by_groups and alpha is not None:
+        raise UsageError(
+            "expected no --alpha with --clients groups, found one: a group is a client", fix="leave it out"
+        )
+    count = len(data) if several and isinstance(data, Sequence) else 0 if by_groups else int(clients or _CLIENTS)
     wrong = parse_faults(faults)
     settings = FederatedOptions(
-        clients=0 if several else count, alpha=alpha, strategy=strategy, local_epochs=local_epochs, mu=mu,
+        clients=0 if several else count, alpha=_ALPHA if alpha is None else alpha, strategy=strategy,
+        local_epochs=local_epochs, mu=mu,
         server_lr=server_lr, norm=norm, secure=secure, secure_range=secure_range, least=least, faults=wrong,
         **private_words(private),
     )  # fmt: skip
@@ -128,7 +138,7 @@ def federate(
     groups = owners_of(dataset) if settings.unit == "group" else None
     federation = Federation(resolved, settings, SimulatedClients(resolved, settings, owners, groups))
     plan = RunPlan(guard=federation, step=federated_step(federation), workers=workers, quiet=quiet, say=say)
-    say(f"{n} clients, {rounds} rounds, {strategy}{', secure aggregation' if secure else ''}")
+    say(f"{n} clients, {rounds} round{'s' * (rounds != 1)}, {strategy}{', secure aggregation' if secure else ''}")
     fresh = not folder.exists()
     try:
         run = train_on(dataset, resolved, folder, plan, leaks=leaks)
@@ -151,11 +161,38 @@ def allowed_faulty(strategy: str, clients: int, asked: int | None, wrong: int = 
     most = most_faulty(strategy, clients)
     chosen = asked if asked is not None else wrong or min(most, 3 * clients // 10)
     if chosen > most:
+        source = "--faulty" if asked is not None else "--faults (each counts, also a client that sends nothing)"
+        better = max(ROBUST, key=lambda name: most_faulty(name, clients))
+        # Median is the first of those that withstand most.
+        other = f", or use --strategy {better}" if most_faulty(better, clients) >= chosen else ""
         raise UsageError(
-            f"expected at most {most} faulty of {clients} clients with {strategy}, found {chosen}",
-            fix="lower --faulty, or use --strategy median",
+            f"expected at most {most} faulty of {clients} clients with {strategy}, found {chosen} by {source}",
+            fix=f"lower {source.partition(' ')[0]}{other or ', or use more clients'}",
         )
     return chosen
+
+
+def _check_folders(places: Sequence[PathLike], clients: int | str | None, alpha: float | None) -> None:
+    """Check what is asked of several folders, each of which is a client.
+
+    Raises:
+        UsageError: a number of clients or how to divide them, or a folder that is there twice.
+    """
+    for name, value in (("--clients", clients), ("--alpha", alpha)):
+        if value is not None:
+            raise UsageError(
+                f"expected no {name} with several folders, found {value}: each folder is a client",
+                fix=f"leave {name} out, or pass one dataset",
+            )
+    seen: dict[Path, PathLike] = {}
+    for place in places:
+        own = Path(place).resolve()
+        if own in seen:
+            raise UsageError(
+                f"expected different folders, found {quoted(seen[own])} and {quoted(place)}, which are the same",
+                fix="pass each folder once: each is a client",
+            )
+        seen[own] = place
 
 
 def reported(folder: Path, about: Mapping[str, Any]) -> Federated:

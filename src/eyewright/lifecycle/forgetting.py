@@ -43,7 +43,7 @@ _MOST = 1000
 class Forgotten:
     """What `forget` did: the new run, the forgotten images by name with their digests, which shards were trained again,
     the digests of all files that training has read, and how well an attack recognises forgotten images before and after
-    (AUC; None where they are too few)."""
+    (AUC; None where they are too few, which `unmeasured` says in words)."""
 
     run: "Run"
     images: Mapping[str, str]
@@ -52,6 +52,7 @@ class Forgotten:
     before: Metric | None
     after: Metric | None
     proof: Path
+    unmeasured: str = ""
 
 
 class ReadTree:
@@ -140,6 +141,7 @@ def forget(
     kept = whole.select(lambda s: s.id not in gone)
     if not any(s.split == "train" for s in kept.samples):
         raise UsageError("expected images to be left for training, found none", fix="delete the run instead")
+    _check_classes(owner, whole, gone)
     _begin(place, owner, sorted(lost), say)
     say(f"{len(gone)} image{'s' * (len(gone) != 1)} to forget, {len(kept):,} stay")
     tree = ReadTree(whole.tree, frozenset(lost))
@@ -152,7 +154,7 @@ def forget(
         new, retrained = train_on(dataset, owner.recipe, place, plan, leaks="allow"), ("all",)
     _check_proof(new, tree, lost, gone)
     say(f"the new run read {len(tree.read):,} files; none is among the forgotten")
-    before, after = _told(owner, new, whole, gone, models, say) if audit else (None, None)
+    before, after, unmeasured = _told(owner, new, whole, gone, models, say) if audit else (None, None, "")
     proof = new.folder / PROOF
     write_json(
         proof,
@@ -167,8 +169,36 @@ def forget(
     )
     (place / _BEGUN).unlink(missing_ok=True)
     return Forgotten(
-        new, {i: digests[i] for i in sorted(gone)}, retrained, tuple(sorted(tree.read)), before, after, proof
+        new,
+        {i: digests[i] for i in sorted(gone)},
+        retrained,
+        tuple(sorted(tree.read)),
+        before,
+        after,
+        proof,
+        unmeasured,
     )
+
+
+def _check_classes(owner: "Run", whole: Dataset, gone: frozenset[str]) -> None:
+    """Check that every net that is trained again keeps an image of each class that it has learnt.
+
+    Raises:
+        UsageError: all training images of a class would be forgotten, by the run or by one of its shards.
+    """
+    for name in owner.about.get("shards") or ("",):
+        part = whole.train
+        if name:
+            own = {r["id"] for r in load_run(owner.folder / name).split_rows() if r["split"] == "train"}
+            part = part.select(lambda s, own=own: s.id in own)  # type: ignore[misc]
+        lost = set(part.targets.tolist()) - set(part.select(lambda s: s.id not in gone).targets.tolist())
+        if lost:
+            where = f" in {name}" if name else ""
+            raise UsageError(
+                f"expected an image of each class to be left for training, found none of class "
+                f"{whole.labels.names[min(lost)]!r}{where}: all of them would be forgotten",
+                fix="train a new run without these images" + (", or with fewer --shards" if name else " or the class"),
+            )
 
 
 def _begin(place: Path, owner: "Run", lost: Sequence[str], say: Say) -> None:
@@ -268,16 +298,18 @@ def _check_proof(new: "Run", tree: ReadTree, lost: set[str], gone: frozenset[str
 
 def _told(
     owner: "Run", new: "Run", dataset: Dataset, gone: frozenset[str], models: int, say: Callable[[str], None]
-) -> tuple[Metric | None, Metric | None]:
+) -> tuple[Metric | None, Metric | None, str]:
     """Return the AUC with which LiRA tells forgotten images from those that no net ever learnt from, by the old run and
-    by the new one. Of shards, by the nets of the shard that learnt from most of the forgotten."""
+    by the new one, and why it is not measured. Of shards, by the nets of the shard that learnt from most of the
+    forgotten."""
     from eyewright.privacy.auditing import lira_of
 
-    runs, learnt = [owner, new], _learnt(owner, gone)
+    runs, learnt, one = [owner, new], _learnt(owner, gone), ""
     if owner.about.get("shards"):
         each = {name: load_run(owner.folder / name) for name in owner.about["shards"]}
         best = max(each, key=lambda name: len(_learnt(each[name], gone)))
         runs, learnt = [each[best], load_run(new.folder / best)], _learnt(each[best], gone)
+        one = " of one shard"
     parts = {r["id"]: r["split"] for r in runs[0].split_rows()}
     others = [i for i, part in parts.items() if part == "test"] or [i for i, part in parts.items() if part == "val"]
     row = {s.id: i for i, s in enumerate(dataset.samples)}
@@ -286,8 +318,12 @@ def _told(
     own = {int(classes[row[i]]) for i in learnt}
     alike = [i for i in others if i not in gone and int(classes[row[i]]) in own]
     others = (alike if len(alike) >= _LEAST_AUDITED else [i for i in others if i not in gone])[:_MOST]
-    if min(len(learnt), len(others)) < _LEAST_AUDITED:
-        return None, None
+    for found, what in (
+        (len(learnt), f"forgotten training images{one}"),
+        (len(others), "images that were not trained on"),
+    ):
+        if found < _LEAST_AUDITED:
+            return None, None, f"it needs {_LEAST_AUDITED} {what}, found {found}"
     # Nets to compare with learn from what the run learnt from too, or they would know other images than it does.
     stay = [i for i, part in parts.items() if part == "train" and i not in gone][:_MOST]
     part = replace(dataset, samples=tuple(dataset.samples[row[i]] for i in (*learnt, *others, *stay)))
@@ -298,7 +334,7 @@ def _told(
     before, after = lira_of(
         runs, np.concatenate(batches), part.targets, members, measured, models=models, seed=0, say=say
     )
-    return before, after
+    return before, after, ""
 
 
 def _learnt(run: "Run", gone: frozenset[str]) -> list[str]:

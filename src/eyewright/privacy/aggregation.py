@@ -62,7 +62,7 @@ def aggregate(
     if strategy in ROBUST and faulty > most_faulty(strategy, n):
         raise UsageError(
             f"expected at most {most_faulty(strategy, n)} faulty of {n} clients with {strategy}, found {faulty}",
-            fix="lower --faulty, or use --strategy median",
+            fix="lower --faulty, or use more clients",
         )
     if strategy == "median":
         return np.asarray(np.median(each, axis=0))

@@ -4,6 +4,7 @@ __all__ = ["PrivateGuard", "guarded", "owners_of", "resolve_private"]
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +101,11 @@ def resolve_private(recipe: Recipe, task: str, n: int, body: nn.Module) -> Recip
             f"expected noise that keeps epsilon at {asked.epsilon:g} or below, found noise={found.noise:g}, which "
             f"costs {spent:.4g}",
             fix="leave noise out, or raise epsilon",
+        )
+    if spent == 0:
+        raise UsageError(
+            f"expected noise that leaves something to learn, found noise={found.noise:g}: its epsilon is 0",
+            fix="lower noise, or leave it out",
         )
     # What noise adds up to in a logit is bounded: few images bear small steps only.
     noise_share = (found.noise or 0.0) * (found.clip or 0.0) * math.sqrt(steps) / n
@@ -259,7 +265,8 @@ class PrivateGuard:
         counted += [f"the {name} of the fixed features, released once with noise" for name in names]
         public = [*NOT_PROTECTED]
         kept_out = [
-            "training loss", "reference statistics of the training images", "digests of the training images",
+            "training loss", "reference statistics of the training images",
+            "digests of the training images (only split.csv in the run folder has them)",
             "the fingerprint of the data", "pictures", "distances to training images",
         ]  # fmt: skip
         if self.keeps_last:
@@ -313,7 +320,6 @@ def guarded(
     own = plan.preparation or learner_of(task).preparation(dataset, scan, recipe, None)
     body = build_of(recipe.model, task)(len(dataset.labels), channels=own.channels, size_hw=own.size_hw)
     resolved = resolve_private(recipe, task, n, body)
-    groups = _groups_of(dataset) if owners is None else None
     asked = parse_private(resolved.private)
     seed = resolved.seed if asked.noise_from == "seed" else None
     secret = secret_of(folder, resume=plan.resume, seed=seed)
@@ -324,9 +330,10 @@ def guarded(
         f"{asked.noise:g} x clip {asked.clip:g}, {guard.steps:,} steps of {guard.expected:g} images expected "
         f"({about['sampling']})"
     )
-    for warning in _warnings(asked, n, groups):
+    warnings = _warnings(asked, dataset)
+    for warning in warnings:
         plan.say(f"warning: {warning}")
-    notes = {**plan.notes, "privacy": {**about, "warnings": _warnings(asked, n, groups)}}
+    notes = {**plan.notes, "privacy": {**about, "warnings": warnings}}
     return resolved, replace(plan, guard=guard, step=private_step(guard.clipping), preparation=own, notes=notes)
 
 
@@ -336,12 +343,8 @@ def owners_of(dataset: Dataset) -> dict[str, str]:
     Raises:
         UsageError: no groups are known, or only those that were found by comparing images.
     """
-    rule = None if dataset.grouping is None else dataset.grouping.rule
-    stated = rule not in (None, "auto", "none") or any(
-        g.kind == "given" for g in (() if dataset.grouping is None else dataset.grouping.groups)
-    )
     samples = dataset.train.samples
-    if not stated and (dataset.grouping is not None or not any(s.group is not None for s in samples)):
+    if not _states_groups(dataset):
         raise UsageError(
             "expected groups that the data or --group-by states with unit=group, found none",
             fix="say what a group is with --group-by, such as --group-by 'patient-([0-9]+)'",
@@ -349,23 +352,35 @@ def owners_of(dataset: Dataset) -> dict[str, str]:
     return {s.id: f"image {s.id}" if s.group is None else f"group {s.group}" for s in samples}
 
 
-def _groups_of(dataset: Dataset) -> int | None:
-    """Return the number of groups that the training images come in; None where not every one is in a group."""
-    groups = {s.group for s in dataset.train.samples}
-    return None if None in groups else len(groups)
+def _states_groups(dataset: Dataset) -> bool:
+    """Return whether the data or --group-by says what a group is, instead of a comparison of images."""
+    if dataset.grouping is None:
+        return any(s.group is not None for s in dataset.train.samples)
+    return dataset.grouping.rule not in (None, "auto", "none") or any(
+        g.kind == "given" for g in dataset.grouping.groups
+    )
 
 
-def _warnings(asked: PrivateOptions, n: int, groups: int | None) -> list[str]:
+def _shared_groups(dataset: Dataset) -> tuple[int, int]:
+    """Return how many training images are in a group with others, and the number of these groups."""
+    sizes = Counter(s.group for s in dataset.train.samples if s.group is not None)
+    shared = [size for size in sizes.values() if size > 1]
+    return sum(shared), len(shared)
+
+
+def _warnings(asked: PrivateOptions, dataset: Dataset) -> list[str]:
     found = []
     if asked.noise_from == "seed":
         found.append(
             "samples and noise follow from the seed, which the recipe names: who has it can subtract the noise; this "
             "run is an experiment"
         )
-    if groups is not None and groups < n:
+    images, groups = _shared_groups(dataset)
+    if images and asked.unit != "group":
+        fix = "add unit=group" if _states_groups(dataset) else "say what a group is with --group-by, and add unit=group"
         found.append(
-            f"the images form {groups:,} groups, and epsilon holds for one image, not for all images of a group: "
-            "add unit=group"
+            f"{images:,} training images form {groups:,} group{'s' * (groups != 1)}, and epsilon holds for one image, "
+            f"not for all images of a group: {fix}"
         )
     if asked.epsilon > 10:
         found.append(f"epsilon {asked.epsilon:g} protects little")

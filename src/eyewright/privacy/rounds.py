@@ -324,15 +324,14 @@ class Rounds:
             ForeignError: the name has joined with another key.
         """
         found = self._prepared()
-        for what, expected, given in (
-            ("protocol", PROTOCOL, asked.protocol),
-            ("federation", found.id, asked.federation),
-            ("net of so many numbers", found.parameters, asked.parameters),
+        same = f"use eyewright {found.version} on both sides"
+        for what, expected, given, fix in (
+            ("protocol", PROTOCOL, asked.protocol, same),
+            ("federation", found.id, asked.federation, "join the federation that GET /v1/federation describes"),
+            ("net of so many numbers", found.parameters, asked.parameters, same),
         ):
             if expected != given:
-                raise ConflictError(
-                    f"expected {what} {expected}, found {given}", fix=f"use eyewright {found.version} on both sides"
-                )
+                raise ConflictError(f"expected {what} {expected}, found {str(given)[:80]}", fix=fix)
         if not NAME.fullmatch(asked.name):
             raise ConflictError(
                 f"expected a name of up to 64 letters, digits, '.', '_' and '-', found {asked.name[:80]!r}",

@@ -3,7 +3,6 @@
 __all__ = ["KEY_FILE", "member_rows", "noise_of", "poisson_rows", "secret_of"]
 
 import hashlib
-import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,8 +45,7 @@ def secret_of(folder: Path, *, resume: bool, seed: int | None) -> bytes:
             fix="train again in another folder",
         )
     found = secrets.token_bytes(_BYTES)
-    write_bytes(path, found)
-    os.chmod(path, 0o600)
+    write_bytes(path, found, mode=0o600)
     return found
 
 

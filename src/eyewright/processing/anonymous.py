@@ -118,7 +118,8 @@ def anonymize_bytes(data: bytes, name: str, hiding: Hiding) -> AnonymousImage:
     Pixels are decoded, turned upright, converted to sRGB and laid over white where they are transparent; 16 bits stay.
 
     Raises:
-        UnreadableImageError: it cannot be read, is animated, has floating-point pixels, or `boxes` do not name it.
+        UnreadableImageError: it cannot be read, is animated, has floating-point pixels, `boxes` do not name it, or
+            one of its boxes cannot be used.
     """
     info = probe_image(data, limits=hiding.limits)
     # Of a JPEG, further pictures are depth maps, gain maps and previews of the first: they go with the metadata.
@@ -143,6 +144,8 @@ def anonymize_bytes(data: bytes, name: str, hiding: Hiding) -> AnonymousImage:
                 code="not_in_boxes",
             )
         notes.append("the image is not in --boxes")
+    if drawn is not None:
+        _check_drawn(drawn, (image.shape[0], image.shape[1]))
     seen = image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
     found = find_all(hiding.finders, np.asarray(seen, np.uint8))
     counts, boxes, texts = _grown(found, drawn, image.shape[:2], hiding)
@@ -160,6 +163,30 @@ def anonymize_bytes(data: bytes, name: str, hiding: Hiding) -> AnonymousImage:
     coded = encode_image(pixels, format=format, quality=hiding.quality, exif=kept or None)
     left = residue_of(coded, texts_in(data), allowed=kept)
     return AnonymousImage(coded, pixels, format, counts, np.concatenate([boxes, texts]), tuple(notes), tuple(left))
+
+
+def _check_drawn(drawn: NamedBoxes, size_hw: tuple[int, int]) -> None:
+    """Refuse an image whose boxes do not all mark something in it: what they should hide would be shown.
+
+    Raises:
+        UnreadableImageError: a box has no area, or lies outside the image.
+    """
+    if drawn.unusable:
+        more = f" and {len(drawn.unusable) - 3} more" if len(drawn.unusable) > 3 else ""
+        raise UnreadableImageError(
+            f"expected boxes with x0 < x1 and y0 < y1 in --boxes, found none in {', '.join(drawn.unusable[:3])}{more}: "
+            "what to hide is not known",
+            fix="correct the box, or remove it",
+            code="flat_boxes",
+        )
+    outside = sum(not len(grown_boxes(box[None], size_hw, margin=0.0)) for box in drawn.boxes)
+    if outside:
+        raise UnreadableImageError(
+            f"expected boxes inside the image of {size_hw[1]}x{size_hw[0]} pixels in --boxes, found {outside} outside "
+            f"({drawn.place}): what to hide is not known",
+            fix="correct the box, or remove it",
+            code="boxes_outside",
+        )
 
 
 def _grown(
@@ -205,7 +232,23 @@ def scan_video(path: Path, hiding: Hiding, *, quiet: bool = True) -> VideoScan:
     Raises:
         UsageError: blur or pixelation: of many frames together more than of one is left.
         InputError: it cannot be read, or breaks off.
+        UnreadableImageError: there are boxes of images alone, or rows of its tracks cannot be used.
     """
+    if hiding.boxes is not None and not hiding.boxes.video and not hiding.finders:
+        raise UnreadableImageError(
+            "expected tracks in --boxes for a video, found boxes of images: what to hide is not known",
+            fix="make the video anonymous by itself, with its tracks as --boxes, or add --find",
+            code="not_in_boxes",
+        )
+    if hiding.boxes is not None and hiding.boxes.unread:
+        first = hiding.boxes.unread[0]
+        where = "" if first.line is None else f"line {first.line}: "
+        raise UnreadableImageError(
+            f"expected rows of boxes in --boxes, found some that cannot be used: what to hide is not known; the first, "
+            f"{where}{first.message}",
+            fix="correct the rows, or remove them",
+            code="flat_boxes",
+        )
     if hiding.how != "fill":
         raise UsageError(
             f"expected --how fill for a video, found {hiding.how!r}: many frames of it can be put together",

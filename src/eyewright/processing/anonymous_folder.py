@@ -29,6 +29,7 @@ from eyewright.imaging.media import media_of
 from eyewright.imaging.overlay import shrink
 from eyewright.imaging.sources import list_sources
 from eyewright.imaging.sources.files import is_video
+from eyewright.imaging.video_facts import has_sound
 from eyewright.processing.anonymous import HiddenFile, Hiding, anonymize_bytes, anonymize_video, scan_video
 from eyewright.processing.hiding import hidden_mask
 
@@ -99,8 +100,30 @@ def anonymize_files(
             ]
             if k % every == 0 and len(shown) < _MOST_SHOWN:
                 shown.append((done.name, small))
+    findings += _unknown_images(hiding, paths)
     raise_if_only_missing([f for f in findings if f.severity == "error"], len(files))
     return AnonymousFiles(tuple(files), tuple(findings), others, tuple(shown))
+
+
+def _unknown_images(hiding: Hiding, paths: Sequence[tuple[str, Path]]) -> list[Finding]:
+    """Return a finding where --boxes has images that the source does not have, such as misspelt names.
+
+    It is an error where an image of the source is not in --boxes: that may be the one that was meant. Names are not
+    quoted: reports show findings, and are passed on.
+    """
+    if hiding.boxes is None or hiding.boxes.video:
+        return []
+    keys = [hiding.boxes.key_of(name) for name, path in paths if not is_video(path)]
+    known = {k for k in keys if k is not None}
+    unknown = [boxes for name, boxes in hiding.boxes.named.items() if name not in known]
+    if not unknown:
+        return []
+    text = (
+        f"images in --boxes that are not in the source: {len(unknown):,}; their boxes hide nothing; the first: "
+        f"{unknown[0].place}"
+    )
+    severity: Literal["error", "warning"] = "error" if None in keys else "warning"
+    return [Finding("unknown_images", text, "check the names of images in --boxes", severity=severity)]
 
 
 def _residue_in_words(left: Sequence[str]) -> str:
@@ -174,7 +197,10 @@ def _video(
             written = _place(name, ".webm", digest.hexdigest(), names, taken)
             (folder / written).parent.mkdir(parents=True, exist_ok=True)
             out.rename(folder / written)
-    notes = ("sound is not copied", *scan.notes)
+    sound = {True: ("sound is not copied",), None: ("sound, if there is any, is not copied",), False: ()}[
+        has_sound(path)
+    ]
+    notes = (*sound, *scan.notes)
     done = HiddenFile(name, written, scan.size_hw, scan.counts, share, scan.boxes, len(scan.boxes), notes)
     return done, left, _small(shown)
 

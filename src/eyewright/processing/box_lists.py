@@ -8,17 +8,18 @@ import json
 import math
 import posixpath
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eyewright.core.errors import InputError, plain_reason
+from eyewright.core.errors import InputError
 from eyewright.core.quoting import quoted
 from eyewright.core.regular import read_regular
+from eyewright.core.report import Finding
 from eyewright.data.formats import open_dataset
 from eyewright.data.texts import decode_text
 from eyewright.data.tracks import read_tracks
@@ -26,15 +27,21 @@ from eyewright.imaging.decode import probe_image
 
 _LARGEST_FILE = 512 * 2**20
 _COLUMNS = ("x0", "y0", "x1", "y1")
-_FIX = "see docs/concepts/privacy.md, Boxes of your own"
+_FIX = "see docs/concepts/anonymizing.md, Your own boxes"
 
 
 @dataclass(frozen=True)
 class NamedBoxes:
-    """Boxes of one image or frame: x0 y0 x1 y1 in pixels, float64 (n, 4), and the class of each."""
+    """Boxes of one image or frame: x0 y0 x1 y1 in pixels, float64 (n, 4), and the class of each.
+
+    `unusable` says where the list has boxes without an area, such as "line 3": what they mark is not known. `place` is
+    where it first names the image.
+    """
 
     boxes: NDArray[np.float64]
     labels: tuple[str, ...]
+    unusable: tuple[str, ...] = ()
+    place: str = ""
 
 
 NO_BOXES = NamedBoxes(np.zeros((0, 4)), ())
@@ -42,21 +49,27 @@ NO_BOXES = NamedBoxes(np.zeros((0, 4)), ())
 
 @dataclass(frozen=True)
 class BoxList:
-    """Boxes by the name of an image, or by the number of a frame of a video from 0; `flat` had no area and are left
-    out."""
+    """Boxes by the name of an image, or by the number of a frame of a `video` from 0. `unread` are findings about rows
+    of a video's file that cannot be used."""
 
     named: Mapping[str, NamedBoxes]
     frames: Mapping[int, NamedBoxes]
-    flat: int = 0
+    video: bool = False
+    unread: tuple[Finding, ...] = ()
 
-    def of(self, name: str) -> NamedBoxes | None:
-        """Return the boxes of an image by its path in the source, else by its file name where that is the only one of
+    def key_of(self, name: str) -> str | None:
+        """Return the entry of an image by its path in the source, else by its file name where that is the only one of
         this name; None where the list does not hold the image."""
         if name in self.named:
-            return self.named[name]
+            return name
         base = posixpath.basename(name)
         fits = [k for k in self.named if posixpath.basename(k) == base]
-        return self.named[fits[0]] if len(fits) == 1 else None
+        return fits[0] if len(fits) == 1 else None
+
+    def of(self, name: str) -> NamedBoxes | None:
+        """Return the boxes of an image; None where the list does not hold it."""
+        key = self.key_of(name)
+        return None if key is None else self.named[key]
 
     def at(self, frame: int) -> NamedBoxes:
         """Return the boxes of a frame."""
@@ -84,26 +97,35 @@ def read_box_list(path: str | Path, *, video: bool = False) -> BoxList:
     return _gathered(rows, path)
 
 
-_Row = tuple[str, tuple[float, float, float, float] | None, str]
+class _Row(NamedTuple):
+    """A box of an image, None for an image without one, and where the file has it."""
+
+    name: str
+    box: tuple[float, float, float, float] | None
+    label: str
+    place: str
 
 
 def _gathered(rows: Iterable[_Row], path: Path) -> BoxList:
-    boxes: dict[str, list[tuple[float, ...]]] = defaultdict(list)
-    labels: dict[str, list[str]] = defaultdict(list)
-    flat = 0
-    for name, box, label in rows:
-        own = boxes[name.replace("\\", "/")]
-        if box is None:
-            continue
-        if not all(map(math.isfinite, box)):
-            raise InputError(f"expected finite numbers in {quoted(path)}, found {box} for {name!r}", fix=_FIX)
-        if box[2] <= box[0] or box[3] <= box[1]:
-            flat += 1
-            continue
-        own.append(box)
-        labels[name.replace("\\", "/")].append(label)
-    found = {k: NamedBoxes(np.array(v, np.float64).reshape(-1, 4), tuple(labels[k])) for k, v in boxes.items()}
-    return BoxList(found, {}, flat)
+    by_name: dict[str, list[_Row]] = defaultdict(list)
+    for row in rows:
+        if row.box is not None and not all(map(math.isfinite, row.box)):
+            raise InputError(
+                f"{quoted(path)}, {row.place}: expected finite numbers, found {row.box} for {row.name!r}", fix=_FIX
+            )
+        by_name[row.name.replace("\\", "/")].append(row)
+    return BoxList({name: _named(own) for name, own in by_name.items()}, {})
+
+
+def _named(rows: Sequence[_Row]) -> NamedBoxes:
+    boxed = [(r, r.box) for r in rows if r.box is not None]
+    good = [(r, box) for r, box in boxed if box[2] > box[0] and box[3] > box[1]]
+    return NamedBoxes(
+        np.array([box for _, box in good], np.float64).reshape(-1, 4),
+        tuple(r.label for r, _ in good),
+        tuple(r.place for r, box in boxed if not (box[2] > box[0] and box[3] > box[1])),
+        rows[0].place,
+    )
 
 
 def _of_csv(text: str, path: Path) -> list[_Row]:
@@ -116,15 +138,24 @@ def _of_csv(text: str, path: Path) -> list[_Row]:
     rows: list[_Row] = []
     try:
         for row in reader:
+            place = f"line {reader.line_num}"
             if not any(row[c] for c in _COLUMNS):
                 # An image without anything to hide is known to be one.
-                rows.append((row["image"], None, ""))
+                rows.append(_Row(row["image"], None, "", place))
                 continue
-            x0, y0, x1, y1 = (float(row[c]) for c in _COLUMNS)
-            rows.append((row["image"], (x0, y0, x1, y1), row.get("label") or ""))
-    except (ValueError, TypeError, csv.Error) as error:
-        raise InputError(f"{quoted(path)}, line {reader.line_num}: expected numbers, found {error}", fix=_FIX) from None
+            x0, y0, x1, y1 = (_number(row[c], c, f"{quoted(path)}, {place}") for c in _COLUMNS)
+            rows.append(_Row(row["image"], (x0, y0, x1, y1), row.get("label") or "", place))
+    except csv.Error as error:
+        raise InputError(f"{quoted(path)}, line {reader.line_num}: expected CSV, {error}", fix=_FIX) from None
     return rows
+
+
+def _number(text: str | None, column: str, where: str) -> float:
+    try:
+        return float(text or "")
+    except ValueError:
+        found = repr(text[:40]) if text else "nothing"
+        raise InputError(f"{where}: expected a number in {column}, found {found}", fix=_FIX) from None
 
 
 def _of_json(text: str, path: Path) -> list[_Row]:
@@ -133,38 +164,43 @@ def _of_json(text: str, path: Path) -> list[_Row]:
         if isinstance(value, dict) and "images" in value and "annotations" in value:
             names = {i["id"]: str(i["file_name"]) for i in value["images"]}
             classes = {c["id"]: str(c["name"]) for c in value.get("categories", ())}
-            rows: list[_Row] = [(n, None, "") for n in names.values()]
-            for a in value["annotations"]:
+            rows: list[_Row] = [_Row(n, None, "", f"image {k}") for k, n in enumerate(names.values(), 1)]
+            for k, a in enumerate(value["annotations"], 1):
                 x, y, w, h = map(float, a["bbox"])
-                rows.append((names[a["image_id"]], (x, y, x + w, y + h), classes.get(a.get("category_id"), "")))
+                label = classes.get(a.get("category_id"), "")
+                rows.append(_Row(names[a["image_id"]], (x, y, x + w, y + h), label, f"annotation {k}"))
             return rows
         predictions = value["predictions"] if isinstance(value, dict) else value
         rows = []
-        for p in predictions:
+        for k, p in enumerate(predictions, 1):
             # A prediction names its file by the whole path; files of a source are found by their own names.
             name = posixpath.basename(str(p["source"]))
-            rows.append((name, None, ""))
-            for (x0, y0, x1, y1), label in zip(p["boxes_xyxy"], p["labels"], strict=True):
-                rows.append((name, (float(x0), float(y0), float(x1), float(y1)), str(label)))
+            rows.append(_Row(name, None, "", f"prediction {k}"))
+            for j, ((x0, y0, x1, y1), label) in enumerate(zip(p["boxes_xyxy"], p["labels"], strict=True), 1):
+                box = (float(x0), float(y0), float(x1), float(y1))
+                rows.append(_Row(name, box, str(label), f"prediction {k}, box {j}"))
         return rows
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except json.JSONDecodeError as error:
         raise InputError(
-            f"expected COCO JSON or the predictions of boxes in {quoted(path)}, found neither ({plain_reason(error)})",
-            fix=_FIX,
+            f"{quoted(path)}, line {error.lineno}: expected JSON, found text that is not valid JSON", fix=_FIX
+        ) from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise InputError(
+            f"expected COCO JSON or the predictions of boxes in {quoted(path)}, found neither", fix=_FIX
         ) from None
 
 
 def _of_dataset(path: Path) -> BoxList:
     dataset = open_dataset(path, task="detect")
-    found, flat = {}, 0
+    found = {}
     for i, sample in enumerate(dataset.samples):
         objects = dataset.objects(i, probe_image(dataset.content(i)).size_hw)
         boxes = np.asarray(objects.boxes_xyxy, np.float64)
         keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        flat += int((~keep).sum())
+        unusable = tuple(f"box {k + 1}" for k in np.flatnonzero(~keep).tolist())
         names = tuple(dataset.labels.names[k] for k in np.asarray(objects.label_ids)[keep])
-        found[sample.id] = NamedBoxes(boxes[keep], names)
-    return BoxList(found, {}, flat)
+        found[sample.id] = NamedBoxes(boxes[keep], names, unusable, f"image {i + 1}")
+    return BoxList(found, {})
 
 
 def _of_tracks(path: Path) -> BoxList:
@@ -178,4 +214,6 @@ def _of_tracks(path: Path) -> BoxList:
         )
         for f in np.unique(tracks.frames).tolist()
     }
-    return BoxList({}, frames, read.left_out)
+    # Each row that is left out is a warning; notes are about rows that are used.
+    unread = tuple(f for f in read.findings if f.severity != "note") if read.left_out else ()
+    return BoxList({}, frames, video=True, unread=unread)

@@ -129,7 +129,7 @@ def train_model(
             if published is not None:
                 published.write(folder / "hub", net.body)
             write_recipe(folder / "recipe.toml", resolved)
-            _write_split(folder, dataset, scan)
+            _write_split(folder, dataset, scan, private=bool(resolved.private))
         main_metric = learning.main_metric if plan.probe is None else plan.probe.prefix + learning.main_metric
         started = time.monotonic()
         result = fit(
@@ -209,7 +209,8 @@ def train_model(
             about["warnings"] = [*(about.get("warnings") or ()), f"{unlearnt[0].upper()}{unlearnt[1:]}."]
             plan.say(f"warning: {unlearnt}; train longer, or on more data")
         if leads:
-            write_looks(folder, looks(train, prepared))
+            if not resolved.private:
+                write_looks(folder, looks(train, prepared))
             write_json(folder / "run.json", about)
         plan.say(f"{result.stopped}; best epoch {result.best_epoch}{say_score(about, before=', ')}")
     return Run(folder, resolved, dataset.labels, preparation, about, build)
@@ -294,8 +295,16 @@ def _check_same_recipe(folder: Path, recipe: Recipe) -> None:
         )
 
 
-def _write_split(folder: Path, dataset: Dataset, scan: Scan) -> None:
-    """Write `split.csv` and, so that other images can be compared later, `features.npz` of the training images."""
+def _write_split(folder: Path, dataset: Dataset, scan: Scan, *, private: bool) -> None:
+    """Write `split.csv` and, so that other images can be compared later, `features.npz` of the training images.
+
+    A `private` run describes no training image: it gets neither distances to them nor `features.npz`. Its `split.csv`
+    is readable by the owner alone, because names and digests of training images are in it: `evaluate` and
+    `audit-privacy` need them.
+    """
+    if private:
+        write_bytes(folder / "split.csv", _split_csv(dataset, scan, {}).encode("utf-8", "surrogateescape"), mode=0o600)
+        return
     splits = np.array([s.split for s in dataset.samples])
     train, held_out = np.flatnonzero(splits == "train"), np.flatnonzero(splits != "train")
     near = nearness(scan.features[held_out], scan.features[train])

@@ -135,7 +135,7 @@ def list_sources(source: str | Path) -> list[Path | str]:
             raise InputError(f"expected images in {text!r}, found {what}", fix=fix, code="no_images")
         return list(found)
     if _NOT_FILES.match(text):
-        fix = "open it with eyewright.open_source"
+        fix = "save its images as files first; eyewright predict, and eyewright.open_source in Python, read it as it is"
         raise UsageError(f"{text!r} is a camera, stream or scanner, not a file", fix=fix)
     found_at = [] if addressed else glob.glob(text, recursive=True)
     matches = sorted(Path(p) for p in found_at if Path(p).is_file())
