@@ -108,7 +108,7 @@ def test_another_target_is_refused_on_resume(images: Path, tmp_path: Path) -> No
     run_job(plan_encode(str(images / "a"), tmp_path / "job", to="jpeg", target=TARGET), workers=1)
     with pytest.raises(RefusedError, match="planned with --target quality, found --target score"):
         plan_encode(str(images / "a"), tmp_path / "job", to="jpeg", resume=True)
-    with pytest.raises(RefusedError, match="planned with --to jpeg, found webp"):
+    with pytest.raises(RefusedError, match="planned with --to jpeg, found --to webp"):
         plan_encode(str(images / "a"), tmp_path / "job", to="webp", target=TARGET, resume=True)
 
 
