@@ -212,6 +212,19 @@ def test_scores_of_images_differ_only_where_the_metric_does() -> None:
     assert (found["p_value"] < 0.05, found["differs"], found["causes"]) == (True, False, [])
 
 
+def test_a_metric_within_the_interval_of_the_other_part_does_not_differ() -> None:
+    """The score of a generated image, whether it is covered, depends on how many images there are."""
+    right = np.arange(60) % 20 > 0
+    made, own = answers("classify", 60, skill=right), answers("classify", 60)
+    covered = Validation(own.dataset, own.results, np.ones(60) * 5, 0.96, None)
+    report = made.report()
+    assert report.metrics["accuracy"].value == 0.95
+    assert report.metrics["accuracy"].low < 0.96 < report.metrics["accuracy"].high
+    found = compare_validation(covered, made.dataset, report, training={"metric": "accuracy", "epochs": 1})
+    assert found is not None
+    assert (found["p_value"] < 0.05, found["differs"]) == (True, False)
+
+
 def test_a_difference_beyond_chance_is_explained_by_the_choice_only_where_validation_went_better() -> None:
     half = np.arange(60) % 2
     better = compared(np.ones(60), half, history=[{"val_accuracy": f"{0.5 + 0.02 * (k == 20)}"} for k in range(30)])

@@ -230,9 +230,13 @@ def compare_validation(
     info = followed_metric(task)
     metric = info.name
     told = (validation.value, report.metrics[metric].value)
-    # The scores of single images may rest on how many there are, as a rank does: the metric must differ the same way.
+    # The scores of single images may rest on how many there are, as a rank does: the metric must differ the same way,
+    # by more than its interval.
     gap = float(scores.mean() - test_scores.mean()) * (1 if info.higher_is_better else -1)
     agrees = told[0] is None or told[1] is None or (told[0] - told[1]) * gap > 0
+    low, high = report.metrics[metric].low, report.metrics[metric].high
+    if told[0] is not None and low is not None and high is not None:
+        agrees &= not low <= told[0] <= high
     table: dict[str, Any] = {
         "metric": metric,
         **({"unit": unit} if (unit := report.metrics[metric].unit) else {}),
