@@ -52,3 +52,29 @@ def test_no_more_is_read_than_a_part_beyond_the_threads() -> None:
 
 def test_nothing_is_nothing() -> None:
     assert list(read_ahead([], lambda part: [], size_of=lambda _: 1)) == []
+
+
+def test_what_is_dropped_waits_for_no_thread() -> None:
+    """The garbage collector may end it in the thread that it would wait for."""
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def read(part: Sequence[int]) -> list[int]:
+        begun.set()
+        assert goes_on.wait(20) or part
+        return list(part)
+
+    images = read_ahead([1, 2, 3, 4], lambda part: [1] if part[0] == 1 else read(part), size_of=lambda _: 2**30)
+    assert next(images) == 1
+    assert begun.wait(20)
+    done = threading.Event()
+
+    def drop() -> None:
+        images.close()  # type: ignore[attr-defined]
+        done.set()
+
+    thread = threading.Thread(target=drop)
+    thread.start()
+    dropped = done.wait(5)
+    goes_on.set()
+    thread.join()
+    assert dropped

@@ -180,8 +180,15 @@ def read_ahead(
                 yield from oldest()
         while waiting:
             yield from oldest()
-    finally:
+    except GeneratorExit:
+        # A generator that was dropped ends in the garbage collector, at any line of any thread: to wait for a thread
+        # there can be to wait for oneself.
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    except BaseException:
         pool.shutdown(cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def _parts(items: Sequence[T], size_of: Callable[[T], int]) -> Iterator[Sequence[T]]:
