@@ -81,16 +81,23 @@ class RowFiles:
         self._folder, self._stem, self._saved = folder, stem, saved
         self._files: dict[str, Any] = {}
         self.unfinished: Path | None = None
-        with checked_output(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            for kind in ("mot", "csv"):
-                if kind in saved:
-                    self._files[kind] = open(self._path(kind), "wb", buffering=0)
-            if "csv" not in saved and not {"json", "report"}.isdisjoint(saved):
-                self.unfinished = folder / f"{stem}.unfinished.csv"
-                self._files["csv"] = open(self.unfinished, "wb", buffering=0)
-            if "csv" in self._files:
-                self._files["csv"].write(b"frame,time_s,id,label,score,x0,y0,x1,y1\n")
+        try:
+            with checked_output(folder):
+                self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for kind in ("mot", "csv"):
+            if kind in self._saved:
+                self._files[kind] = open(self._path(kind), "wb", buffering=0)
+        if "csv" not in self._saved and not {"json", "report"}.isdisjoint(self._saved):
+            self.unfinished = self._folder / f"{self._stem}.unfinished.csv"
+            self._files["csv"] = open(self.unfinished, "wb", buffering=0)
+        if "csv" in self._files:
+            self._files["csv"].write(b"frame,time_s,id,label,score,x0,y0,x1,y1\n")
 
     def _path(self, kind: str) -> Path:
         return self._folder / f"{self._stem}.{_TEXTS[kind]}"
